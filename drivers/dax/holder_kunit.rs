@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of the holder of a DAX device: `rust/kernel/dax.rs` and the part of
+//! `drivers/dax/super.c` that it stands on, against a device that has no memory.
+
+use kernel::{
+    dax::{
+        Claim,
+        Device,
+        Failure,
+        FailureRange,
+        HolderOps,
+        MfFlag,
+        MfFlags,
+        OwnedDevice,
+        Registration, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Release, //
+        },
+        Arc,
+        Completion, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    types::ForeignOwnable,
+    workqueue, //
+};
+
+const __LOG_PREFIX: &[u8] = b"dax_holder_kunit\0";
+
+/// What the holder saw, and how it is to behave.
+#[pin_data]
+struct Probe {
+    /// Callbacks that began and ended.
+    began: Atomic<u32>,
+    ended: Atomic<u32>,
+    /// Offset, length and flags of the last one.
+    offset: Atomic<u64>,
+    len: Atomic<u64>,
+    flags: Atomic<i32>,
+    /// The next callback waits for `go` if this is not zero.
+    waits: Atomic<u32>,
+    #[pin]
+    entered: Completion,
+    #[pin]
+    go: Completion,
+}
+
+impl Probe {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                began: Atomic::new(0),
+                ended: Atomic::new(0),
+                offset: Atomic::new(0),
+                len: Atomic::new(0),
+                flags: Atomic::new(0),
+                waits: Atomic::new(0),
+                entered <- Completion::new(),
+                go <- Completion::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn began(&self) -> u32 {
+        self.began.load(Acquire)
+    }
+
+    fn ended(&self) -> u32 {
+        self.ended.load(Acquire)
+    }
+}
+
+struct Holder;
+
+impl HolderOps for Holder {
+    type Data = Arc<Probe>;
+
+    fn notify_failure(
+        probe: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _dev: &Device,
+        failure: Failure,
+        flags: MfFlags,
+    ) -> Result {
+        probe.began.fetch_add(1, Full);
+        let (offset, len) = match failure {
+            Failure::Range(range) => (range.offset(), range.len()),
+            Failure::WholeDevice => (0, 0),
+        };
+        probe.offset.store(offset, Release);
+        probe.len.store(len, Release);
+        probe.flags.store(flags.as_raw(), Release);
+        if probe.waits.load(Acquire) != 0 {
+            probe.entered.complete_all();
+            probe.go.wait_for_completion();
+            // Long enough for somebody who does not wait to be seen.
+            fsleep(Delta::from_millis(100));
+        }
+        probe.ended.fetch_add(1, Full);
+        Ok(())
+    }
+}
+
+fn register(dev: &ARef<Device>, probe: &Arc<Probe>) -> Result<Registration<Holder>> {
+    Registration::new(dev.clone(), Claim::NONE, probe.clone())
+}
+
+fn failure() -> Result<Failure> {
+    Ok(Failure::Range(FailureRange::new(0x3000, 0x200)?))
+}
+
+/// Calls the holder from a worker and returns when it is inside, waiting.
+fn notify_elsewhere(dev: &ARef<Device>, probe: &Arc<Probe>) -> Result {
+    let (dev, what) = (dev.clone(), failure()?);
+
+    probe.waits.store(1, Release);
+    workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+        let _ = dev.notify_failure(what, MfFlags::empty());
+    })?;
+    probe.entered.wait_for_completion();
+    Ok(())
+}
+
+/// Lets the callback that waits go on in a while, so that whoever asks for that waits before.
+fn let_go_later(probe: &Arc<Probe>) -> Result {
+    let probe = probe.clone();
+
+    Ok(workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+        fsleep(Delta::from_millis(100));
+        probe.go.complete_all();
+    })?)
+}
+
+#[kernel::macros::kunit_tests(dax_holder)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_is_checked() {
+        assert!(FailureRange::new(0, 0).is_err());
+        assert!(FailureRange::new(u64::MAX, 1).is_err());
+        assert!(FailureRange::new(1, u64::MAX).is_err());
+        assert!(FailureRange::new(u64::MAX - 1, 1).is_ok());
+        assert!(FailureRange::new(4096, 512).is_ok_and(|r| r.end() == 4608 && r.len() == 512));
+    }
+
+    #[test]
+    fn flags_survive() {
+        // 1 is MF_COUNT_INCREASED, which has no name in Rust.
+        let flags = MfFlags::from_raw(1) | MfFlag::ActionRequired;
+
+        assert!(flags.contains(MfFlag::ActionRequired));
+        assert!(!flags.contains(MfFlag::MemPreRemove));
+        assert_eq!(flags.as_raw(), 3);
+    }
+
+    #[test]
+    fn nobody_registered() -> Result {
+        let dev = OwnedDevice::new()?;
+
+        assert_eq!(
+            dev.notify_failure(failure()?, MfFlags::empty()),
+            Err(EOPNOTSUPP)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn register_and_notify() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+        let reg = register(&dev, &probe)?;
+
+        dev.notify_failure(failure()?, MfFlag::ActionRequired.into())?;
+        assert_eq!(probe.ended(), 1);
+        assert_eq!(probe.offset.load(Acquire), 0x3000);
+        assert_eq!(probe.len.load(Acquire), 0x200);
+        assert_eq!(
+            probe.flags.load(Acquire),
+            MfFlags::from(MfFlag::ActionRequired).as_raw()
+        );
+        drop(reg);
+        Ok(())
+    }
+
+    #[test]
+    fn notify_after() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+
+        drop(register(&dev, &probe)?);
+        assert_eq!(
+            dev.notify_failure(failure()?, MfFlags::empty()),
+            Err(EOPNOTSUPP)
+        );
+        assert_eq!(probe.began(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn slot_is_busy() -> Result {
+        let (dev, first, second) = (OwnedDevice::new()?, Probe::new()?, Probe::new()?);
+        let reg = register(&dev, &first)?;
+
+        assert!(register(&dev, &second).is_err_and(|e| e == EBUSY));
+        // Refused data is given back: only `second` refers to it.
+        assert!(Arc::into_unique_or_drop(second).is_some());
+
+        // The first one is not disturbed, and leaves the slot free.
+        dev.notify_failure(failure()?, MfFlags::empty())?;
+        assert_eq!(first.ended(), 1);
+        drop(reg);
+        assert!(register(&dev, &first).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn claim_that_nobody_made() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+        // CAST: Any address will do, it is not followed.
+        let claim = Claim::new(core::ptr::from_ref(&probe).cast_mut().cast());
+
+        assert!(
+            Registration::<Holder>::new((*dev).clone(), claim, probe).is_err_and(|e| e == EBUSY)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn data_is_freed_once() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+
+        drop(register(&dev, &probe)?);
+        assert!(Arc::into_unique_or_drop(probe).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn notify_while_unregistering() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+        let reg = register(&dev, &probe)?;
+
+        notify_elsewhere(&dev, &probe)?;
+        assert_eq!(probe.ended(), 0);
+        let_go_later(&probe)?;
+        drop(reg);
+        // Dropping has waited for the callback, which could have used the data until now.
+        assert_eq!(probe.began(), 1);
+        assert_eq!(probe.ended(), 1);
+        assert_eq!(
+            dev.notify_failure(failure()?, MfFlags::empty()),
+            Err(EOPNOTSUPP)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn killed_under_a_live_holder() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+        let reg = register(&dev, &probe)?;
+
+        dev.kill();
+        assert_eq!(probe.ended(), 1);
+        assert_eq!(probe.len.load(Acquire), 0);
+        assert_eq!(
+            probe.flags.load(Acquire),
+            MfFlags::from(MfFlag::MemPreRemove).as_raw()
+        );
+        assert_eq!(
+            dev.notify_failure(failure()?, MfFlags::empty()),
+            Err(ENXIO)
+        );
+        drop(reg);
+        assert!(register(&dev, &probe).is_err_and(|e| e == ENXIO));
+        Ok(())
+    }
+
+    #[test]
+    fn killed_while_notifying() -> Result {
+        let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
+        let reg = register(&dev, &probe)?;
+
+        notify_elsewhere(&dev, &probe)?;
+        let_go_later(&probe)?;
+        dev.kill();
+        // Both the failure and the removal itself are over.
+        assert_eq!(probe.began(), 2);
+        assert_eq!(probe.ended(), 2);
+        drop(reg);
+        Ok(())
+    }
+}

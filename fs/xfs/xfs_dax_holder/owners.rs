@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Act: tell the processes that map a file what became of it.
+//!
+//! Runs without any lock of XFS.
+
+use super::{
+    door::{
+        ActiveMount,
+        Inode, //
+    },
+    rmap::Record,
+    translate::{
+        Geometry,
+        Target, //
+    },
+    units::GroupBlocks, //
+};
+use kernel::{
+    dax,
+    page::PAGE_SHIFT,
+    prelude::*, //
+};
+
+/// What all owners of a failure have in common.
+pub(crate) struct Cause<'a> {
+    pub(crate) mount: &'a ActiveMount<'a>,
+    pub(crate) dev: &'a dax::Device,
+    pub(crate) target: Target,
+    pub(crate) geometry: Geometry,
+    pub(crate) flags: dax::MfFlags,
+}
+
+/// Part of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileBytes {
+    pub(crate) ino: u64,
+    /// Byte at which it begins.
+    pub(crate) pos: u64,
+    /// Bytes, not zero.
+    pub(crate) len: u64,
+}
+
+/// Pages of a file.
+struct FilePages {
+    index: usize,
+    count: usize,
+}
+
+impl FileBytes {
+    /// The pages that hold the bytes. A file's last page can be told in a [`usize`] on all machines
+    /// that have DAX, which are 64-bit ones.
+    fn pages(&self) -> Result<FilePages> {
+        let first = self.pos >> PAGE_SHIFT;
+        let last = (self.pos + (self.len - 1)) >> PAGE_SHIFT;
+
+        Ok(FilePages {
+            index: usize::try_from(first)?,
+            count: usize::try_from(last - first + 1)?,
+        })
+    }
+}
+
+impl Cause<'_> {
+    /// The part of the file that `blocks` of a group are, where `rec` covers them.
+    pub(crate) fn file_bytes(&self, ino: u64, rec: &Record, blocks: GroupBlocks) -> FileBytes {
+        let shift = self.geometry.block_shift;
+
+        FileBytes {
+            ino,
+            pos: rec.file_block(blocks.start) << shift,
+            len: blocks.count() << shift,
+        }
+    }
+
+    /// Tells who maps `bytes`, which are `blocks` of `group`.
+    ///
+    /// Returns `false` if the inode is not in memory, so that nobody can.
+    pub(crate) fn tell(&self, bytes: &FileBytes, group: u32, blocks: GroupBlocks) -> Result<bool> {
+        let Some(inode) = self.mount.inode(bytes.ino)? else {
+            return Ok(false);
+        };
+        let pages = bytes.pages()?;
+
+        let res = if self.flags.contains(dax::MfFlag::MemPreRemove) {
+            // This is about the device: whatever the file has there now has to go.
+            let res = inode.kill_procs(pages.index, pages.count, None, self.flags);
+            inode.invalidate(pages.index, pages.index + (pages.count - 1));
+            res
+        } else {
+            self.tell_where_failed(&inode, &pages, group, blocks)
+        };
+        inode.report_lost(bytes.pos, bytes.len);
+        res.and(Ok(true))
+    }
+
+    /// Tells who maps the memory itself: since the query, the file may have been truncated or
+    /// remapped, and something else be at these pages.
+    fn tell_where_failed(
+        &self,
+        inode: &Inode<'_>,
+        pages: &FilePages,
+        group: u32,
+        blocks: GroupBlocks,
+    ) -> Result {
+        let byte = self.target.offset + self.geometry.byte_of(group, blocks.start);
+        let mut pgoff = usize::try_from(byte >> PAGE_SHIFT)?;
+        let mut index = pages.index;
+        let mut rest = pages.count;
+
+        while rest > 0 {
+            let (pfn, count) = self.dev.pfn(&dax::read_lock(), pgoff, rest)?;
+            let count = count.clamp(1, rest);
+
+            inode.kill_procs(index, count, Some(pfn), self.flags)?;
+            pgoff += count;
+            index += count;
+            rest -= count;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where things are.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure, Context, Result};
+
+/// The repository and its build directory.
+pub struct Lab {
+    pub top: PathBuf,
+}
+
+impl Lab {
+    /// The repository that LAB_TOP names, or that this program or the working
+    /// directory lies in.
+    pub fn find() -> Result<Self> {
+        if let Some(top) = env::var_os("LAB_TOP") {
+            return Ok(Self { top: top.into() });
+        }
+        let places = [env::current_exe()?, env::current_dir()?];
+        let is_top = |dir: &&Path| dir.join("tools/testing/lab").is_dir();
+        match places.iter().flat_map(|p| p.ancestors()).find(is_top) {
+            Some(top) => Ok(Self { top: top.into() }),
+            None => bail!("run this inside the repository, or set LAB_TOP"),
+        }
+    }
+
+    pub fn build(&self, path: &str) -> PathBuf {
+        self.top.join("build").join(path)
+    }
+
+    /// The bootable image in a kernel's build directory.
+    pub fn image(&self, kernel: &Path) -> Result<PathBuf> {
+        let kernel = self.top.join(kernel);
+        let image = if kernel.is_dir() {
+            kernel.join("arch/x86/boot/bzImage")
+        } else {
+            kernel
+        };
+        ensure!(
+            image.is_file(),
+            "no kernel at {}: make kernel",
+            image.display()
+        );
+        Ok(image)
+    }
+
+    /// Puts the programs that were built beside this one into the guest's share.
+    pub fn install_programs(&self) -> Result<()> {
+        let bin = self.build("guest/bin");
+        fs::create_dir_all(&bin)?;
+        let probe = env::current_exe()?.with_file_name("dax-probe");
+        ensure!(
+            probe.is_file(),
+            "{} is missing: build the workspace",
+            probe.display()
+        );
+        // A guest that runs keeps the old file.
+        let new = bin.join(".dax-probe.new");
+        fs::copy(&probe, &new).with_context(|| new.display().to_string())?;
+        Ok(fs::rename(new, bin.join("dax-probe"))?)
+    }
+}

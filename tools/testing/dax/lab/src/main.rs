@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Host side of the lab: boots guests on emulated persistent memory, runs
+//! commands in them, and runs the test suites.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use regex_lite::Regex;
+
+mod console;
+mod ktap;
+mod lab;
+mod qemu;
+mod suites;
+mod vm;
+
+use lab::Lab;
+use vm::{End, Vm};
+
+/// Boot guests with /dev/pmem0 and /dev/pmem1, and test in them.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Args)]
+struct Guest {
+    /// Build directory of the kernel, or its bzImage
+    #[arg(long, default_value = "build/kernels/patched")]
+    kernel: PathBuf,
+    /// Name of the guest; its files go to build/results/NAME
+    #[arg(long, default_value = "vm")]
+    name: String,
+    /// Time limit in seconds
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// Console lines that are no failure
+    #[arg(long)]
+    allow: Option<Regex>,
+    /// More words for the kernel's command line
+    #[arg(long, default_value = "")]
+    append: String,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Boot a guest and run a command in it; a single word goes to the shell as it is
+    Vm {
+        #[command(flatten)]
+        guest: Guest,
+        /// Keep the terminal on the guest
+        #[arg(long)]
+        interactive: bool,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Play the scenes on the patched kernel and print the table
+    Run {
+        /// Only these scenes, by name or number
+        scenes: Vec<String>,
+        /// Build directory of the kernel, or its bzImage
+        #[arg(long, default_value = "build/kernels/patched")]
+        kernel: PathBuf,
+        /// How long the races run
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Run the test suites and print their counts
+    Test {
+        /// Play the scenes on the stock kernel as well and compare
+        #[arg(long)]
+        stock: bool,
+        /// Only these suites: host, kunit, scenes, module, lint, series, stock
+        suites: Vec<suites::Name>,
+    },
+    /// An interactive guest; Ctrl-a x ends it
+    Shell {
+        /// Build directory of the kernel, or its bzImage
+        #[arg(long, default_value = "build/kernels/patched")]
+        kernel: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(status) => ExitCode::from(status),
+        Err(e) => {
+            eprintln!("dax-lab: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(action: Action) -> Result<u8> {
+    let lab = Lab::find()?;
+    match action {
+        Action::Vm {
+            guest,
+            interactive,
+            command,
+        } => {
+            let vm = Vm::new(&lab, &guest.name, &guest.kernel, guest.timeout)
+                .allow(guest.allow)
+                .append(guest.append);
+            let script = vm::script(&command);
+            if interactive {
+                vm.interact(&script)
+            } else {
+                once(&vm, &script)
+            }
+        }
+        Action::Run {
+            scenes,
+            kernel,
+            seconds,
+        } => {
+            let limit = suites::scenes::time_limit(seconds);
+            let vm = Vm::new(&lab, "run", &kernel, limit);
+            once(&vm, &suites::scenes::script(&scenes, &[], seconds))
+        }
+        Action::Test { stock, suites } => suites::run(&lab, &suites, stock),
+        Action::Shell { kernel } => {
+            let vm = Vm::new(&lab, "shell", &kernel, 0);
+            vm.interact("exec setsid --ctty --wait bash -i")
+        }
+    }
+}
+
+/// Runs a guest whose output goes to stdout; the exit status to end with.
+fn once(vm: &Vm, script: &str) -> Result<u8> {
+    let outcome = vm.run(script, &mut |line| println!("{line}"))?;
+    for line in outcome.complaints() {
+        eprintln!("dax-lab: {line}");
+    }
+    Ok(match outcome.end {
+        End::Exit(0) if outcome.findings.is_empty() => 0,
+        End::Exit(0) => 3,
+        End::Exit(status) => u8::try_from(status).context("exit status")?,
+        End::Timeout(_) | End::Died => 4,
+    })
+}
+
+/// How long something took, in words.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs())
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The modules of the XFS DAX holder that need no kernel, tested against naive
+//! models of what they compute.
+//!
+//! The sources are those that the kernel compiles, not copies.
+
+// Here only the tests use them.
+#[allow(dead_code)]
+#[path = "../../../../../fs/xfs/xfs_dax_holder/chunk.rs"]
+mod chunk;
+#[allow(dead_code)]
+#[path = "../../../../../fs/xfs/xfs_dax_holder/rmap.rs"]
+mod rmap;
+#[allow(dead_code)]
+#[path = "../../../../../fs/xfs/xfs_dax_holder/translate.rs"]
+mod translate;
+#[allow(dead_code)]
+#[path = "../../../../../fs/xfs/xfs_dax_holder/units.rs"]
+mod units;
+
+#[cfg(test)]
+mod tests;

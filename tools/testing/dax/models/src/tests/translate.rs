@@ -1,0 +1,630 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From bytes to blocks: every byte of a small device is looked up on its own,
+//! and large numbers are worked out in 128 bits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::{blocks, cases, wide, wide_range};
+use crate::translate::{Geometry, Span, Target};
+use crate::units::{DeviceBytes, Sectors};
+
+const SECTOR: u64 = 512;
+
+fn bytes(start: u64, end: u64) -> DeviceBytes {
+    DeviceBytes { start, end }
+}
+
+fn sectors(start: u64, end: u64) -> Sectors {
+    Sectors { start, end }
+}
+
+fn span(group: u32, start: u64, end: u64) -> Span {
+    Span {
+        group,
+        blocks: blocks(start, end),
+    }
+}
+
+/// A filesystem's device.
+#[derive(Debug, Clone)]
+struct Device {
+    target: Target,
+    geometry: Geometry,
+    /// Blocks that each group has.
+    sizes: Vec<u64>,
+}
+
+impl Device {
+    /// All blocks of all groups by their place on the device.
+    fn layout(&self) -> BTreeMap<u64, (u32, u64)> {
+        let mut layout = BTreeMap::new();
+        let mut start = self.geometry.first;
+
+        for (group, &size) in (0..).zip(&self.sizes) {
+            for block in 0..size {
+                layout.insert(start + block, (group, block));
+            }
+            start += self.geometry.stride;
+        }
+        layout
+    }
+
+    /// The blocks that `range` touches, byte by byte.
+    fn naive(&self, range: DeviceBytes) -> BTreeSet<(u32, u64)> {
+        let layout = self.layout();
+        let end = self.target.offset + self.target.sectors * SECTOR;
+
+        (range.start..range.end)
+            .filter(|byte| (self.target.offset..end).contains(byte))
+            .map(|byte| (byte - self.target.offset) >> self.geometry.block_shift)
+            .collect::<BTreeSet<u64>>()
+            .into_iter()
+            .filter_map(|block| layout.get(&block).copied())
+            .collect()
+    }
+
+    fn spans(&self, range: DeviceBytes) -> Vec<Span> {
+        self.target
+            .sectors_in(range)
+            .map_or(Vec::new(), |sectors| self.geometry.spans(sectors).collect())
+    }
+
+    /// The blocks of `spans` that exist, in their order, as the query sees them.
+    fn blocks_of(&self, spans: &[Span]) -> Vec<(u32, u64)> {
+        let exists = |span: &Span| {
+            let size = *self.sizes.get(span.group as usize)?;
+            Some((span.group, span.blocks.intersect(blocks(0, size))?))
+        };
+        spans
+            .iter()
+            .filter_map(exists)
+            .flat_map(|(group, found)| (found.start..found.end).map(move |block| (group, block)))
+            .collect()
+    }
+}
+
+prop_compose! {
+    fn small_device()(
+        skip in 0..4u64,
+        first in 0..4u64,
+        size in 1..5u32,
+        gap in 0..3u64,
+        groups in 1..5usize,
+        last in 1..5u64,
+        block_shift in 9..12u32,
+    )(
+        // Some devices end early or have sectors that are no whole block.
+        sectors in 0..=((first + groups as u64 * (u64::from(size) + gap)) << (block_shift - 9)) + 3,
+        skip in Just(skip),
+        first in Just(first),
+        size in Just(size),
+        gap in Just(gap),
+        groups in Just(groups),
+        last in Just(last),
+        block_shift in Just(block_shift),
+    ) -> Device {
+        let mut sizes = vec![u64::from(size); groups];
+
+        sizes[groups - 1] = last.min(u64::from(size));
+        Device {
+            target: Target { offset: skip * SECTOR, sectors },
+            geometry: Geometry {
+                first,
+                blocks: size,
+                stride: u64::from(size) + gap,
+                block_shift,
+            },
+            sizes,
+        }
+    }
+}
+
+/// A byte of a small device, or a little beyond; often next to where a sector
+/// begins.
+fn small_byte() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0..140 * SECTOR,
+        (0..140u64, 0..3u64).prop_map(|(n, near)| (n * SECTOR + near).saturating_sub(1)),
+    ]
+}
+
+prop_compose! {
+    fn any_geometry()(
+        first in wide(),
+        blocks in prop_oneof![1..9u32, any::<u32>().prop_map(|n| n.max(1))],
+        gap in prop_oneof![Just(0), wide()],
+        block_shift in 9..=16u32,
+    ) -> Geometry {
+        Geometry {
+            first,
+            blocks,
+            stride: u64::from(blocks).saturating_add(gap),
+            block_shift,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn every_byte_finds_its_block(dev in small_device(), a in small_byte(), b in small_byte()) {
+        let range = bytes(a.min(b), a.max(b));
+        let spans = dev.spans(range);
+
+        prop_assert!(dev.blocks_of(&spans).into_iter().eq(dev.naive(range)));
+        for span in &spans {
+            prop_assert!(span.blocks.start < span.blocks.end);
+            prop_assert!(span.blocks.end <= u64::from(dev.geometry.blocks));
+        }
+        for pair in spans.windows(2) {
+            prop_assert!(pair[0].group < pair[1].group);
+        }
+    }
+
+    #[test]
+    fn every_block_finds_its_byte(dev in small_device()) {
+        for (place, (group, block)) in dev.layout() {
+            let byte = dev.geometry.byte_of(group, block);
+
+            prop_assert_eq!(byte, place << dev.geometry.block_shift);
+        }
+    }
+
+    #[test]
+    fn every_byte_touches_its_sector(dev in small_device(), a in small_byte(), b in small_byte()) {
+        let range = bytes(a.min(b), a.max(b));
+        let end = dev.target.offset + dev.target.sectors * SECTOR;
+        let want: BTreeSet<u64> = (range.start..range.end)
+            .filter(|byte| (dev.target.offset..end).contains(byte))
+            .map(|byte| (byte - dev.target.offset) / SECTOR)
+            .collect();
+        let got = dev.target.sectors_in(range).map_or(0..0, |got| got.start..got.end);
+
+        prop_assert!(got.eq(want));
+    }
+
+    #[test]
+    fn large_targets(offset in wide(), len in wide(), (start, end) in wide_range()) {
+        let target = Target { offset, sectors: len };
+        let stop = u128::from(offset) + u128::from(len) * 512;
+        let fits = len > 0 && stop <= u128::from(u64::MAX);
+
+        prop_assert_eq!(
+            target.whole(),
+            fits.then_some(bytes(offset, stop as u64))
+        );
+
+        let low = start.max(offset);
+        let high = u128::from(end).min(stop);
+        let want = (fits && u128::from(low) < high).then(|| sectors(
+            (low - offset) / SECTOR,
+            (high - u128::from(offset)).div_ceil(512) as u64,
+        ));
+        prop_assert_eq!(target.sectors_in(bytes(start, end)), want);
+    }
+
+    /// Whatever the numbers: no overflow, spans in order, and between them only
+    /// what belongs to nobody.
+    #[test]
+    fn large_geometries(geo in any_geometry(), (start, end) in wide_range()) {
+        let per_block = 1u128 << (geo.block_shift - 9);
+        let first = u128::from(geo.first);
+        let stride = u128::from(geo.stride);
+        let size = u128::from(geo.blocks);
+        // Blocks from the first group's start.
+        let mut at = (u128::from(start) / per_block).saturating_sub(first);
+        let end_at = u128::from(end).div_ceil(per_block).saturating_sub(first);
+        // Where the next block that belongs to a group is.
+        let skip_gap = |at: u128| if at % stride < size { at } else { (at / stride + 1) * stride };
+
+        for got in geo.spans(sectors(start, end)).take(20) {
+            at = skip_gap(at);
+            let stop = end_at.min(at - at % stride + size);
+            prop_assert!(at < stop);
+            prop_assert_eq!(u128::from(got.group), at / stride);
+            prop_assert_eq!(u128::from(got.blocks.start), at % stride);
+            prop_assert_eq!(u128::from(got.blocks.count()), stop - at);
+            at = stop;
+        }
+        at = skip_gap(at);
+        let all = geo.spans(sectors(start, end)).take(21).count() <= 20;
+        // Groups have numbers of 32 bits.
+        prop_assert!(!all || at >= end_at || at / stride > u128::from(u32::MAX));
+    }
+
+    /// The byte at which a block that was found begins can always be told.
+    #[test]
+    fn large_bytes_of_blocks(
+        geo in any_geometry(),
+        offset in wide(),
+        len in wide(),
+        (start, end) in wide_range(),
+    ) {
+        let target = Target { offset, sectors: len };
+        let Some(found) = target.sectors_in(bytes(start, end)) else {
+            return Ok(());
+        };
+
+        for span in geo.spans(found).take(20) {
+            let byte = geo.byte_of(span.group, span.blocks.start);
+            let place = u128::from(geo.first)
+                + u128::from(span.group) * u128::from(geo.stride)
+                + u128::from(span.blocks.start);
+
+            prop_assert_eq!(u128::from(byte), place << geo.block_shift);
+            prop_assert!(target.offset.checked_add(byte).is_some());
+        }
+    }
+}
+
+/// Three groups of 100 blocks of 4 KiB and one of 60, in a partition that
+/// begins at 1 MiB and ends with the last group.
+fn data_device() -> Device {
+    Device {
+        target: Target {
+            offset: 1 << 20,
+            sectors: 360 * 8,
+        },
+        geometry: Geometry {
+            first: 0,
+            blocks: 100,
+            stride: 100,
+            block_shift: 12,
+        },
+        sizes: vec![100, 100, 100, 60],
+    }
+}
+
+/// Three groups of 24 blocks at 0, 32 and 64, with gaps between.
+fn device_with_gaps() -> Device {
+    Device {
+        target: Target {
+            offset: 0,
+            sectors: 96 * 8,
+        },
+        geometry: Geometry {
+            first: 0,
+            blocks: 24,
+            stride: 32,
+            block_shift: 12,
+        },
+        sizes: vec![24, 24, 24],
+    }
+}
+
+/// A realtime section that begins at block 50 of the device.
+fn realtime_section() -> Device {
+    Device {
+        target: Target {
+            offset: 0,
+            sectors: 250 * 8,
+        },
+        geometry: Geometry {
+            first: 50,
+            blocks: 100,
+            stride: 100,
+            block_shift: 12,
+        },
+        sizes: vec![100, 100],
+    }
+}
+
+impl Device {
+    /// The spans of whole blocks, counted from the start of the partition.
+    fn spans_of_blocks(&self, start: u64, end: u64) -> Vec<Span> {
+        let byte = |block| self.target.offset + (block << self.geometry.block_shift);
+
+        self.spans(bytes(byte(start), byte(end)))
+    }
+}
+
+#[test]
+fn first_block_of_a_group() {
+    assert_eq!(data_device().spans_of_blocks(0, 1), [span(0, 0, 1)]);
+    assert_eq!(data_device().spans_of_blocks(100, 101), [span(1, 0, 1)]);
+}
+
+#[test]
+fn last_block_of_a_group() {
+    assert_eq!(data_device().spans_of_blocks(99, 100), [span(0, 99, 100)]);
+    assert_eq!(data_device().spans_of_blocks(299, 300), [span(2, 99, 100)]);
+}
+
+#[test]
+fn last_block_of_a_group_and_first_of_the_next() {
+    assert_eq!(
+        data_device().spans_of_blocks(99, 101),
+        [span(0, 99, 100), span(1, 0, 1)]
+    );
+}
+
+#[test]
+fn range_over_several_groups() {
+    assert_eq!(
+        data_device().spans_of_blocks(50, 250),
+        [span(0, 50, 100), span(1, 0, 100), span(2, 0, 50)]
+    );
+}
+
+#[test]
+fn range_across_the_shorter_last_group() {
+    let dev = data_device();
+    let spans = dev.spans_of_blocks(298, 500);
+
+    assert_eq!(spans, [span(2, 98, 100), span(3, 0, 60)]);
+    assert_eq!(dev.blocks_of(&spans).last(), Some(&(3, 59)));
+}
+
+#[test]
+fn shorter_last_group_of_a_longer_device() {
+    let mut dev = data_device();
+    dev.target.sectors += 80 * 8;
+    let spans = dev.spans_of_blocks(350, 440);
+
+    // Which blocks exist, the query finds out.
+    assert_eq!(spans, [span(3, 50, 100), span(4, 0, 40)]);
+    assert_eq!(dev.blocks_of(&spans).len(), 10);
+}
+
+#[test]
+fn whole_device() {
+    let dev = data_device();
+    let whole = dev.target.whole().unwrap();
+
+    assert_eq!(whole, bytes(1 << 20, (1 << 20) + (360 << 12)));
+    assert_eq!(dev.blocks_of(&dev.spans(whole)).len(), 360);
+}
+
+#[test]
+fn last_byte_of_the_device() {
+    let dev = data_device();
+    let end = dev.target.whole().unwrap().end;
+
+    assert_eq!(dev.spans(bytes(end - 1, end)), [span(3, 59, 60)]);
+    assert_eq!(
+        dev.target.sectors_in(bytes(end - 1, end)),
+        Some(sectors(360 * 8 - 1, 360 * 8))
+    );
+}
+
+#[test]
+fn byte_behind_the_last_of_the_device() {
+    let dev = data_device();
+    let end = dev.target.whole().unwrap().end;
+
+    assert_eq!(dev.target.sectors_in(bytes(end, end + 1)), None);
+}
+
+#[test]
+fn device_that_ends_within_a_block() {
+    let mut dev = data_device();
+    dev.target.sectors -= 1;
+    let end = dev.target.whole().unwrap().end;
+
+    assert_eq!(dev.spans(bytes(end - 1, u64::MAX)), [span(3, 59, 60)]);
+}
+
+#[test]
+fn range_that_ends_at_the_last_number() {
+    let dev = data_device();
+
+    assert_eq!(
+        dev.spans(bytes(0, u64::MAX)),
+        dev.spans(dev.target.whole().unwrap())
+    );
+    assert_eq!(dev.target.sectors_in(bytes(u64::MAX - 1, u64::MAX)), None);
+}
+
+#[test]
+fn target_that_ends_at_the_last_number() {
+    let target = Target {
+        offset: u64::MAX - 1024,
+        sectors: 2,
+    };
+
+    assert_eq!(target.whole(), Some(bytes(u64::MAX - 1024, u64::MAX)));
+    assert_eq!(
+        target.sectors_in(bytes(u64::MAX - 1, u64::MAX)),
+        Some(sectors(1, 2))
+    );
+}
+
+#[test]
+fn target_that_ends_beyond_any_byte() {
+    for (offset, sectors) in [(u64::MAX - 1023, 2), (0, 1 << 55), (512, u64::MAX)] {
+        let target = Target { offset, sectors };
+
+        assert_eq!(target.whole(), None);
+        assert_eq!(target.sectors_in(bytes(0, u64::MAX)), None);
+    }
+}
+
+#[test]
+fn empty_target() {
+    let target = Target {
+        offset: 4096,
+        sectors: 0,
+    };
+
+    assert_eq!(target.whole(), None);
+    assert_eq!(target.sectors_in(bytes(0, u64::MAX)), None);
+}
+
+#[test]
+fn empty_range() {
+    let dev = data_device();
+
+    assert_eq!(dev.target.sectors_in(bytes(2 << 20, 2 << 20)), None);
+}
+
+#[test]
+fn partition_that_starts_inside_the_range() {
+    let part = data_device().target.offset;
+
+    assert_eq!(
+        data_device().spans(bytes(part - 8192, part + 4096)),
+        [span(0, 0, 1)]
+    );
+    assert_eq!(
+        data_device().spans(bytes(part - 1, part + 1)),
+        [span(0, 0, 1)]
+    );
+}
+
+#[test]
+fn partition_that_ends_inside_the_range() {
+    let end = data_device().target.whole().unwrap().end;
+
+    assert_eq!(
+        data_device().spans(bytes(end - 4096, end + 8192)),
+        [span(3, 59, 60)]
+    );
+}
+
+#[test]
+fn partition_inside_the_range() {
+    let dev = data_device();
+    let whole = dev.target.whole().unwrap();
+
+    assert_eq!(
+        dev.target.sectors_in(bytes(whole.start - 1, whole.end + 1)),
+        Some(sectors(0, dev.target.sectors))
+    );
+}
+
+#[test]
+fn range_before_the_partition() {
+    let part = data_device().target.offset;
+
+    assert_eq!(data_device().target.sectors_in(bytes(0, 4096)), None);
+    assert_eq!(data_device().target.sectors_in(bytes(0, part)), None);
+}
+
+#[test]
+fn range_behind_the_partition() {
+    let end = data_device().target.whole().unwrap().end;
+
+    assert_eq!(
+        data_device().target.sectors_in(bytes(end, end + 4096)),
+        None
+    );
+}
+
+#[test]
+fn one_byte_is_a_sector_and_a_block() {
+    let dev = data_device();
+    let byte = dev.target.offset + 7 * 4096 + 1000;
+
+    assert_eq!(
+        dev.target.sectors_in(bytes(byte, byte + 1)),
+        Some(sectors(7 * 8 + 1, 7 * 8 + 2))
+    );
+    assert_eq!(dev.spans(bytes(byte, byte + 1)), [span(0, 7, 8)]);
+}
+
+#[test]
+fn two_bytes_in_two_sectors() {
+    let dev = data_device();
+    let byte = dev.target.offset + 512;
+
+    assert_eq!(
+        dev.target.sectors_in(bytes(byte - 1, byte + 1)),
+        Some(sectors(0, 2))
+    );
+    assert_eq!(dev.spans(bytes(byte - 1, byte + 1)), [span(0, 0, 1)]);
+}
+
+#[test]
+fn two_bytes_in_two_blocks() {
+    let dev = data_device();
+    let byte = dev.target.offset + 7 * 4096;
+
+    assert_eq!(dev.spans(bytes(byte - 1, byte + 1)), [span(0, 6, 8)]);
+}
+
+#[test]
+fn blocks_of_one_sector() {
+    let geo = Geometry {
+        first: 0,
+        blocks: 10,
+        stride: 10,
+        block_shift: 9,
+    };
+    let spans: Vec<_> = geo.spans(sectors(9, 11)).collect();
+
+    assert_eq!(spans, [span(0, 9, 10), span(1, 0, 1)]);
+}
+
+#[test]
+fn range_in_a_gap_only() {
+    assert_eq!(device_with_gaps().spans_of_blocks(24, 32), []);
+    assert_eq!(device_with_gaps().spans_of_blocks(57, 58), []);
+}
+
+#[test]
+fn range_across_a_gap() {
+    assert_eq!(
+        device_with_gaps().spans_of_blocks(23, 33),
+        [span(0, 23, 24), span(1, 0, 1)]
+    );
+}
+
+#[test]
+fn range_from_a_gap_to_a_gap() {
+    assert_eq!(device_with_gaps().spans_of_blocks(30, 60), [span(1, 0, 24)]);
+}
+
+#[test]
+fn range_before_the_realtime_section() {
+    assert_eq!(realtime_section().spans_of_blocks(0, 50), []);
+}
+
+#[test]
+fn realtime_section_that_starts_inside_the_range() {
+    assert_eq!(realtime_section().spans_of_blocks(49, 51), [span(0, 0, 1)]);
+}
+
+#[test]
+fn groups_of_a_realtime_section() {
+    assert_eq!(
+        realtime_section().spans_of_blocks(149, 151),
+        [span(0, 99, 100), span(1, 0, 1)]
+    );
+    assert_eq!(realtime_section().geometry.byte_of(1, 2), 152 << 12);
+}
+
+#[test]
+fn last_sector_there_can_be() {
+    let geo = Geometry {
+        first: 0,
+        blocks: u32::MAX,
+        stride: 1 << 32,
+        block_shift: 9,
+    };
+    let last = sectors(u64::MAX - 2, u64::MAX);
+
+    assert_eq!(
+        geo.spans(last).collect::<Vec<_>>(),
+        [span(u32::MAX, u64::from(u32::MAX) - 2, u64::from(u32::MAX))]
+    );
+}
+
+#[test]
+fn groups_end_with_the_last_number_of_one() {
+    let geo = Geometry {
+        first: 0,
+        blocks: 1,
+        stride: 1,
+        block_shift: 9,
+    };
+    let last = u64::from(u32::MAX);
+
+    assert_eq!(
+        geo.spans(sectors(last, last + 9)).collect::<Vec<_>>(),
+        [span(u32::MAX, 0, 1)]
+    );
+}

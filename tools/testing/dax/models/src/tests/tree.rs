@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A naive reverse mapping btree: a map from the keys that are on disk.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::chunk::Next;
+use crate::rmap::Record;
+use crate::units::GroupBlocks;
+
+/// Bits of a key's offset in `fs/xfs/libxfs/xfs_format.h`.
+const OFF_ATTR_FORK: u64 = 1 << 63;
+const OFF_BMBT_BLOCK: u64 = 1 << 62;
+const OFF_UNWRITTEN: u64 = 1 << 61;
+const OFF_MASK: u64 = 0x3f_ffff_ffff_ffff;
+
+/// An owner that is no inode.
+pub const METADATA: u64 = (-4i64) as u64;
+
+/// Start block, owner and packed offset (`struct xfs_rmap_key`), which
+/// `xfs_rmapbt_cmp_two_keys()` compares in this order.
+pub type DiskKey = (u32, u64, u64);
+
+/// `xfs_rmap_irec_offset_pack()`
+pub fn pack_offset(rec: &Record, unwritten: bool) -> u64 {
+    let flag = |set: bool, bit: u64| if set { bit } else { 0 };
+
+    (rec.offset & OFF_MASK)
+        | flag(rec.attr_fork, OFF_ATTR_FORK)
+        | flag(rec.bmbt_block, OFF_BMBT_BLOCK)
+        | flag(unwritten, OFF_UNWRITTEN)
+}
+
+/// `offset_keymask()`
+fn offset_keymask(offset: u64) -> u64 {
+    offset & !OFF_UNWRITTEN
+}
+
+pub fn disk_key(rec: &Record, unwritten: bool) -> DiskKey {
+    (
+        rec.start,
+        rec.owner,
+        offset_keymask(pack_offset(rec, unwritten)),
+    )
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Tree(BTreeMap<DiskKey, Record>);
+
+impl Tree {
+    pub fn new(recs: impl IntoIterator<Item = Record>) -> Self {
+        let mut tree = Self::default();
+
+        for rec in recs {
+            tree.insert(rec);
+        }
+        tree
+    }
+
+    /// Adds a record if there is none of that key.
+    pub fn insert(&mut self, rec: Record) {
+        self.0.entry(disk_key(&rec, false)).or_insert(rec);
+    }
+
+    /// Removes the record that is the `n`th, going round.
+    pub fn remove_nth(&mut self, n: usize) {
+        let len = self.0.len().max(1);
+
+        if let Some(&key) = self.0.keys().nth(n % len) {
+            self.0.remove(&key);
+        }
+    }
+
+    pub fn contains(&self, rec: &Record) -> bool {
+        self.0.get(&disk_key(rec, false)) == Some(rec)
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.0.values()
+    }
+
+    /// Those that cover a block of `range`.
+    pub fn in_range(&self, range: GroupBlocks) -> Vec<Record> {
+        self.records()
+            .filter(|rec| (range.start..range.end).any(|block| covers(rec, block)))
+            .copied()
+            .collect()
+    }
+
+    /// As `xfs_rust_query_rmap()` does.
+    pub fn query(&self, range: GroupBlocks, mut visit: impl FnMut(&Record) -> Next) {
+        for rec in self.in_range(range) {
+            if visit(&rec) == Next::Full {
+                return;
+            }
+        }
+    }
+}
+
+pub fn covers(rec: &Record, block: u64) -> bool {
+    let start = u64::from(rec.start);
+
+    (start..start + u64::from(rec.count)).contains(&block)
+}
+
+prop_compose! {
+    /// Records of few blocks and few owners, so that they meet.
+    pub fn small_record()(
+        start in 0..24u32,
+        count in 1..8u32,
+        owner in prop_oneof![1..4u64, Just(METADATA)],
+        offset in prop_oneof![0..3u64, Just(OFF_MASK)],
+        (attr_fork, bmbt_block) in any::<(bool, bool)>(),
+    ) -> Record {
+        Record { start, count, owner, offset, attr_fork, bmbt_block }
+    }
+}
+
+pub fn small_range() -> impl Strategy<Value = GroupBlocks> {
+    (0..30u64, 1..12u64).prop_map(|(start, count)| GroupBlocks {
+        start,
+        end: start + count,
+    })
+}
+
+/// What happens to the tree while its lock is dropped.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Insert(Record),
+    Remove(usize),
+}
+
+impl Change {
+    pub fn apply(&self, tree: &mut Tree) {
+        match self {
+            Change::Insert(rec) => tree.insert(*rec),
+            Change::Remove(n) => tree.remove_nth(*n),
+        }
+    }
+}
+
+pub fn changes() -> impl Strategy<Value = Vec<Vec<Change>>> {
+    let change = prop_oneof![
+        small_record().prop_map(Change::Insert),
+        any::<usize>().prop_map(Change::Remove),
+    ];
+    let between_two_chunks = prop::collection::vec(change, 0..4);
+
+    prop::collection::vec(between_two_chunks, 0..12)
+}

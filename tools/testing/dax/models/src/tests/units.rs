@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ranges of blocks, against sets of blocks.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::{blocks, cases};
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn intersection_is_that_of_sets(a in 0..9u64, b in 0..9u64, c in 0..9u64, d in 0..9u64) {
+        let want: BTreeSet<u64> = (a..b).filter(|block| (c..d).contains(block)).collect();
+        let got = blocks(a, b).intersect(blocks(c, d));
+
+        prop_assert_eq!(got.is_some(), !want.is_empty());
+        if let Some(got) = got {
+            prop_assert_eq!(got.count(), want.len() as u64);
+            prop_assert!((got.start..got.end).eq(want));
+        }
+    }
+}
+
+#[test]
+fn neighbours_have_no_block_in_common() {
+    assert_eq!(blocks(0, 5).intersect(blocks(5, 9)), None);
+    assert_eq!(blocks(5, 9).intersect(blocks(0, 5)), None);
+}
+
+#[test]
+fn nothing_is_in_an_empty_range() {
+    assert_eq!(blocks(5, 5).intersect(blocks(0, 9)), None);
+    assert_eq!(blocks(0, 9).intersect(blocks(5, 5)), None);
+}
+
+#[test]
+fn count_of_all_blocks_there_can_be() {
+    assert_eq!(blocks(0, u64::MAX).count(), u64::MAX);
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Touches of memory that may fault, and a record of the SIGBUSes that arrive.
+//!
+//! A touch is a single instruction in assembly. A fault in it makes the handler
+//! move the instruction pointer to a fixup, much as the kernel's exception table
+//! does, so nothing has to be unwound.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use anyhow::{bail, Result};
+
+pub const PAGE_SIZE: usize = 4096;
+
+const BUS_ADRERR: i32 = 2;
+const BUS_MCEERR_AR: i32 = 4;
+const BUS_MCEERR_AO: i32 = 5;
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("the fixup of a touch is written for x86-64");
+
+core::arch::global_asm!(
+    ".pushsection .text.dax_probe,\"ax\",@progbits",
+    ".globl dax_probe_load",
+    "dax_probe_load:",
+    "movzx eax, byte ptr [rdi]",
+    "ret",
+    ".globl dax_probe_store",
+    "dax_probe_store:",
+    "mov byte ptr [rdi], sil",
+    "xor eax, eax",
+    "ret",
+    ".globl dax_probe_fixup",
+    "dax_probe_fixup:",
+    "mov eax, -1",
+    "ret",
+    ".popsection",
+);
+
+extern "C" {
+    fn dax_probe_load(addr: *const u8) -> i32;
+    fn dax_probe_store(addr: *mut u8, value: u8) -> i32;
+    fn dax_probe_fixup();
+}
+
+/// Reads one byte; `None` when the read faulted.
+///
+/// # Safety
+///
+/// `addr` lies in a mapping of this process, and [`install`] was called.
+pub unsafe fn load(addr: *const u8) -> Option<u8> {
+    // SAFETY: a fault is fixed up by the handler; the rest is the caller's promise.
+    u8::try_from(unsafe { dax_probe_load(addr) }).ok()
+}
+
+/// Writes one byte; whether it went through.
+///
+/// # Safety
+///
+/// As for [`load`], and nothing else of this program lives at `addr`.
+pub unsafe fn store(addr: *mut u8, value: u8) -> bool {
+    // SAFETY: as above.
+    unsafe { dax_probe_store(addr, value) == 0 }
+}
+
+/// What a signal said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    pub signo: i32,
+    pub code: i32,
+    pub addr: u64,
+    pub lsb: u64,
+}
+
+impl Signal {
+    /// Name of the signal's code, as in `<signal.h>`.
+    pub fn name(&self) -> String {
+        match (self.signo, self.code) {
+            (libc::SIGBUS, BUS_ADRERR) => "BUS_ADRERR".into(),
+            (libc::SIGBUS, BUS_MCEERR_AR) => "BUS_MCEERR_AR".into(),
+            (libc::SIGBUS, BUS_MCEERR_AO) => "BUS_MCEERR_AO".into(),
+            (signo, code) => format!("signal {signo} code {code}"),
+        }
+    }
+
+    /// Describes the signal as one that belongs to a mapping at `base`.
+    pub fn describe(&self, base: u64) -> String {
+        let at = self.addr.wrapping_sub(base);
+        let page = at / PAGE_SIZE as u64;
+        let place = match at % PAGE_SIZE as u64 {
+            0 if page < 1 << 32 => format!("page {page}"),
+            _ => format!("address {:#x}", self.addr),
+        };
+        match self.code {
+            BUS_MCEERR_AR | BUS_MCEERR_AO => format!("{} {place} lsb {}", self.name(), self.lsb),
+            _ => format!("{} {place}", self.name()),
+        }
+    }
+
+    /// The inverse of `Display`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut fields = text.split(',').map(str::parse::<u64>);
+        let mut next = || match fields.next() {
+            Some(Ok(n)) => Ok(n),
+            _ => bail!("not a signal: {text}"),
+        };
+        Ok(Self {
+            signo: next()? as i32,
+            code: next()? as i32,
+            addr: next()?,
+            lsb: next()?,
+        })
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{},{},{}", self.signo, self.code, self.addr, self.lsb)
+    }
+}
+
+struct Slot {
+    signo: AtomicU64,
+    code: AtomicU64,
+    addr: AtomicU64,
+    lsb: AtomicU64,
+}
+
+const SLOTS: usize = 64;
+// What the handler writes must be lock-free; the array is filled once per take().
+static LOG: [Slot; SLOTS] = [const {
+    Slot {
+        signo: AtomicU64::new(0),
+        code: AtomicU64::new(0),
+        addr: AtomicU64::new(0),
+        lsb: AtomicU64::new(0),
+    }
+}; SLOTS];
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes the signals seen since the last call, oldest first.
+pub fn take() -> Vec<Signal> {
+    let seen = SEEN.load(Ordering::SeqCst).min(SLOTS);
+    let signals = LOG[..seen]
+        .iter()
+        .map(|slot| Signal {
+            signo: slot.signo.load(Ordering::SeqCst) as i32,
+            code: slot.code.load(Ordering::SeqCst) as i32,
+            addr: slot.addr.load(Ordering::SeqCst),
+            lsb: slot.lsb.load(Ordering::SeqCst),
+        })
+        .collect();
+    SEEN.store(0, Ordering::SeqCst);
+    signals
+}
+
+/// Number of signals since the last [`take`].
+pub fn seen() -> usize {
+    SEEN.load(Ordering::SeqCst)
+}
+
+/// Receives SIGBUS and SIGSEGV from now on.
+pub fn install() -> Result<()> {
+    // SAFETY: an all-zero sigaction is valid, and the handler only does what a
+    // signal handler may do: atomics, and a change of the saved registers.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        for signo in [libc::SIGBUS, libc::SIGSEGV] {
+            if libc::sigaction(signo, &action, std::ptr::null_mut()) != 0 {
+                bail!("sigaction: {}", std::io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+extern "C" fn handler(signo: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel hands over a valid siginfo and ucontext. si_addr_lsb,
+    // which libc does not name, is the short behind si_addr.
+    let (code, addr, lsb, context) = unsafe {
+        let lsb = info.cast::<u8>().add(24).cast::<i16>().read();
+        let context = &mut *context.cast::<libc::ucontext_t>();
+        ((*info).si_code, (*info).si_addr() as u64, lsb, context)
+    };
+    let n = SEEN.fetch_add(1, Ordering::SeqCst);
+    if let Some(slot) = LOG.get(n) {
+        slot.signo.store(signo as u64, Ordering::SeqCst);
+        slot.code.store(code as u64, Ordering::SeqCst);
+        slot.addr.store(addr, Ordering::SeqCst);
+        slot.lsb.store(lsb as u64, Ordering::SeqCst);
+    }
+    fix_up(signo, code, context);
+}
+
+/// Leaves the touch that faulted. An advisory signal (BUS_MCEERR_AO) may
+/// interrupt a touch as well, but that touch can go on.
+fn fix_up(signo: i32, code: i32, context: &mut libc::ucontext_t) {
+    let rip = &mut context.uc_mcontext.gregs[libc::REG_RIP as usize];
+    let touch = dax_probe_load as *const () as i64..dax_probe_fixup as *const () as i64;
+    if touch.contains(rip) {
+        if code != BUS_MCEERR_AO {
+            *rip = touch.end;
+        }
+    } else if signo == libc::SIGSEGV {
+        // A bug of the probe itself: without a fixup it would fault for ever.
+        // SAFETY: _exit may be called in a handler.
+        unsafe { libc::_exit(139) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page behind the end of a file is mapped, but a touch of it faults.
+    #[test]
+    fn a_fault_is_survived_and_reported() {
+        install().unwrap();
+        // SAFETY: a new mapping at a place of the kernel's choice, touched only
+        // through load() and store().
+        unsafe {
+            let file = libc::memfd_create(c"probe".as_ptr(), 0);
+            assert_eq!(libc::ftruncate(file, PAGE_SIZE as i64), 0);
+            let prot = libc::PROT_READ | libc::PROT_WRITE;
+            let null = std::ptr::null_mut();
+            let base = libc::mmap(null, 2 * PAGE_SIZE, prot, libc::MAP_SHARED, file, 0);
+            assert_ne!(base, libc::MAP_FAILED);
+            let base = base.cast::<u8>();
+            assert!(store(base, 7));
+            assert_eq!(load(base), Some(7));
+            assert_eq!(load(base.add(PAGE_SIZE)), None);
+            assert!(!store(base.add(PAGE_SIZE), 7));
+            let signals = take();
+            assert_eq!(signals.len(), 2);
+            assert_eq!(signals[0].describe(base as u64), "BUS_ADRERR page 1");
+            assert_eq!(seen(), 0);
+        }
+    }
+
+    #[test]
+    fn signals_in_words() {
+        let signal = Signal::parse("7,4,12288,12").unwrap();
+        assert_eq!(signal.describe(4096), "BUS_MCEERR_AR page 2 lsb 12");
+        assert_eq!(signal.describe(4097), "BUS_MCEERR_AR address 0x3000 lsb 12");
+        assert_eq!(signal.to_string(), "7,4,12288,12");
+        assert!(Signal::parse("7,4").is_err());
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file ioctls that the scenes use; layouts as in the kernel's uapi headers.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+const FICLONE: u64 = 0x4004_9409;
+const FICLONERANGE: u64 = 0x4020_940d;
+const FS_IOC_FIEMAP: u64 = 0xc020_660b;
+const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
+const FS_IOC_GETFSMAP: u64 = 0xc0c0_583b;
+
+const FS_XFLAG_REALTIME: u32 = 1;
+
+/// Calls an ioctl whose argument is a pointer to `arg`.
+///
+/// # Safety
+///
+/// `arg` is what `request` expects.
+unsafe fn ioctl<T>(file: &File, request: u64, arg: &mut T) -> io::Result<()> {
+    // SAFETY: the caller's promise.
+    match unsafe { libc::ioctl(file.as_raw_fd(), request, std::ptr::from_mut(arg)) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes `to` share all of `from`'s blocks.
+pub fn clone_file(from: &File, to: &File) -> io::Result<()> {
+    // SAFETY: FICLONE takes a file descriptor, not a pointer.
+    match unsafe { libc::ioctl(to.as_raw_fd(), FICLONE, from.as_raw_fd()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+#[repr(C)]
+struct CloneRange {
+    src_fd: i64,
+    src_offset: u64,
+    src_length: u64,
+    dest_offset: u64,
+}
+
+/// Makes `to` share `len` bytes of `from`; all in bytes, block aligned.
+pub fn clone_range(from: &File, at: u64, len: u64, to: &File, to_at: u64) -> io::Result<()> {
+    let mut arg = CloneRange {
+        src_fd: from.as_raw_fd().into(),
+        src_offset: at,
+        src_length: len,
+        dest_offset: to_at,
+    };
+    // SAFETY: FICLONERANGE takes a file_clone_range.
+    unsafe { ioctl(to, FICLONERANGE, &mut arg) }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Fsxattr {
+    xflags: u32,
+    extsize: u32,
+    nextents: u32,
+    projid: u32,
+    cowextsize: u32,
+    pad: [u8; 8],
+}
+
+/// Puts an empty file's data on the realtime device.
+pub fn set_realtime(file: &File) -> io::Result<()> {
+    let mut attr = Fsxattr::default();
+    // SAFETY: both take an fsxattr.
+    unsafe {
+        ioctl(file, FS_IOC_FSGETXATTR, &mut attr)?;
+        attr.xflags |= FS_XFLAG_REALTIME;
+        ioctl(file, FS_IOC_FSSETXATTR, &mut attr)
+    }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped_extents: u32,
+    extent_count: u32,
+    reserved: u32,
+    extent: FiemapExtent,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct FiemapExtent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+/// Where byte `at` of the file lies on its device.
+pub fn physical(file: &File, at: u64) -> io::Result<u64> {
+    let mut arg = Fiemap {
+        start: at,
+        length: 1,
+        extent_count: 1,
+        ..Default::default()
+    };
+    // SAFETY: FIEMAP takes a fiemap with room for extent_count extents.
+    unsafe { ioctl(file, FS_IOC_FIEMAP, &mut arg)? };
+    if arg.mapped_extents == 0 {
+        return Err(io::Error::other("FIEMAP: a hole"));
+    }
+    Ok(arg.extent.physical + at - arg.extent.logical)
+}
+
+/// Owners that GETFSMAP reports in place of an inode number.
+pub const FMR_OWN_FREE: u64 = 1;
+pub const XFS_FMR_OWN_LOG: u64 = ((b'X' as u64) << 32) | 2;
+pub const XFS_FMR_OWN_INODES: u64 = ((b'X' as u64) << 32) | 5;
+
+const FMR_OF_SPECIAL_OWNER: u32 = 0x10;
+const FSMAP_RECORDS: usize = 1024;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Fsmap {
+    pub device: u32,
+    pub flags: u32,
+    pub physical: u64,
+    pub owner: u64,
+    pub offset: u64,
+    pub length: u64,
+    reserved: [u64; 3],
+}
+
+#[repr(C)]
+struct FsmapHead {
+    iflags: u32,
+    oflags: u32,
+    count: u32,
+    entries: u32,
+    reserved: [u64; 6],
+    keys: [Fsmap; 2],
+    records: [Fsmap; FSMAP_RECORDS],
+}
+
+/// The largest extent of a special owner, from the first records of the map.
+pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
+    let mut head = Box::new(FsmapHead {
+        iflags: 0,
+        oflags: 0,
+        count: FSMAP_RECORDS as u32,
+        entries: 0,
+        reserved: [0; 6],
+        keys: [Fsmap::default(); 2],
+        records: [Fsmap::default(); FSMAP_RECORDS],
+    });
+    head.keys[1] = Fsmap {
+        device: u32::MAX,
+        flags: u32::MAX,
+        physical: u64::MAX,
+        owner: u64::MAX,
+        offset: u64::MAX,
+        ..Default::default()
+    };
+    // SAFETY: GETFSMAP takes an fsmap_head with room for count records.
+    unsafe { ioctl(file, FS_IOC_GETFSMAP, &mut *head)? };
+    head.records[..head.entries as usize]
+        .iter()
+        .filter(|r| r.flags & FMR_OF_SPECIAL_OWNER != 0 && r.owner == owner)
+        .max_by_key(|r| r.length)
+        .copied()
+        .ok_or_else(|| io::Error::other(format!("GETFSMAP: no extent of owner {owner:#x}")))
+}

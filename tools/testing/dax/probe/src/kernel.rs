@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel tells about itself and about stuck processes.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+pub fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// Symbolic name of an error that the scenes expect.
+pub fn errno_name(errno: i32) -> String {
+    match errno {
+        0 => "0".into(),
+        libc::EIO => "EIO".into(),
+        libc::EBUSY => "EBUSY".into(),
+        libc::EUCLEAN => "EFSCORRUPTED".into(),
+        libc::EFAULT => "EFAULT".into(),
+        libc::ENODEV => "ENODEV".into(),
+        libc::ENXIO => "ENXIO".into(),
+        libc::EOPNOTSUPP => "EOPNOTSUPP".into(),
+        n => format!("errno {n}"),
+    }
+}
+
+/// A process that the kernel does not let go.
+pub struct Stuck {
+    pub pid: u32,
+    stat: Stat,
+    stack: String,
+}
+
+/// The processes that stay in D state for a second and a half; a healthy one
+/// is there for moments only.
+pub fn sleepers() -> Vec<Stuck> {
+    lasting(5, |stat| stat.state == 'D')
+}
+
+/// The processes of a group that outlive a SIGKILL by three seconds: in D state, or
+/// running in the kernel without an end.
+pub fn survivors(group: u32) -> Vec<Stuck> {
+    lasting(10, |stat| {
+        stat.group == group && !matches!(stat.state, 'Z' | 'X')
+    })
+}
+
+/// The processes that match now and in `rounds` more looks.
+fn lasting(rounds: usize, matches: impl Fn(&Stat) -> bool) -> Vec<Stuck> {
+    let look = || -> Vec<u32> {
+        let all = processes().into_iter();
+        all.filter(|&pid| Stat::read(pid).is_some_and(|stat| matches(&stat)))
+            .collect()
+    };
+    let mut pids = look();
+    for _ in 0..rounds {
+        if pids.is_empty() {
+            return Vec::new();
+        }
+        sleep(Duration::from_millis(300));
+        let now = look();
+        pids.retain(|pid| now.contains(pid));
+    }
+    pids.into_iter().filter_map(Stuck::new).collect()
+}
+
+fn processes() -> Vec<u32> {
+    let Ok(dir) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    dir.flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// From /proc/PID/stat.
+struct Stat {
+    comm: String,
+    state: char,
+    group: u32,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name may hold anything, so fields are counted from its last bracket.
+    fn parse(text: &str) -> Option<Self> {
+        let (front, back) = text.rsplit_once(')')?;
+        let mut fields = back.split_whitespace();
+        Some(Self {
+            comm: front.split_once('(')?.1.into(),
+            state: fields.next()?.chars().next()?,
+            group: fields.nth(1)?.parse().ok()?,
+        })
+    }
+}
+
+impl Stuck {
+    fn new(pid: u32) -> Option<Self> {
+        Some(Self {
+            pid,
+            stat: Stat::read(pid)?,
+            stack: fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default(),
+        })
+    }
+}
+
+/// On one line, the innermost functions first.
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frames = self.stack.lines().filter_map(|line| {
+            let name = line.split_whitespace().nth(1)?;
+            name.split('+').next()
+        });
+        let trace: Vec<_> = frames.take(8).collect();
+        let (pid, comm, state) = (self.pid, &self.stat.comm, self.stat.state);
+        write!(f, "{pid} {comm} (state {state}) {}", trace.join(" < "))
+    }
+}
+
+/// Marks that outlive the message: the taint flags, and the number of tasks that
+/// the hung-task detector has found.
+#[derive(PartialEq, Eq, Clone)]
+pub struct Health {
+    taint: String,
+    hung: String,
+}
+
+impl Health {
+    pub fn now() -> Self {
+        let read = |name: &str| {
+            fs::read_to_string(format!("/proc/sys/kernel/{name}"))
+                .map(|text| text.trim().to_string())
+                .unwrap_or_else(|_| "0".into())
+        };
+        Self {
+            taint: read("tainted"),
+            hung: read("hung_task_detect_count"),
+        }
+    }
+
+    /// What has come up since `self`.
+    pub fn since(&self) -> String {
+        let now = Self::now();
+        if *self == now {
+            return "no warning, no hung task".into();
+        }
+        format!(
+            "tainted {} -> {}, hung tasks {} -> {}",
+            self.taint, now.taint, self.hung, now.hung
+        )
+    }
+}
+
+/// Keeps all but critical messages from the console while it lives. Each injected
+/// error logs three lines; on a serial console they would be most of the work.
+pub struct QuietConsole(String);
+
+const PRINTK: &str = "/proc/sys/kernel/printk";
+
+impl QuietConsole {
+    pub fn new() -> io::Result<Self> {
+        let old = fs::read_to_string(PRINTK)?;
+        fs::write(PRINTK, "3")?;
+        Ok(Self(old))
+    }
+}
+
+impl Drop for QuietConsole {
+    fn drop(&mut self) {
+        // Best effort: at worst the console stays quiet.
+        let _ = fs::write(PRINTK, self.0.trim());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = Stat::parse("12 (a) D 9 (b)) S 1 77 77 0").unwrap();
+        assert_eq!(stat.comm, "a) D 9 (b)");
+        assert_eq!((stat.state, stat.group), ('S', 77));
+        assert!(Stat::parse("12").is_none());
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let pid = std::process::id();
+        assert!(processes().contains(&pid));
+        assert!(Stat::read(pid).is_some());
+    }
+}

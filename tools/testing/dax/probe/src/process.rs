@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A scene's handle on a `dax-probe map` process.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+
+use crate::fault::Signal;
+use crate::kernel::errno_name;
+
+/// Longest time a probe may take to answer; emulated machines are slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Probe {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    base: u64,
+    first: usize,
+}
+
+/// The byte that scenes write all over page `page` of a file. It repeats after
+/// four pages, so that a block can be shared at another offset.
+pub fn pattern(page: usize) -> u8 {
+    (page % 4) as u8 ^ 0x5a
+}
+
+/// What to map, and how.
+pub struct Map<'a> {
+    pub file: &'a Path,
+    pub first: usize,
+    pub pages: usize,
+    pub early: bool,
+    pub extra: &'a [&'a str],
+}
+
+impl<'a> Map<'a> {
+    pub fn new(file: &'a Path, pages: usize) -> Self {
+        Self {
+            file,
+            first: 0,
+            pages,
+            early: false,
+            extra: &[],
+        }
+    }
+
+    pub fn first(self, first: usize) -> Self {
+        Self { first, ..self }
+    }
+
+    pub fn early(self) -> Self {
+        Self {
+            early: true,
+            ..self
+        }
+    }
+
+    pub fn extra(self, extra: &'a [&'a str]) -> Self {
+        Self { extra, ..self }
+    }
+
+    /// Starts the process and lets it read all its pages.
+    pub fn start(self) -> Result<Probe> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg("map")
+            .arg(self.file)
+            .args(["--first", &self.first.to_string()])
+            .args(["--pages", &self.pages.to_string()])
+            .args(self.early.then_some("--early"))
+            .args(self.extra)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take().context("no stdin")?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let mut probe = Probe {
+            child,
+            stdin,
+            stdout: BufReader::new(stdout),
+            base: 0,
+            first: self.first,
+        };
+        probe.base = probe.answer("ready")?.parse()?;
+        let state = probe.reads_on();
+        ensure!(state == "reads on", "{}: {state}", self.file.display());
+        Ok(probe)
+    }
+}
+
+impl Probe {
+    fn ask(&mut self, command: &str) -> Result<String> {
+        // A probe that is gone shows in the answer.
+        let _ = writeln!(self.stdin, "{command}");
+        self.line()
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut fd = libc::pollfd {
+            fd: self.stdout.get_ref().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid pollfd. Every answer is one line, so nothing of it is
+        // left in the reader's buffer.
+        if unsafe { libc::poll(&mut fd, 1, PATIENCE.as_millis() as i32) } == 0 {
+            bail!("no answer in {} s", PATIENCE.as_secs());
+        }
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line)? == 0 {
+            match self.exit(PATIENCE) {
+                Some(status) => bail!("{}", describe_exit(status)),
+                None => bail!("neither answers nor ends"),
+            }
+        }
+        Ok(line.trim_end().into())
+    }
+
+    fn answer(&mut self, kind: &str) -> Result<String> {
+        let line = self.line()?;
+        match line.strip_prefix(kind) {
+            Some(rest) => Ok(rest.trim_start().into()),
+            None => bail!("{line} in place of {kind}"),
+        }
+    }
+
+    /// MADV_HWPOISON on a page; the name of the error it returned.
+    pub fn poison(&mut self, page: usize) -> Result<String> {
+        let answer = self.ask(&format!("poison {page}"))?;
+        let errno = answer.strip_prefix("errno ").context("no errno")?;
+        Ok(errno_name(errno.parse()?))
+    }
+
+    /// The page frame behind a page.
+    pub fn pfn(&mut self, page: usize) -> Result<u64> {
+        let answer = self.ask(&format!("pfn {page}"))?;
+        let pfn = answer.strip_prefix("pfn ").context("no pfn")?.parse()?;
+        ensure!(pfn != 0, "page {page} is not mapped");
+        Ok(pfn)
+    }
+
+    /// Writes the expected byte again, as a store through the mapping.
+    pub fn rewrite(&mut self, page: usize) -> Result<()> {
+        let value = pattern(self.first + page);
+        let answer = self.ask(&format!("store {page} {value}"))?;
+        ensure!(answer == "stored", "store to page {page}: {answer}");
+        Ok(())
+    }
+
+    /// Signals since the last call.
+    pub fn signals(&mut self) -> Result<Vec<Signal>> {
+        let answer = self.ask("signals")?;
+        let list = answer.strip_prefix("signals").context("no signals")?;
+        list.split_whitespace().map(Signal::parse).collect()
+    }
+
+    /// Signals since the last call, or how the process ended, in words.
+    pub fn seen(&mut self) -> String {
+        match self.signals() {
+            Err(e) => e.to_string(),
+            Ok(list) if list.is_empty() => "no signal".into(),
+            Ok(list) => {
+                let words = list.iter().map(|signal| signal.describe(self.base));
+                words.collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+
+    /// Kinds of signal since the last call, in the order in which they came first.
+    pub fn kinds(&mut self) -> String {
+        match self.signals() {
+            Err(e) => e.to_string(),
+            Ok(list) => {
+                let mut kinds: Vec<String> = Vec::new();
+                for name in list.iter().map(Signal::name) {
+                    if !kinds.contains(&name) {
+                        kinds.push(name);
+                    }
+                }
+                kinds.join(", then ")
+            }
+        }
+    }
+
+    /// "reads on" if every page still reads as written, else what was met.
+    pub fn reads_on(&mut self) -> String {
+        self.ask("check").unwrap_or_else(|e| e.to_string())
+    }
+
+    /// Lets the process touch all its pages until [`Probe::stop`].
+    pub fn spin(&mut self) -> Result<()> {
+        let answer = self.ask("spin")?;
+        ensure!(answer == "spinning", "{answer}");
+        Ok(())
+    }
+
+    pub fn stop(&mut self) -> Result<()> {
+        self.ask("stop").map(drop)
+    }
+
+    fn exit(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if Instant::now() < end => sleep(Duration::from_millis(10)),
+                Ok(status) => return status,
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn describe_exit(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(libc::SIGKILL) => "killed by SIGKILL".into(),
+        Some(libc::SIGBUS) => "killed by SIGBUS".into(),
+        _ => format!("ended: {status}"),
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        // A process in D state never ends: leave it to the report.
+        self.exit(Duration::from_secs(5));
+    }
+}

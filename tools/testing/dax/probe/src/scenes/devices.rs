@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filesystems that are laid out in another way.
+
+use anyhow::{ensure, Result};
+
+use super::fate;
+use crate::ioctl::{self, XFS_FMR_OWN_LOG};
+use crate::pmem::{self, Pmem};
+use crate::process::Map;
+use crate::report::expect;
+use crate::xfs::{self, Options, Xfs};
+
+pub fn no_rmapbt(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options {
+        no_rmapbt: true,
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    let mut mapper = Map::new(&file, 4).start()?;
+    let mut early = Map::new(&file, 4).early().start()?;
+    let mut late = Map::new(&file, 4).start()?;
+
+    expect("mapper, madvise", "0", mapper.poison(1)?)?;
+    expect(
+        "mapper",
+        "BUS_MCEERR_AR page 1 lsb 12, reads on",
+        fate(&mut mapper),
+    )?;
+    expect(
+        "early kill",
+        "BUS_MCEERR_AO page 1 lsb 12, reads on",
+        fate(&mut early),
+    )?;
+    expect("late kill", "no signal, reads on", fate(&mut late))?;
+    drop((mapper, early, late));
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Poison in the data is as ever; poison in the log ends the filesystem.
+pub fn log_device(_: u64) -> Result<()> {
+    let log = Pmem(1);
+    let xfs = Xfs::new(&Options {
+        log: Some(log),
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    let mut mapper = Map::new(&file, 4).start()?;
+    expect("mapper, madvise", "0", mapper.poison(1)?)?;
+    expect(
+        "mapper",
+        "BUS_MCEERR_AR page 1 lsb 12, reads on",
+        fate(&mut mapper),
+    )?;
+    drop(mapper);
+
+    let at = ioctl::owned_by(&xfs.root()?, XFS_FMR_OWN_LOG)?.physical;
+    expect(
+        "inject, log block",
+        "EFSCORRUPTED",
+        pmem::corrupt(log.pfn(at)?)?,
+    )?;
+    expect("writer", "EIO", xfs::try_write(&xfs.path("after")))?;
+    xfs::umount()?;
+    xfs.mount()?;
+    expect("reader, remounted", "data intact", xfs::intact(&file, 4))?;
+    expect("writer, remounted", "0", xfs::try_write(&xfs.path("after")))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+pub fn realtime(_: u64) -> Result<()> {
+    let rt = Pmem(1);
+    let xfs = Xfs::new(&Options {
+        realtime: Some(rt),
+        ..Options::default()
+    })?;
+    let a = xfs.file("a", 4)?;
+    let b = xfs.clone_of(&a, "b")?;
+    let c = xfs.clone_of(&a, "c")?;
+    let mut first = Map::new(&a, 4).start()?;
+    let mut second = Map::new(&b, 4).early().start()?;
+    let mut late = Map::new(&c, 4).start()?;
+    let pfn = first.pfn(2)?;
+    ensure!(second.pfn(2)? == pfn, "the block is not shared");
+    ensure!(pfn >= rt.pfn(0)?, "the file is not on the realtime device");
+
+    expect("a, madvise", "0", first.poison(2)?)?;
+    expect(
+        "a, mapper",
+        "BUS_MCEERR_AR page 2 lsb 12, reads on",
+        fate(&mut first),
+    )?;
+    expect(
+        "b, early kill",
+        "BUS_MCEERR_AO page 2 lsb 12, reads on",
+        fate(&mut second),
+    )?;
+    expect("c, late kill", "no signal, reads on", fate(&mut late))?;
+    drop((first, second, late));
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The scenes, in the order in which they are played.
+
+use std::time::Duration;
+
+use anyhow::{bail, Result};
+
+use crate::process::Probe;
+
+mod cow_race;
+mod devices;
+mod files;
+mod space;
+mod unbind;
+
+pub struct Scene {
+    pub number: u32,
+    pub name: &'static str,
+    pub about: &'static str,
+    pub deadline: Duration,
+    /// Whether the scene runs for as long as the user asks, on top of the deadline.
+    pub timed: bool,
+    /// Plays the scene; the argument is that time in seconds.
+    pub play: fn(u64) -> Result<()>,
+}
+
+impl Scene {
+    const fn new(
+        number: u32,
+        name: &'static str,
+        about: &'static str,
+        play: fn(u64) -> Result<()>,
+    ) -> Self {
+        Self {
+            number,
+            name,
+            about,
+            deadline: Duration::from_secs(120),
+            timed: false,
+            play,
+        }
+    }
+
+    const fn timed(mut self) -> Self {
+        self.timed = true;
+        self
+    }
+
+    pub fn scaled(&self, seconds: u64) -> u64 {
+        if self.timed {
+            seconds
+        } else {
+            0
+        }
+    }
+}
+
+// Those that hang where the kernel deadlocks come last: nothing can follow them.
+pub const ALL: &[Scene] = &[
+    Scene::new(
+        1,
+        "one-mapper",
+        "one file, one process that maps it",
+        files::one_mapper,
+    ),
+    Scene::new(2, "shared", "a block that three files share", files::shared),
+    Scene::new(
+        3,
+        "partly-shared",
+        "a file of which one half is shared",
+        files::partly_shared,
+    ),
+    Scene::new(
+        4,
+        "deleted",
+        "a file deleted while it is mapped",
+        files::deleted,
+    ),
+    Scene::new(
+        5,
+        "metadata",
+        "an inode block: shutdown, and remount",
+        space::metadata,
+    ),
+    Scene::new(
+        6,
+        "no-rmapbt",
+        "XFS cannot look owners up: the generic handler",
+        devices::no_rmapbt,
+    ),
+    Scene::new(
+        7,
+        "log-device",
+        "an external log device",
+        devices::log_device,
+    ),
+    Scene::new(
+        8,
+        "realtime",
+        "a realtime device with rmap and reflink",
+        devices::realtime,
+    ),
+    Scene::new(
+        10,
+        "huge-page",
+        "a block inside a 2 MiB mapping",
+        files::huge_page,
+    ),
+    Scene::new(
+        12,
+        "not-consumed",
+        "an error found by nobody's access",
+        files::not_consumed,
+    ),
+    Scene::new(
+        13,
+        "free-space",
+        "a block that nobody owns",
+        space::free_space,
+    ),
+    Scene::new(
+        9,
+        "unbind",
+        "the driver unbound under two mappers",
+        unbind::play,
+    ),
+    Scene::new(
+        11,
+        "cow-race",
+        "copy-on-write against injection (D1)",
+        cow_race::play,
+    )
+    .timed(),
+];
+
+pub fn find(name: &str) -> Result<&'static Scene> {
+    let hit = |s: &&Scene| s.name == name || s.number.to_string() == name;
+    match ALL.iter().find(hit) {
+        Some(scene) => Ok(scene),
+        None => bail!("no scene {name}; see dax-probe scenes --list"),
+    }
+}
+
+/// The scenes in `only` (all if empty) that are not in `except`.
+pub fn select(only: &[String], except: &[String]) -> Result<Vec<&'static Scene>> {
+    let names = |list: &[String]| -> Result<Vec<&str>> {
+        list.iter().map(|name| Ok(find(name)?.name)).collect()
+    };
+    let (only, except) = (names(only)?, names(except)?);
+    let wanted = |s: &&Scene| only.is_empty() || only.contains(&s.name);
+    Ok(ALL
+        .iter()
+        .filter(wanted)
+        .filter(|s| !except.contains(&s.name))
+        .collect())
+}
+
+/// The signals that a process saw, and whether it can still read its data: what
+/// most rows compare. Simulated errors leave good memory behind.
+fn fate(probe: &mut Probe) -> String {
+    let seen = probe.seen();
+    let after = probe.reads_on();
+    if seen == after {
+        return seen;
+    }
+    format!("{seen}, {after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenes_are_found_by_name_and_number() {
+        assert_eq!(find("9").unwrap().name, "unbind");
+        assert_eq!(find("unbind").unwrap().number, 9);
+        assert!(find("nine").is_err());
+    }
+
+    #[test]
+    fn numbers_and_names_are_unique() {
+        for (n, scene) in ALL.iter().enumerate() {
+            let same = |s: &Scene| s.name == scene.name || s.number == scene.number;
+            assert!(!ALL[n + 1..].iter().any(same), "{}", scene.name);
+        }
+    }
+
+    #[test]
+    fn selection() {
+        let strings = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(select(&[], &[]).unwrap().len(), ALL.len());
+        assert_eq!(select(&strings(&["9", "deleted"]), &[]).unwrap().len(), 2);
+        assert_eq!(select(&[], &strings(&["11"])).unwrap().len(), ALL.len() - 1);
+        assert!(select(&strings(&["x"]), &[]).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver goes away under a mounted filesystem (pre-remove).
+//!
+//! Every process that has a page mapped gets an advisory SIGBUS, and the
+//! filesystem is shut down, so touching on faults like a file that lost its end.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+
+use crate::pmem::{Pmem, DRIVER};
+use crate::process::Map;
+use crate::report::expect;
+use crate::shared::Worker;
+use crate::xfs::{self, Options, Xfs};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Touching threads need a moment at the device, before and after it goes.
+const MOMENT: Duration = Duration::from_millis(500);
+
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let a = xfs.file("a", 4)?;
+    let b = xfs.clone_of(&a, "b")?;
+    let mut first = Map::new(&a, 4).start()?;
+    let mut second = Map::new(&b, 4).start()?;
+    let namespace = Pmem(0).namespace()?;
+    first.spin()?;
+    second.spin()?;
+    std::thread::sleep(MOMENT);
+
+    let unbind = Worker::start(|| driver("unbind", &namespace))?;
+    let outcome = unbind.end(PATIENCE);
+    expect("unbind", "done", &outcome)?;
+    ensure!(outcome == "done", "nothing to be seen after that");
+    std::thread::sleep(MOMENT);
+    for (name, probe) in [("a, mapper", &mut first), ("b, mapper", &mut second)] {
+        probe.stop()?;
+        expect(name, "BUS_MCEERR_AO, then BUS_ADRERR", probe.kinds())?;
+    }
+    drop((first, second));
+    let umount = Worker::start(xfs::umount)?;
+    expect("umount", "done", umount.end(PATIENCE))?;
+
+    driver("bind", &namespace)?;
+    wait_for(&Pmem(0).path())?;
+    xfs.mount()?;
+    expect("reader, bound again", "data intact", xfs::intact(&a, 4))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+fn driver(verb: &str, namespace: &str) -> Result<()> {
+    let path = format!("{DRIVER}/{verb}");
+    fs::write(&path, namespace).with_context(|| format!("{namespace} > {path}"))
+}
+
+fn wait_for(device: &str) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !fs::exists(device)? {
+        ensure!(Instant::now() < end, "{device} does not come back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Plays scenes, each in a process of its own with a deadline, and prints what
+//! became of them. A scene that hangs in the kernel cannot take this one along.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::kernel::{self, Health, Stuck};
+use crate::report::{self, Row};
+use crate::scenes::Scene;
+use crate::xfs;
+
+/// Outcome of a scene.
+struct Outcome {
+    failure: Option<String>,
+    /// Processes are stuck for good: nothing can be played after this.
+    hung: bool,
+}
+
+/// Plays the scenes; whether all went as expected.
+pub fn play(scenes: &[&Scene], seconds: u64) -> Result<bool> {
+    println!("KTAP version 1\n1..{}", scenes.len());
+    report::print_header();
+    let mut good = true;
+    let mut hung = None;
+    for (n, scene) in scenes.iter().enumerate() {
+        let outcome = match hung {
+            None => play_one(scene, seconds)?,
+            Some(other) => Outcome {
+                failure: Some(format!("not played: {other} hangs")),
+                hung: false,
+            },
+        };
+        if outcome.hung {
+            hung = Some(scene.name);
+        }
+        let (n, name) = (n + 1, scene.name);
+        match outcome.failure {
+            None => println!("ok {n} {name}"),
+            Some(why) => {
+                good = false;
+                println!("not ok {n} {name} # {why}");
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
+    let health = Health::now();
+    let deadline = Instant::now() + scene.deadline + Duration::from_secs(scene.scaled(seconds));
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["scene", scene.name, "--seconds", &seconds.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let lines = follow(&mut child)?;
+    let mut said = Said::default();
+    let status = loop {
+        // Processes of the scene may hold the pipe for ever; its own end counts.
+        let status = child.try_wait()?;
+        while let Ok(line) = lines.recv_timeout(Duration::from_millis(50)) {
+            said.take(scene, &line);
+        }
+        if status.is_some() || Instant::now() > deadline {
+            break status;
+        }
+    };
+    let stuck = end_all(&mut child);
+    for process in &stuck {
+        println!("# stuck: {process}");
+    }
+    let failure = judge(status, said, stuck.len(), &health);
+    if failure.is_some() && stuck.is_empty() {
+        clean_up();
+    }
+    Ok(Outcome {
+        failure,
+        hung: !stuck.is_empty(),
+    })
+}
+
+/// Ends the scene's processes; those that can't be ended, and any other process
+/// in D state.
+fn end_all(child: &mut Child) -> Vec<Stuck> {
+    let group = child.id();
+    let mut stuck = kernel::sleepers();
+    // SAFETY: kill(2) of the group that the scene was started in.
+    unsafe { libc::kill(-(group as i32), libc::SIGKILL) };
+    for process in kernel::survivors(group) {
+        if stuck.iter().all(|other| other.pid != process.pid) {
+            stuck.push(process);
+        }
+    }
+    // Reaps it if it has ended.
+    let _ = child.try_wait();
+    stuck
+}
+
+fn follow(child: &mut Child) -> Result<Receiver<String>> {
+    let stdout = child.stdout.take().context("no stdout")?;
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// What a scene has told that speaks against it.
+#[derive(Default)]
+struct Said {
+    bad_rows: usize,
+    error: Option<String>,
+}
+
+impl Said {
+    /// Prints a line of a scene.
+    fn take(&mut self, scene: &Scene, line: &str) {
+        if let Some(row) = Row::decode(line) {
+            row.print(scene.name);
+            self.bad_rows += usize::from(!row.good());
+        } else if let Some(error) = line.strip_prefix(report::ERROR) {
+            self.error = Some(error.into());
+        } else {
+            println!("# {line}");
+        }
+    }
+}
+
+fn judge(status: Option<ExitStatus>, said: Said, stuck: usize, health: &Health) -> Option<String> {
+    let mut why = Vec::new();
+    match status {
+        None => why.push("no end before its deadline".into()),
+        Some(status) if !status.success() => {
+            why.push(said.error.unwrap_or_else(|| status.to_string()));
+        }
+        Some(_) => (),
+    }
+    if said.bad_rows > 0 {
+        why.push(format!("{} rows differ", said.bad_rows));
+    }
+    if stuck > 0 {
+        why.push(format!("hung: {stuck} tasks"));
+    }
+    if *health != Health::now() {
+        why.push(health.since());
+    }
+    (!why.is_empty()).then(|| why.join(", "))
+}
+
+/// Unmounts what a failed scene left. That may hang as well, so it is a process.
+fn clean_up() {
+    if !xfs::is_mounted() {
+        return;
+    }
+    let Ok(mut umount) = Command::new("umount").arg(xfs::MOUNT_POINT).spawn() else {
+        return;
+    };
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end && umount.try_wait().is_ok_and(|status| status.is_none()) {
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An XFS for one scene: made, filled, mounted, unmounted, checked.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{anyhow, bail, ensure, Context, Result};
+
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::pmem::Pmem;
+use crate::process::pattern;
+
+pub const MOUNT_POINT: &str = "/mnt/scene";
+const STATX_ATTR_DAX: u64 = 0x0020_0000;
+
+/// Which devices and features.
+#[derive(Default)]
+pub struct Options {
+    pub no_rmapbt: bool,
+    pub stripe: bool,
+    pub log: Option<Pmem>,
+    pub realtime: Option<Pmem>,
+}
+
+pub struct Xfs {
+    data: Pmem,
+    log: Option<Pmem>,
+    realtime: Option<Pmem>,
+}
+
+impl Xfs {
+    /// mkfs and mount on /dev/pmem0.
+    pub fn new(options: &Options) -> Result<Self> {
+        let xfs = Self {
+            data: Pmem(0),
+            log: options.log,
+            realtime: options.realtime,
+        };
+        let mut mkfs = Command::new("mkfs.xfs");
+        mkfs.args(["-q", "-f", "-m"]);
+        mkfs.arg(match options {
+            Options {
+                no_rmapbt: true, ..
+            } => "reflink=1,rmapbt=0",
+            Options {
+                realtime: Some(_), ..
+            } => "reflink=1,rmapbt=1,metadir=1",
+            _ => "reflink=1,rmapbt=1",
+        });
+        if options.stripe {
+            mkfs.args(["-d", "su=2m,sw=1"]);
+        }
+        if let Some(log) = options.log {
+            mkfs.args(["-l", &format!("logdev={},size=64m", log.path())]);
+        }
+        if let Some(rt) = options.realtime {
+            mkfs.args(["-r", &format!("rtdev={}", rt.path())]);
+        }
+        mkfs.arg(xfs.data.path());
+        run(&mut mkfs)?;
+        fs::create_dir_all(MOUNT_POINT)?;
+        xfs.mount()?;
+        Ok(xfs)
+    }
+
+    pub fn mount(&self) -> Result<()> {
+        let mut options = String::from("dax=always");
+        if let Some(log) = self.log {
+            options += &format!(",logdev={}", log.path());
+        }
+        if let Some(rt) = self.realtime {
+            options += &format!(",rtdev={}", rt.path());
+        }
+        let [source, target, kind, data] =
+            [&self.data.path(), MOUNT_POINT, "xfs", &options].map(|s: &str| CString::new(s));
+        let (source, target, kind, data) = (source?, target?, kind?, data?);
+        // SAFETY: four valid strings.
+        let ret = unsafe {
+            libc::mount(
+                source.as_ptr(),
+                target.as_ptr(),
+                kind.as_ptr(),
+                0,
+                data.as_ptr().cast(),
+            )
+        };
+        if ret != 0 {
+            bail!("mount -o {options}: {}", io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Unmounts and lets xfs_repair look for damage; the outcome in words.
+    pub fn end(self) -> String {
+        match umount().and_then(|()| self.check()) {
+            Ok(()) => "umount, xfs_repair clean".into(),
+            Err(e) => format!("{e:#}"),
+        }
+    }
+
+    pub fn check(&self) -> Result<()> {
+        let mut repair = Command::new("xfs_repair");
+        repair.arg("-n");
+        if let Some(log) = self.log {
+            repair.args(["-l", &log.path()]);
+        }
+        if let Some(rt) = self.realtime {
+            repair.args(["-r", &rt.path()]);
+        }
+        run(repair.arg(self.data.path()))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(MOUNT_POINT).join(name)
+    }
+
+    pub fn root(&self) -> Result<File> {
+        Ok(File::open(MOUNT_POINT)?)
+    }
+
+    /// A file of `pages` pages, each filled with its [`pattern`].
+    pub fn file(&self, name: &str, pages: usize) -> Result<PathBuf> {
+        let path = self.path(name);
+        let file = File::create(&path).with_context(|| path.display().to_string())?;
+        if self.realtime.is_some() {
+            ioctl::set_realtime(&file)?;
+        }
+        fill(&file, 0, pages)?;
+        ensure_dax(&path)?;
+        Ok(path)
+    }
+
+    /// A file that shares all of another's blocks.
+    pub fn clone_of(&self, from: &Path, name: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        let to = File::create(&path)?;
+        if self.realtime.is_some() {
+            ioctl::set_realtime(&to)?;
+        }
+        ioctl::clone_file(&File::open(from)?, &to).context("FICLONE")?;
+        to.sync_all()?;
+        Ok(path)
+    }
+}
+
+/// Writes pages `first..last` with their patterns, and waits for the device.
+pub fn fill(file: &File, first: usize, last: usize) -> Result<()> {
+    let data: Vec<u8> = (first..last)
+        .flat_map(|page| [pattern(page); PAGE_SIZE])
+        .collect();
+    file.write_all_at(&data, (first * PAGE_SIZE) as u64)?;
+    Ok(file.sync_all()?)
+}
+
+/// Whether pages `0..pages` of a file hold their patterns.
+pub fn intact(path: &Path, pages: usize) -> String {
+    match fs::read(path) {
+        Err(e) => e.to_string(),
+        Ok(data) => {
+            let good = data.len() == pages * PAGE_SIZE
+                && (data.chunks(PAGE_SIZE).enumerate())
+                    .all(|(n, page)| page.iter().all(|&b| b == pattern(n)));
+            if good { "data intact" } else { "data differ" }.into()
+        }
+    }
+}
+
+/// Creates, writes and syncs a file; the error's name, or 0.
+pub fn try_write(path: &Path) -> String {
+    let write = || -> io::Result<()> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all_at(b"x", 0)?;
+        file.sync_all()
+    };
+    crate::kernel::errno_name(match write() {
+        Ok(()) => 0,
+        Err(e) => e.raw_os_error().unwrap_or(-1),
+    })
+}
+
+pub fn umount() -> Result<()> {
+    let target = CString::new(MOUNT_POINT)?;
+    // SAFETY: a valid string.
+    if unsafe { libc::umount2(target.as_ptr(), 0) } != 0 {
+        bail!("umount: {}", io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+pub fn is_mounted() -> bool {
+    fs::read_to_string("/proc/mounts").is_ok_and(|mounts| {
+        mounts
+            .lines()
+            .any(|line| line.split(' ').nth(1) == Some(MOUNT_POINT))
+    })
+}
+
+/// Without DAX a scene would test the page cache and pass or fail for nothing.
+fn ensure_dax(path: &Path) -> Result<()> {
+    let name = CString::new(path.to_string_lossy().as_bytes())?;
+    // SAFETY: an all-zero statx is valid, and the arguments are a string and it.
+    let (ret, stat) = unsafe {
+        let mut stat: libc::statx = std::mem::zeroed();
+        let ret = libc::statx(
+            libc::AT_FDCWD,
+            name.as_ptr(),
+            0,
+            libc::STATX_BASIC_STATS,
+            &mut stat,
+        );
+        (ret, stat)
+    };
+    ensure!(ret == 0, "statx: {}", io::Error::last_os_error());
+    ensure!(
+        stat.stx_attributes & STATX_ATTR_DAX != 0,
+        "{} is not a DAX file",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Runs a tool; its output only matters when it fails.
+fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let out = command.output().map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => anyhow!("{name} is missing: install xfsprogs"),
+        _ => anyhow!("{name}: {e}"),
+    })?;
+    if !out.status.success() {
+        let text = [out.stdout, out.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let last = text.trim().lines().last().unwrap_or_default();
+        bail!("{name}: {}: {last}", out.status);
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# guest.sh ARG...: dax-lab, which runs guests and tests, in the sysroot.
+set -eu
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
+. "$top/tools/testing/lab/lib.sh"
+
+need_root
+need_memory 6144
+need_space 2
+cd "$top"
+exec "$lab/enter" "$build/target/release/dax-lab" "$@"

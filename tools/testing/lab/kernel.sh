@@ -1,0 +1,137 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# kernel.sh FLAVOUR: build/kernels/FLAVOUR. Its configuration is tinyconfig and
+# the fragments lab.config, patched.config and FLAVOUR.config. The flavour
+# "stock" is the base, untouched, with lab.config alone.
+set -eu
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
+. "$top/tools/testing/lab/lib.sh"
+
+flavour=$1
+out=$build/kernels/$flavour
+fragments=$lab/lab.config
+if [ "$flavour" = stock ]; then
+	source=$build/base
+else
+	source=$build/linux
+	fragments="$fragments $lab/patched.config"
+	extra=$lab/$flavour.config
+	if [ "$flavour" != patched ]; then
+		[ -f "$extra" ] || die "there is no kernel $flavour: tools/testing/lab/$flavour.config is missing"
+		fragments="$fragments $extra"
+	fi
+fi
+
+kmake() {
+	kernel_make "$source" "$out" "$@"
+}
+
+# Every line of the fragments must have survived; a later one overrules.
+check_config() {
+	# shellcheck disable=SC2086 # a list
+	cat $fragments | awk -v config="$out/.config" '
+		function option(line) { sub(/^# /, "", line); sub(/[= ].*/, "", line); return line }
+		/^CONFIG_.*=/ || /^# CONFIG_.* is not set$/ { want[option($0)] = $0 }
+		END {
+			while ((getline line <config) > 0)
+				if (line ~ /^(# )?CONFIG_/)
+					have[option(line)] = line
+			for (name in want) {
+				off = want[name] ~ /^#/
+				if (have[name] != want[name] && !(off && !(name in have)))
+					print name
+			}
+		}' | sort >"$out/.refused"
+	[ ! -s "$out/.refused" ] ||
+		die "kernel $flavour: the configuration does not take $(paste -sd ' ' "$out/.refused"): is what they depend on set?"
+}
+
+# Inside the sysroot.
+configure() {
+	mkdir -p "$out"
+	kmake tinyconfig
+	# shellcheck disable=SC2086 # a list
+	"$source/scripts/kconfig/merge_config.sh" -m -O "$out" "$out/.config" $fragments
+	kmake olddefconfig
+	check_config
+}
+
+# What the configuration depends on.
+config_key() {
+	# shellcheck disable=SC2086 # a list
+	{
+		cat $fragments
+		git -C "$source" ls-files -s -- '*Kconfig*'
+	} | digest
+}
+
+# What the kernel is made from, with changes by hand.
+source_key() {
+	git -C "$source" update-index -q --refresh >/dev/null || :
+	git -C "$source" rev-parse HEAD
+	git -C "$source" diff HEAD | digest
+}
+
+# The base in a tree of its own, so that both kernels can be built.
+make_worktree() {
+	stamp=$build/linux/.git/lab/worktree
+	base=$("$lab/enter" git -C "$build/linux" rev-parse base)
+	stamped "$stamp" "$base" && [ -d "$source" ] && return
+	rm -rf --one-file-system "$source"
+	"$lab/enter" git -C "$build/linux" worktree prune
+	step base 0 "$lab/enter" git -C "$build/linux" worktree add --detach "$source" base ||
+		die "build/base could not be made: see above"
+	printf '%s\n' "$base" >"$stamp"
+}
+
+# A kernel like the patched one starts from its objects.
+seed() {
+	[ ! -d "$out" ] && [ -e "$build/kernels/patched/.built" ] || return 0
+	rm -rf --one-file-system "$out.tmp"
+	cp -a "$build/kernels/patched" "$out.tmp"
+	rm -f "$out.tmp/.built" "$out.tmp/.configured"
+	mv "$out.tmp" "$out"
+}
+
+case ${2-} in
+configure)
+	configure
+	exit
+	;;
+compile)
+	kmake bzImage modules
+	exit
+	;;
+keys)
+	config_key
+	{
+		cat "$sysroot/.stamp"
+		config_key
+		source_key
+	} | digest
+	exit
+	;;
+esac
+
+need_root
+lock
+[ "$flavour" != stock ] || make_worktree
+keys=$("$lab/enter" "$lab/kernel.sh" "$flavour" keys)
+! stamped "$out/.built" "$keys" || exit 0
+need_space 3
+case $flavour in stock | patched) ;; *) seed ;; esac
+rm -f "$out/.built"
+if ! stamped "$out/.configured" "${keys%%
+*}"; then
+	step "config-$flavour" 0 "$lab/enter" "$lab/kernel.sh" "$flavour" configure ||
+		die "kernel $flavour could not be configured: see above"
+	printf '%s\n' "${keys%%
+*}" >"$out/.configured"
+fi
+# Only a whole build has a length that is known.
+lines=0
+[ -e "$out/vmlinux" ] || lines=3000
+step "kernel-$flavour" "$lines" "$lab/enter" "$lab/kernel.sh" "$flavour" compile ||
+	die "kernel $flavour could not be built: see above"
+printf '%s\n' "$keys" >"$out/.built"
