@@ -180,8 +180,8 @@ fn tell_owners(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Tally
 /// The device is about to be removed: nobody may map it any more.
 ///
 /// Frozen, the filesystem has all data on the device while that is still there. Only then, and
-/// after the btrees have been read, it is shut down; and what was mapped again in between is
-/// unmapped. The unmount is left to the user.
+/// after the btrees have been read, it is shut down; and what was mapped again in between, or is
+/// still known to an inode, is forgotten. The unmount is left to the user.
 fn remove(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Result {
     let mount = cause.mount;
 
@@ -193,7 +193,7 @@ fn remove(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Result {
 
     let tally = tell_owners(held, cause, spans);
     mount.shut_down_for_removal();
-    mount.unmap_all();
+    mount.detach_all();
 
     drop(frozen);
     // Who froze it in user space can't thaw it once the device is gone.

@@ -212,22 +212,14 @@ xfs_rust_kill_procs(
 	return mf_dax_kill_procs(inode->i_mapping, index, count, mf_flags);
 }
 
-void
-xfs_rust_invalidate(
-	struct inode		*inode,
-	pgoff_t			first,
-	pgoff_t			last)
-{
-	invalidate_inode_pages2_range(inode->i_mapping, first, last);
-}
-
 /*
- * Take the mappings of all inodes away, for a filesystem that is shut down and
- * whose memory goes. A fault that passed the check for the shutdown before it
- * is waited for, as it holds the invalidate lock.
+ * Let no process and no inode refer to DAX memory any more, for a filesystem
+ * that is shut down and whose memory goes, the struct pages with it. A fault
+ * that passed the check for the shutdown before it is waited for, as it holds
+ * the invalidate lock.
  */
 void
-xfs_rust_unmap_all(
+xfs_rust_detach_all(
 	struct xfs_mount	*mp)
 {
 	struct super_block	*sb = mp->m_super;
@@ -241,6 +233,7 @@ xfs_rust_unmap_all(
 
 		filemap_invalidate_lock(inode->i_mapping);
 		unmap_mapping_range(inode->i_mapping, 0, 0, 0);
+		dax_delete_mapping_range(inode->i_mapping, 0, LLONG_MAX);
 		filemap_invalidate_unlock(inode->i_mapping);
 
 		/* Keeps our place in the list until the next one is found. */

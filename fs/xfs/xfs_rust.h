@@ -64,8 +64,7 @@ int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep);
 void xfs_rust_irele(struct inode *inode);
 int xfs_rust_kill_procs(struct inode *inode, pgoff_t index,
 		unsigned long count, const unsigned long *pfn, int mf_flags);
-void xfs_rust_invalidate(struct inode *inode, pgoff_t first, pgoff_t last);
-void xfs_rust_unmap_all(struct xfs_mount *mp);
+void xfs_rust_detach_all(struct xfs_mount *mp);
 void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len);
 void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
 		u64 sector, u64 sectors);

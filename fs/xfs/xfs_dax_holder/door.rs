@@ -224,10 +224,10 @@ impl ActiveMount<'_> {
         unsafe { bindings::xfs_rust_shutdown_umount(self.as_raw()) };
     }
 
-    /// Takes all DAX mappings of all files away. After a shutdown there will be no new ones.
-    pub(crate) fn unmap_all(&self) {
+    /// Takes all DAX memory away from processes and inodes. After a shutdown they get no new one.
+    pub(crate) fn detach_all(&self) {
         // SAFETY: The mount is complete, and no inode is locked.
-        unsafe { bindings::xfs_rust_unmap_all(self.as_raw()) };
+        unsafe { bindings::xfs_rust_detach_all(self.as_raw()) };
     }
 }
 
@@ -280,12 +280,6 @@ impl Inode<'_> {
         to_result(unsafe {
             bindings::xfs_rust_kill_procs(self.0.as_ptr(), index, count, pfn, flags.as_raw())
         })
-    }
-
-    /// Forgets which memory is at pages `first..=last`.
-    pub(crate) fn invalidate(&self, first: usize, last: usize) {
-        // SAFETY: We have a reference to the inode.
-        unsafe { bindings::xfs_rust_invalidate(self.0.as_ptr(), first, last) };
     }
 
     /// Reports to fanotify and the health monitor that `len` bytes at `pos` are lost.

@@ -84,9 +84,7 @@ impl Cause<'_> {
 
         let res = if self.flags.contains(dax::MfFlag::MemPreRemove) {
             // This is about the device: whatever the file has there now has to go.
-            let res = inode.kill_procs(pages.index, pages.count, None, self.flags);
-            inode.invalidate(pages.index, pages.index + (pages.count - 1));
-            res
+            inode.kill_procs(pages.index, pages.count, None, self.flags)
         } else {
             self.tell_where_failed(&inode, &pages, group, blocks)
         };

@@ -38,8 +38,10 @@ check_config() {
 				if (line ~ /^(# )?CONFIG_/)
 					have[option(line)] = line
 			for (name in want) {
-				off = want[name] ~ /^#/
-				if (have[name] != want[name] && !(off && !(name in have)))
+				# Asking for have[name] would make it.
+				if (!(name in have) && want[name] ~ /^#/)
+					continue
+				if (have[name] != want[name])
 					print name
 			}
 		}' | sort >"$out/.refused"

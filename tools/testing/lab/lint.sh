@@ -32,7 +32,7 @@ new_files() {
 
 kernel_rustfmt() {
 	cd "$linux" || return
-	new_files '*.rs' | xargs rustfmt --check --edition 2021 --config-path .rustfmt.toml
+	new_files '*.rs' | xargs rustfmt --check --color never --edition 2021 --config-path .rustfmt.toml
 }
 
 # The kernel's own rules, in the directories that hold our Rust. In a mount

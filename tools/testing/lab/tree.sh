@@ -49,7 +49,7 @@ base_key() {
 # unpack DIR: the base, as a git tree
 unpack() {
 	if [ -n "${KSRC-}" ]; then
-		tar -C "$KSRC" --exclude-vcs -cf - . | tar -C "$1" --no-same-owner -xvf -
+		tar -C "$KSRC" --exclude=./.git -cf - . | tar -C "$1" --no-same-owner -xvf -
 		# What the user built there stays behind.
 		"$lab/enter" make -s -C "$1" mrproper
 	else
@@ -64,7 +64,8 @@ unpack() {
 		git config gc.auto 0
 		git config user.name lab
 		git config user.email lab@localhost
-		git add -A -f -v
+		# The threshold puts all into one pack, not into a file for each.
+		git -c core.bigFileThreshold=1 add -A -f -v
 		GIT_AUTHOR_DATE="@0 +0000" GIT_COMMITTER_DATE="@0 +0000" git commit -q -m base
 		git tag base
 	' unpack "$1"
@@ -84,7 +85,7 @@ make_base() {
 	rm -rf --one-file-system "$linux.tmp"
 	mkdir "$linux.tmp"
 	export KSRC="${KSRC-}"
-	step source 193000 "$lab/tree.sh" unpack "$linux.tmp" ||
+	step source 198500 "$lab/tree.sh" unpack "$linux.tmp" ||
 		die "the kernel's source could not be unpacked: see above"
 	mkdir "$linux.tmp/.git/lab"
 	printf '%s\n' "$key" >"$linux.tmp/.git/lab/base"

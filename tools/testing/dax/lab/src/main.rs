@@ -127,7 +127,7 @@ fn run(action: Action) -> Result<u8> {
         Action::Test { stock, suites } => suites::run(&lab, &suites, stock),
         Action::Shell { kernel } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0);
-            vm.interact("exec setsid --ctty --wait bash -i")
+            vm.interact(&shell_script())
         }
     }
 }
@@ -144,6 +144,22 @@ fn once(vm: &Vm, script: &str) -> Result<u8> {
         End::Exit(status) => u8::try_from(status).context("exit status")?,
         End::Timeout(_) | End::Died => 4,
     })
+}
+
+/// A shell on the guest's serial port, as wide as this terminal.
+fn shell_script() -> String {
+    // SAFETY: an all-zero winsize is valid, and TIOCGWINSZ fills one.
+    let (ret, size) = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        (libc::ioctl(0, libc::TIOCGWINSZ, &mut size), size)
+    };
+    let size = match (ret, size.ws_row, size.ws_col) {
+        (0, rows, cols) if rows > 0 && cols > 0 => format!("rows {rows} cols {cols}"),
+        _ => "rows 24 cols 80".into(),
+    };
+    let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
+    let term = vm::script(&["export".into(), format!("TERM={term}")]);
+    format!("stty sane {size}\n{term}\nexec setsid --ctty --wait bash -i")
 }
 
 /// How long something took, in words.

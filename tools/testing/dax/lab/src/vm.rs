@@ -25,7 +25,7 @@ use crate::qemu;
 const START: &str = "LAB-START";
 /// Printed by the guest's init, with the exit status.
 const EXIT: &str = "LAB-EXIT ";
-/// Time for a guest to print the rest of an oops, or to power off.
+/// Time for a guest to print the rest of an oops.
 const GRACE: Duration = Duration::from_secs(4);
 
 pub struct Vm<'a> {
@@ -238,7 +238,9 @@ impl<'a> Vm<'a> {
         let _ = child.kill();
         child.wait()?;
         let end = end?;
-        watch.console.poll()?;
+        if end == End::Died {
+            watch.console.poll()?;
+        }
         if !watch.started && end == End::Died && watch.console.findings.is_empty() {
             let said = fs::read_to_string(self.dir().join("qemu.log")).unwrap_or_default();
             let said = said.trim();
@@ -304,18 +306,24 @@ impl Watch<'_> {
             let ended = match lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {
                     self.line(line)?;
-                    continue;
+                    if self.exit.is_none() {
+                        continue;
+                    }
+                    true
                 }
                 Err(RecvTimeoutError::Disconnected) => true,
                 Err(RecvTimeoutError::Timeout) => child.try_wait()?.is_some(),
             };
             self.console.poll()?;
-            if last_words.is_none() && (self.exit.is_some() || self.console.fatal) {
+            // Powering off is of no interest: the disk is a snapshot.
+            if let Some(status) = self.exit {
+                return Ok(End::Exit(status));
+            }
+            if last_words.is_none() && self.console.fatal {
                 last_words = Some(Instant::now());
             }
-            let waited = last_words.is_some_and(|since| since.elapsed() > GRACE);
-            if ended || waited {
-                return Ok(self.exit.map_or(End::Died, End::Exit));
+            if ended || last_words.is_some_and(|since| since.elapsed() > GRACE) {
+                return Ok(End::Died);
             }
             if start.elapsed() > limit {
                 return Ok(End::Timeout(limit));

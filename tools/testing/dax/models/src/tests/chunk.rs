@@ -42,7 +42,7 @@ fn records(max: usize) -> impl Strategy<Value = Vec<Record>> {
 }
 
 proptest! {
-    #![proptest_config(cases(2000))]
+    #![proptest_config(cases(10000))]
 
     #[test]
     fn all_chunks_are_all_records(recs in records(30), range in small_range(), size in 1..9usize) {

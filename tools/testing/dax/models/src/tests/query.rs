@@ -63,7 +63,7 @@ fn covered<'a>(mut recs: impl Iterator<Item = &'a Record>, block: u64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(cases(2000))]
+    #![proptest_config(cases(10000))]
 
     #[test]
     fn every_block_finds_all_its_owners(

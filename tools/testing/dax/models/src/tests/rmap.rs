@@ -35,7 +35,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(cases(4000))]
+    #![proptest_config(cases(10000))]
 
     #[test]
     fn gaps_are_the_blocks_without_a_record(

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::{blocks, cases};
 
 proptest! {
-    #![proptest_config(cases(2000))]
+    #![proptest_config(cases(10000))]
 
     #[test]
     fn intersection_is_that_of_sets(a in 0..9u64, b in 0..9u64, c in 0..9u64, d in 0..9u64) {
