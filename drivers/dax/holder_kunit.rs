@@ -274,10 +274,7 @@ mod tests {
             probe.flags.load(Acquire),
             MfFlags::from(MfFlag::MemPreRemove).as_raw()
         );
-        assert_eq!(
-            dev.notify_failure(failure()?, MfFlags::empty()),
-            Err(ENXIO)
-        );
+        assert_eq!(dev.notify_failure(failure()?, MfFlags::empty()), Err(ENXIO));
         drop(reg);
         assert!(register(&dev, &probe).is_err_and(|e| e == ENXIO));
         Ok(())

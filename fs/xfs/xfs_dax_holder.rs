@@ -23,6 +23,7 @@ mod translate;
 #[path = "xfs_dax_holder/units.rs"]
 mod units;
 
+use core::ptr::NonNull;
 use door::{
     efscorrupted,
     ActiveMount,
@@ -43,7 +44,6 @@ use kernel::{
     prelude::*,
     types::ForeignOwnable, //
 };
-use core::ptr::NonNull;
 use owners::Cause;
 use query::{
     Buffer,
@@ -158,17 +158,23 @@ fn tell_owners(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Tally
     let mut buf = Buffer::new();
 
     for span in spans {
-        let res = query::owners(cause.mount, held.kind, &span, &mut buf, |found| match found {
-            Found::Gap(blocks) => tally.unowned += blocks.count(),
-            Found::Owned(rec, blocks) => match rec.content() {
-                Content::Metadata => tally.metadata += blocks.count(),
-                Content::Data { ino } => {
-                    let bytes = cause.file_bytes(ino, rec, blocks);
-                    let res = cause.tell(&bytes, span.group, blocks);
-                    tally.owner(cause.mount, &bytes, res);
-                }
+        let res = query::owners(
+            cause.mount,
+            held.kind,
+            &span,
+            &mut buf,
+            |found| match found {
+                Found::Gap(blocks) => tally.unowned += blocks.count(),
+                Found::Owned(rec, blocks) => match rec.content() {
+                    Content::Metadata => tally.metadata += blocks.count(),
+                    Content::Data { ino } => {
+                        let bytes = cause.file_bytes(ino, rec, blocks);
+                        let res = cause.tell(&bytes, span.group, blocks);
+                        tally.owner(cause.mount, &bytes, res);
+                    }
+                },
             },
-        });
+        );
         // A group whose owners can't be read is as good as lost; the others are not.
         if res.is_err() {
             tally.failed(efscorrupted());

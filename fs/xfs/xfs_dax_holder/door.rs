@@ -16,6 +16,10 @@ use super::{
         Sectors, //
     }, //
 };
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     dax,
@@ -30,10 +34,6 @@ use kernel::{
     prelude::*,
     sync::aref::ARef,
     types::Opaque, //
-};
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
 };
 
 /// Structure or data of the filesystem is damaged on disk (`EFSCORRUPTED`).
@@ -139,7 +139,9 @@ impl ActiveMount<'_> {
         let mut raw = bindings::xfs_rust_geometry::default();
 
         // SAFETY: The mount is complete, and `raw` may be written.
-        to_result(unsafe { bindings::xfs_rust_get_geometry(self.as_raw(), kind as u32, &mut raw) })?;
+        to_result(unsafe {
+            bindings::xfs_rust_get_geometry(self.as_raw(), kind as u32, &mut raw)
+        })?;
         Ok(Geometry {
             first: raw.first,
             blocks: raw.blocks,

@@ -6,7 +6,10 @@
 //! lock of a DAX entry while it waits for the group.
 
 use super::{
-    chunk::Chunk,
+    chunk::{
+        Chunk,
+        Rest, //
+    },
     door::{
         ActiveMount,
         DeviceKind, //
@@ -83,13 +86,12 @@ pub(crate) fn owners<F: FnMut(Found<'_>)>(
     buf: &mut Buffer,
     mut act: F,
 ) -> Result {
-    let mut after = None;
+    let mut rest = Some(Rest::new(span.blocks));
     let mut gaps = None;
 
-    loop {
-        let mut chunk = Chunk::new(buf.slots(), after);
-        let (size, res) =
-            mount.query_rmap(kind, span.group, span.blocks, |rec| chunk.offer(rec));
+    while let Some(todo) = rest {
+        let mut chunk = Chunk::new(buf.slots(), todo);
+        let (size, res) = mount.query_rmap(kind, span.group, chunk.query(), |rec| chunk.offer(rec));
         let group = GroupBlocks {
             start: 0,
             end: u64::from(size),
@@ -100,21 +102,20 @@ pub(crate) fn owners<F: FnMut(Found<'_>)>(
         };
         let gaps = gaps.get_or_insert_with(|| Gaps::new(blocks));
 
-        for rec in chunk.records() {
-            if let Some(gap) = gaps.record(rec.blocks()) {
+        for (rec, owned) in chunk.records() {
+            if let Some(gap) = gaps.record(owned) {
                 act(Found::Gap(gap));
             }
-            if let Some(owned) = rec.blocks().intersect(blocks) {
+            if let Some(owned) = owned.intersect(blocks) {
                 act(Found::Owned(rec, owned));
             }
         }
         res?;
 
-        after = chunk.resume();
-        if after.is_none() {
-            break;
+        rest = chunk.rest();
+        if rest.is_some() {
+            buf.grow();
         }
-        buf.grow();
     }
 
     if let Some(gap) = gaps.and_then(Gaps::finish) {

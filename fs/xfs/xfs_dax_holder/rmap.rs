@@ -26,14 +26,14 @@ pub(crate) struct Record {
     pub(crate) bmbt_block: bool,
 }
 
-/// Where a record stands in its btree: no two share a key.
+/// One owner of a block: no two are the same. Other than a record, it stays what it is when
+/// its neighbours become part of its extent, or no longer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    start: u32,
+pub(crate) struct Owner {
     owner: u64,
     attr_fork: bool,
     bmbt_block: bool,
-    offset: u64,
+    file_block: u64,
 }
 
 /// What an owned block holds.
@@ -49,13 +49,17 @@ pub(crate) enum Content {
 }
 
 impl Record {
-    pub(crate) fn key(&self) -> Key {
-        Key {
-            start: self.start,
+    /// The owner of `block`, which the record must cover.
+    pub(crate) fn owner_of(&self, block: u64) -> Owner {
+        Owner {
             owner: self.owner,
             attr_fork: self.attr_fork,
             bmbt_block: self.bmbt_block,
-            offset: self.offset,
+            file_block: match self.content() {
+                Content::Data { .. } => self.file_block(block),
+                // Has no place in a file, and is never shared.
+                Content::Metadata => 0,
+            },
         }
     }
 

@@ -306,10 +306,7 @@ impl Watch<'_> {
             let ended = match lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {
                     self.line(line)?;
-                    if self.exit.is_none() {
-                        continue;
-                    }
-                    true
+                    false
                 }
                 Err(RecvTimeoutError::Disconnected) => true,
                 Err(RecvTimeoutError::Timeout) => child.try_wait()?.is_some(),

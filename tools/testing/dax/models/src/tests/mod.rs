@@ -8,10 +8,14 @@ use crate::units::GroupBlocks;
 
 mod chunk;
 mod query;
+mod remap;
 mod rmap;
 mod translate;
 mod tree;
 mod units;
+
+/// Chunks that no test needs.
+const MANY: usize = 1000;
 
 /// Failures are printed in full: no files are left beside the sources.
 fn cases(cases: u32) -> ProptestConfig {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::tree::{covers, disk_key, small_range, small_record, Tree, METADATA};
+use super::tree::{covers, small_range, small_record, Tree, METADATA};
 use super::{blocks, cases};
 use crate::rmap::{Content, Gaps, Record};
 use crate::units::GroupBlocks;
@@ -68,37 +68,6 @@ proptest! {
         let want: Vec<_> = gaps(range, recs()).into_iter().map(scale).collect();
 
         prop_assert_eq!(gaps(scale(range), recs().map(scale)), want);
-    }
-
-    /// Whether an extent is written is no part of its key.
-    #[test]
-    fn order_is_that_of_the_btree(
-        a in any_record(),
-        b in any_record(),
-        unwritten in any::<(bool, bool)>(),
-    ) {
-        prop_assert_eq!(
-            a.key().cmp(&b.key()),
-            disk_key(&a, unwritten.0).cmp(&disk_key(&b, unwritten.1))
-        );
-    }
-
-    /// Records that differ in one part of the key only.
-    #[test]
-    fn order_by_each_part_of_the_key(a in any_record(), b in any_record(), part in 0..5) {
-        let mut other = a;
-        match part {
-            0 => other.start = b.start,
-            1 => other.owner = b.owner,
-            2 => other.offset = b.offset,
-            3 => other.attr_fork = !a.attr_fork,
-            _ => other.bmbt_block = !a.bmbt_block,
-        }
-
-        prop_assert_eq!(
-            a.key().cmp(&other.key()),
-            disk_key(&a, false).cmp(&disk_key(&other, false))
-        );
     }
 
     #[test]
@@ -288,23 +257,4 @@ fn attributes_and_block_maps_are_metadata() {
     ] {
         assert_eq!(rec.content(), Content::Metadata);
     }
-}
-
-#[test]
-fn attributes_come_behind_block_maps_and_those_behind_data() {
-    let data = Record {
-        offset: (1 << 54) - 1,
-        ..Record::default()
-    };
-    let bmbt = Record {
-        bmbt_block: true,
-        ..Record::default()
-    };
-    let attr = Record {
-        attr_fork: true,
-        ..Record::default()
-    };
-
-    assert!(data.key() < bmbt.key());
-    assert!(bmbt.key() < attr.key());
 }

@@ -148,7 +148,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(cases(6000))]
+    #![proptest_config(cases(10000))]
 
     #[test]
     fn every_byte_finds_its_block(dev in small_device(), a in small_byte(), b in small_byte()) {

@@ -64,19 +64,6 @@ impl Tree {
         self.0.entry(disk_key(&rec, false)).or_insert(rec);
     }
 
-    /// Removes the record that is the `n`th, going round.
-    pub fn remove_nth(&mut self, n: usize) {
-        let len = self.0.len().max(1);
-
-        if let Some(&key) = self.0.keys().nth(n % len) {
-            self.0.remove(&key);
-        }
-    }
-
-    pub fn contains(&self, rec: &Record) -> bool {
-        self.0.get(&disk_key(rec, false)) == Some(rec)
-    }
-
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.0.values()
     }
@@ -123,30 +110,4 @@ pub fn small_range() -> impl Strategy<Value = GroupBlocks> {
         start,
         end: start + count,
     })
-}
-
-/// What happens to the tree while its lock is dropped.
-#[derive(Debug, Clone)]
-pub enum Change {
-    Insert(Record),
-    Remove(usize),
-}
-
-impl Change {
-    pub fn apply(&self, tree: &mut Tree) {
-        match self {
-            Change::Insert(rec) => tree.insert(*rec),
-            Change::Remove(n) => tree.remove_nth(*n),
-        }
-    }
-}
-
-pub fn changes() -> impl Strategy<Value = Vec<Vec<Change>>> {
-    let change = prop_oneof![
-        small_record().prop_map(Change::Insert),
-        any::<usize>().prop_map(Change::Remove),
-    ];
-    let between_two_chunks = prop::collection::vec(change, 0..4);
-
-    prop::collection::vec(between_two_chunks, 0..12)
 }
