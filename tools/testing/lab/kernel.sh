@@ -133,7 +133,7 @@ if ! stamped "$out/.configured" "${keys%%
 fi
 # Only a whole build has a length that is known.
 lines=0
-[ -e "$out/vmlinux" ] || lines=3000
+[ -e "$out/vmlinux" ] || lines=2250
 step "kernel-$flavour" "$lines" "$lab/enter" "$lab/kernel.sh" "$flavour" compile ||
 	die "kernel $flavour could not be built: see above"
 printf '%s\n' "$keys" >"$out/.built"

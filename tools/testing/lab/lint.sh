@@ -59,7 +59,7 @@ clippy_clean() {
 		return 1
 	}
 	new_files '*.rs' >"$tmp/ours"
-	grep -A 2 '^warning' "$build/logs/clippy.log" | grep -F -f "$tmp/ours" || return 0
+	grep -A 2 '^warning' "$build/logs/clippy.log" | grep -F -B 1 -f "$tmp/ours" || return 0
 	# A warning is printed once, when the file is compiled: have it again.
 	find "$out" -name '.*.o.cmd' -exec grep -l clippy-driver {} + | tr '\n' '\0' |
 		xargs -0 rm -f

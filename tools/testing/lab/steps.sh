@@ -16,7 +16,7 @@ begin() {
 	git -C "$linux" worktree prune
 	git -C "$linux" worktree add -q --force --detach "$src" HEAD
 	# What is as in the patched kernel must not look newer than its objects.
-	git -C "$src" ls-files -z | (cd "$src" && xargs -0 touch --no-dereference --date=@0)
+	git -C "$src" ls-files -z | (cd "$src" && xargs -0 touch --no-dereference --date=@1000000000)
 	cp -a "$build/kernels/patched" "$out"
 }
 

@@ -10,7 +10,7 @@ use super::fate;
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
 use crate::pmem::{self, Pmem};
-use crate::process::Map;
+use crate::process::{Map, Probe};
 use crate::report::expect;
 use crate::xfs::{fill, Options, Xfs};
 
@@ -82,6 +82,43 @@ pub fn shared(_: u64) -> Result<()> {
     )?;
     expect("d, late kill", "no signal, reads on", fate(&mut late))?;
     drop((first, second, third, late));
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// More owners than are looked up at a time, which is a page of records: none may
+/// be missed where one lot ends and the next begins.
+pub fn many_owners(_: u64) -> Result<()> {
+    const OWNERS: usize = 400;
+
+    let xfs = Xfs::new(&Options::default())?;
+    let a = xfs.file("a", 4)?;
+    let clones = (1..OWNERS)
+        .map(|n| xfs.clone_of(&a, &format!("clone-{n}")))
+        .collect::<Result<Vec<_>>>()?;
+    let mut first = Map::new(&a, 4).early().start()?;
+    let mut others = clones
+        .iter()
+        .step_by(19)
+        .map(|file| Map::new(file, 4).early().start())
+        .collect::<Result<Vec<_>>>()?;
+
+    expect("a, madvise", "0", first.poison(1)?)?;
+    expect(
+        "a, early kill",
+        "BUS_MCEERR_AR page 1 lsb 12, reads on",
+        fate(&mut first),
+    )?;
+    let told = others
+        .iter_mut()
+        .map(Probe::seen)
+        .filter(|seen| seen == "BUS_MCEERR_AO page 1 lsb 12")
+        .count();
+    expect(
+        "21 of 399 clones",
+        "21 BUS_MCEERR_AO page 1 lsb 12",
+        format!("{told} BUS_MCEERR_AO page 1 lsb 12"),
+    )?;
+    drop((first, others));
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 

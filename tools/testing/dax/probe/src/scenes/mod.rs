@@ -120,6 +120,12 @@ pub const ALL: &[Scene] = &[
         space::free_space,
     ),
     Scene::new(
+        14,
+        "many-owners",
+        "a block that 400 files share",
+        files::many_owners,
+    ),
+    Scene::new(
         9,
         "unbind",
         "the driver unbound under two mappers",
