@@ -100,7 +100,7 @@ impl HolderOps for Holder {
         probe.offset.store(offset, Release);
         probe.len.store(len, Release);
         probe.flags.store(flags.as_raw(), Release);
-        if probe.waits.load(Acquire) != 0 {
+        if probe.waits.xchg(0, Full) != 0 {
             probe.entered.complete_all();
             probe.go.wait_for_completion();
             // Long enough for somebody who does not wait to be seen.

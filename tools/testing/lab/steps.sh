@@ -50,7 +50,8 @@ need_space 5
 rm -rf --one-file-system "$src" "$out"
 cp "$build/kernels/patched/.config" "$build/steps.config"
 step steps 0 "$lab/enter" "$lab/steps.sh" begin || die "build/steps-src could not be made: see above"
-commits=$("$lab/enter" git -C "$linux" rev-list --reverse base..HEAD)
+# From the last to the first, as the objects at hand are those of the last.
+commits=$("$lab/enter" git -C "$linux" rev-list base..HEAD)
 # shellcheck disable=SC2086 # a list
 set -- $commits
 echo "1..$#"
@@ -58,12 +59,13 @@ number=0 failed=0
 for commit; do
 	number=$((number + 1))
 	subject=$("$lab/enter" git -C "$linux" show -s --format=%s "$commit")
-	if step "step-$number" 0 "$lab/enter" unshare --mount --propagation unchanged "$lab/steps.sh" step "$commit"; then
-		echo "ok $number - builds: $subject"
-	else
-		echo "not ok $number - builds: $subject"
+	result='ok'
+	step "step-$(($# - number + 1))" 0 "$lab/enter" unshare --mount --propagation unchanged \
+		"$lab/steps.sh" step "$commit" || {
+		result='not ok'
 		failed=$((failed + 1))
-	fi
+	}
+	echo "$result $number - builds: $subject"
 done
 rm -rf --one-file-system "$src" "$out"
 exit "$failed"
