@@ -27,19 +27,14 @@
 #include <linux/fserror.h>
 #include <linux/mm.h>
 
-struct super_block *
-xfs_rust_super(
-	struct xfs_mount	*mp)
+struct super_block *xfs_rust_super(struct xfs_mount *mp)
 {
 	return mp->m_super;
 }
 
 /* False if the mount has no such device, or none that does DAX. */
-bool
-xfs_rust_get_target(
-	struct xfs_mount	*mp,
-	enum xfs_rust_device	dev,
-	struct xfs_rust_target	*target)
+bool xfs_rust_get_target(struct xfs_mount *mp, enum xfs_rust_device dev,
+			 struct xfs_rust_target *target)
 {
 	struct xfs_buftarg	*btp = mp->m_ddev_targp;
 
@@ -58,19 +53,14 @@ xfs_rust_get_target(
 	return target->dax_dev;
 }
 
-static inline enum xfs_group_type
-xfs_rust_group_type(
-	enum xfs_rust_device	dev)
+static inline enum xfs_group_type xfs_rust_group_type(enum xfs_rust_device dev)
 {
 	return dev == XFS_RUST_RT ? XG_TYPE_RTG : XG_TYPE_AG;
 }
 
 /* -EOPNOTSUPP: the device's blocks have no reverse mapping. */
-int
-xfs_rust_get_geometry(
-	struct xfs_mount		*mp,
-	enum xfs_rust_device		dev,
-	struct xfs_rust_geometry	*geo)
+int xfs_rust_get_geometry(struct xfs_mount *mp, enum xfs_rust_device dev,
+			  struct xfs_rust_geometry *geo)
 {
 	struct xfs_groups		*g;
 
@@ -90,11 +80,8 @@ struct xfs_rust_query {
 	void			*data;
 };
 
-static int
-xfs_rust_query_fn(
-	struct xfs_btree_cur		*cur,
-	const struct xfs_rmap_irec	*rec,
-	void				*data)
+static int xfs_rust_query_fn(struct xfs_btree_cur *cur,
+			     const struct xfs_rmap_irec *rec, void *data)
 {
 	struct xfs_rust_query		*query = data;
 	struct xfs_rust_rmap		rmap = {
@@ -118,16 +105,9 @@ xfs_rust_query_fn(
  * else; drops it before returning. Returns what @fn returned last, -ECANCELED
  * included, or why the btree could not be read.
  */
-int
-xfs_rust_query_rmap(
-	struct xfs_mount	*mp,
-	enum xfs_rust_device	dev,
-	u32			gno,
-	u32			first,
-	u32			last,
-	xfs_rust_rmap_fn	fn,
-	void			*data,
-	u32			*group_blocks)
+int xfs_rust_query_rmap(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
+			u32 first, u32 last, xfs_rust_rmap_fn fn, void *data,
+			u32 *group_blocks)
 {
 	struct xfs_rust_query	query = { .fn = fn, .data = data };
 	struct xfs_rmap_irec	low = { .rm_startblock = first };
@@ -159,7 +139,7 @@ xfs_rust_query_rmap(
 	}
 
 	error = xfs_rmap_query_range(cur, &low, &high, xfs_rust_query_fn,
-			&query);
+				     &query);
 	xfs_btree_del_cursor(cur, error);
 	if (agf_bp)
 		xfs_trans_brelse(tp, agf_bp);
@@ -172,11 +152,7 @@ out_cancel:
 }
 
 /* -ENODATA if the inode is not in memory, and so nobody maps it. */
-int
-xfs_rust_iget_incore(
-	struct xfs_mount	*mp,
-	u64			ino,
-	struct inode		**inodep)
+int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep)
 {
 	struct xfs_inode	*ip;
 	int			error;
@@ -188,27 +164,20 @@ xfs_rust_iget_incore(
 	return 0;
 }
 
-void
-xfs_rust_irele(
-	struct inode		*inode)
+void xfs_rust_irele(struct inode *inode)
 {
 	xfs_irele(XFS_I(inode));
 }
 
 /* @pfn: where not NULL, act only where this page frame is still at @index. */
-int
-xfs_rust_kill_procs(
-	struct inode		*inode,
-	pgoff_t			index,
-	unsigned long		count,
-	const unsigned long	*pfn,
-	int			mf_flags)
+int xfs_rust_kill_procs(struct inode *inode, pgoff_t index, unsigned long count,
+			const unsigned long *pfn, int mf_flags)
 {
 	if (!dax_mapping(inode->i_mapping))
 		return 0;
 	if (pfn)
 		return mf_dax_kill_procs_pfn(inode->i_mapping, index, count,
-				*pfn, mf_flags);
+					     *pfn, mf_flags);
 	return mf_dax_kill_procs(inode->i_mapping, index, count, mf_flags);
 }
 
@@ -218,9 +187,7 @@ xfs_rust_kill_procs(
  * that passed the check for the shutdown before it is waited for, as it holds
  * the invalidate lock.
  */
-void
-xfs_rust_detach_all(
-	struct xfs_mount	*mp)
+void xfs_rust_detach_all(struct xfs_mount *mp)
 {
 	struct super_block	*sb = mp->m_super;
 	struct inode		*inode, *prev = NULL;
@@ -246,21 +213,13 @@ xfs_rust_detach_all(
 	iput(prev);
 }
 
-void
-xfs_rust_report_lost(
-	struct inode		*inode,
-	loff_t			pos,
-	u64			len)
+void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len)
 {
 	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
 }
 
-void
-xfs_rust_report_media(
-	struct xfs_mount	*mp,
-	enum xfs_rust_device	dev,
-	u64			sector,
-	u64			sectors)
+void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
+			   u64 sector, u64 sectors)
 {
 	static const enum xfs_device fdev[] = {
 		[XFS_RUST_DATA]	= XFS_DEV_DATA,
@@ -271,16 +230,12 @@ xfs_rust_report_media(
 	xfs_healthmon_report_media(mp, fdev[dev], sector, sectors);
 }
 
-void
-xfs_rust_shutdown_corrupt(
-	struct xfs_mount	*mp)
+void xfs_rust_shutdown_corrupt(struct xfs_mount *mp)
 {
 	xfs_force_shutdown(mp, SHUTDOWN_CORRUPT_ONDISK);
 }
 
-void
-xfs_rust_shutdown_umount(
-	struct xfs_mount	*mp)
+void xfs_rust_shutdown_umount(struct xfs_mount *mp)
 {
 	xfs_force_shutdown(mp, SHUTDOWN_FORCE_UMOUNT);
 }

@@ -54,20 +54,21 @@ typedef int (*xfs_rust_rmap_fn)(const struct xfs_rust_rmap *rec, void *data);
 
 struct super_block *xfs_rust_super(struct xfs_mount *mp);
 bool xfs_rust_get_target(struct xfs_mount *mp, enum xfs_rust_device dev,
-		struct xfs_rust_target *target);
+			 struct xfs_rust_target *target);
 int xfs_rust_get_geometry(struct xfs_mount *mp, enum xfs_rust_device dev,
-		struct xfs_rust_geometry *geo);
+			  struct xfs_rust_geometry *geo);
 int xfs_rust_query_rmap(struct xfs_mount *mp, enum xfs_rust_device dev,
-		u32 gno, u32 first, u32 last, xfs_rust_rmap_fn fn, void *data,
-		u32 *group_blocks);
+			u32 gno, u32 first, u32 last, xfs_rust_rmap_fn fn,
+			void *data, u32 *group_blocks);
 int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep);
 void xfs_rust_irele(struct inode *inode);
 int xfs_rust_kill_procs(struct inode *inode, pgoff_t index,
-		unsigned long count, const unsigned long *pfn, int mf_flags);
+			unsigned long count, const unsigned long *pfn,
+			int mf_flags);
 void xfs_rust_detach_all(struct xfs_mount *mp);
 void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len);
 void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
-		u64 sector, u64 sectors);
+			   u64 sector, u64 sectors);
 void xfs_rust_shutdown_corrupt(struct xfs_mount *mp);
 void xfs_rust_shutdown_umount(struct xfs_mount *mp);
 
