@@ -199,11 +199,12 @@ fn remove(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Result {
 
     let tally = tell_owners(held, cause, spans);
     mount.shut_down_for_removal();
-    mount.detach_all();
 
     drop(frozen);
     // Who froze it in user space can't thaw it once the device is gone.
     let _ = mount.sb.thaw_user_space();
+    // This waits for page faults, and they may wait for the thaw.
+    mount.detach_all();
     tally.error.map_or(Ok(()), Err)
 }
 

@@ -185,7 +185,10 @@ int xfs_rust_kill_procs(struct inode *inode, pgoff_t index, unsigned long count,
  * Let no process and no inode refer to DAX memory any more, for a filesystem
  * that is shut down and whose memory goes, the struct pages with it. A fault
  * that passed the check for the shutdown before it is waited for, as it holds
- * the invalidate lock.
+ * the invalidate lock; so the caller must not keep the filesystem frozen.
+ *
+ * Lock order: invalidate_lock, then i_mmap_rwsem (unmap) or i_pages (delete),
+ * as for a truncation. s_inode_list_lock and i_lock are dropped before.
  */
 void xfs_rust_detach_all(struct xfs_mount *mp)
 {

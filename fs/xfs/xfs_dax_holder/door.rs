@@ -227,8 +227,11 @@ impl ActiveMount<'_> {
     }
 
     /// Takes all DAX memory away from processes and inodes. After a shutdown they get no new one.
+    ///
+    /// Takes the invalidate lock of each file, and so waits for faults: the caller must neither
+    /// hold a lock of an inode nor keep the filesystem frozen.
     pub(crate) fn detach_all(&self) {
-        // SAFETY: The mount is complete, and no inode is locked.
+        // SAFETY: The mount is complete and has a superblock.
         unsafe { bindings::xfs_rust_detach_all(self.as_raw()) };
     }
 }

@@ -52,7 +52,8 @@ impl FileBytes {
     /// that have DAX, which are 64-bit ones.
     fn pages(&self) -> Result<FilePages> {
         let first = self.pos >> PAGE_SHIFT;
-        let last = (self.pos + (self.len - 1)) >> PAGE_SHIFT;
+        // A record that is not what it should be must not overflow here.
+        let last = self.pos.checked_add(self.len - 1).ok_or(EINVAL)? >> PAGE_SHIFT;
 
         Ok(FilePages {
             index: usize::try_from(first)?,
