@@ -40,6 +40,7 @@ use kernel::{
         MfFlags,
         Registration, //
     },
+    dax_owners::Notice,
     error::code::*,
     prelude::*,
     types::ForeignOwnable, //
@@ -143,7 +144,7 @@ fn blocks_failed(
         return remove(held, &cause, spans);
     }
 
-    let tally = tell_owners(held, &cause, spans);
+    let tally = revoke_owners(held, &cause, spans);
     tally.summary(mount, bytes);
     if tally.metadata > 0 || tally.error.is_some_and(|e| e == efscorrupted()) {
         mount.shut_down_corrupt();
@@ -152,9 +153,12 @@ fn blocks_failed(
     tally.error.map_or(Ok(()), Err)
 }
 
-/// Finds and tells everybody who owns one of the blocks of `spans`.
-fn tell_owners(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Tally {
+/// Finds everybody who owns one of the blocks of `spans`, and takes these from their processes.
+///
+/// The processes are signalled when all owners are known: each once, whatever it maps.
+fn revoke_owners(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Tally {
     let mut tally = Tally::default();
+    let mut notice = Notice::new(cause.flags);
     let mut buf = Buffer::new();
 
     for span in spans {
@@ -169,7 +173,7 @@ fn tell_owners(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Tally
                     Content::Metadata => tally.metadata += blocks.count(),
                     Content::Data { ino } => {
                         let bytes = cause.file_bytes(ino, rec, blocks);
-                        let res = cause.tell(&bytes, span.group, blocks);
+                        let res = cause.revoke(&mut notice, &bytes, span.group, blocks);
                         tally.owner(cause.mount, &bytes, res);
                     }
                 },
@@ -197,7 +201,7 @@ fn remove(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Result {
         pr_warn!("({}): can't be frozen ({:?})\n", mount.name(), e);
     }
 
-    let tally = tell_owners(held, cause, spans);
+    let tally = revoke_owners(held, cause, spans);
     mount.shut_down_for_removal();
 
     drop(frozen);

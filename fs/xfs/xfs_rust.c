@@ -169,16 +169,10 @@ void xfs_rust_irele(struct inode *inode)
 	xfs_irele(XFS_I(inode));
 }
 
-/* @pfn: where not NULL, act only where this page frame is still at @index. */
-int xfs_rust_kill_procs(struct inode *inode, pgoff_t index, unsigned long count,
-			const unsigned long *pfn, int mf_flags)
+/* NULL if the inode is not accessed by DAX: then what is mapped is a copy. */
+struct address_space *xfs_rust_dax_mapping(struct inode *inode)
 {
-	if (!dax_mapping(inode->i_mapping))
-		return 0;
-	if (pfn)
-		return mf_dax_kill_procs_pfn(inode->i_mapping, index, count,
-					     *pfn, mf_flags);
-	return mf_dax_kill_procs(inode->i_mapping, index, count, mf_flags);
+	return dax_mapping(inode->i_mapping) ? inode->i_mapping : NULL;
 }
 
 /*

@@ -11,6 +11,7 @@
 
 #include <linux/types.h>
 
+struct address_space;
 struct dax_device;
 struct inode;
 struct super_block;
@@ -62,9 +63,7 @@ int xfs_rust_query_rmap(struct xfs_mount *mp, enum xfs_rust_device dev,
 			void *data, u32 *group_blocks);
 int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep);
 void xfs_rust_irele(struct inode *inode);
-int xfs_rust_kill_procs(struct inode *inode, pgoff_t index,
-			unsigned long count, const unsigned long *pfn,
-			int mf_flags);
+struct address_space *xfs_rust_dax_mapping(struct inode *inode);
 void xfs_rust_detach_all(struct xfs_mount *mp);
 void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len);
 void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,

@@ -23,6 +23,7 @@ use core::{
 use kernel::{
     bindings,
     dax,
+    dax_owners::Notice,
     error::{
         code::*,
         to_result, //
@@ -268,23 +269,25 @@ unsafe extern "C" fn visit_record<F: FnMut(&Record) -> Next>(
 pub(crate) struct Inode<'a>(NonNull<bindings::inode>, PhantomData<&'a ActiveMount<'a>>);
 
 impl Inode<'_> {
-    /// Signals the processes that map pages `index..index + count` and takes the mappings away.
+    /// Takes pages `index..index + count` away from all processes, and has `notice` signal them.
     ///
-    /// Where `pfn` is given, only for pages that are page frames `pfn..` still. Waits for faults on
+    /// Where `pfn` is given, only pages that are page frames `pfn..` still. Waits for faults on
     /// these pages, which may want the lock of any group.
-    pub(crate) fn kill_procs(
+    pub(crate) fn revoke(
         &self,
+        notice: &mut Notice,
         index: usize,
         count: usize,
         pfn: Option<usize>,
-        flags: dax::MfFlags,
     ) -> Result {
-        let pfn = pfn.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: We have a reference to the inode.
+        let mapping = unsafe { bindings::xfs_rust_dax_mapping(self.0.as_ptr()) };
 
-        // SAFETY: We have a reference to the inode, and `pfn` is null or valid.
-        to_result(unsafe {
-            bindings::xfs_rust_kill_procs(self.0.as_ptr(), index, count, pfn, flags.as_raw())
-        })
+        if mapping.is_null() {
+            return Ok(());
+        }
+        // SAFETY: We have a reference to the inode.
+        unsafe { notice.owner(mapping, index, count, pfn) }
     }
 
     /// Reports to fanotify and the health monitor that `len` bytes at `pos` are lost.

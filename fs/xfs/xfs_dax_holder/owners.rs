@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Act: tell the processes that map a file what became of it.
+//! Act: take what failed away from the processes that map a file, and note whom to signal.
 //!
 //! Runs without any lock of XFS.
 
@@ -18,6 +18,7 @@ use super::{
 };
 use kernel::{
     dax,
+    dax_owners::Notice,
     page::PAGE_SHIFT,
     prelude::*, //
 };
@@ -74,10 +75,17 @@ impl Cause<'_> {
         }
     }
 
-    /// Tells who maps `bytes`, which are `blocks` of `group`.
+    /// Takes `bytes`, which are `blocks` of `group`, away from all processes, which `notice` will
+    /// tell.
     ///
-    /// Returns `false` if the inode is not in memory, so that nobody can.
-    pub(crate) fn tell(&self, bytes: &FileBytes, group: u32, blocks: GroupBlocks) -> Result<bool> {
+    /// Returns `false` if the inode is not in memory, so that nobody maps it.
+    pub(crate) fn revoke(
+        &self,
+        notice: &mut Notice,
+        bytes: &FileBytes,
+        group: u32,
+        blocks: GroupBlocks,
+    ) -> Result<bool> {
         let Some(inode) = self.mount.inode(bytes.ino)? else {
             return Ok(false);
         };
@@ -85,18 +93,19 @@ impl Cause<'_> {
 
         let res = if self.flags.contains(dax::MfFlag::MemPreRemove) {
             // This is about the device: whatever the file has there now has to go.
-            inode.kill_procs(pages.index, pages.count, None, self.flags)
+            inode.revoke(notice, pages.index, pages.count, None)
         } else {
-            self.tell_where_failed(&inode, &pages, group, blocks)
+            self.revoke_failed(notice, &inode, &pages, group, blocks)
         };
         inode.report_lost(bytes.pos, bytes.len);
         res.and(Ok(true))
     }
 
-    /// Tells who maps the memory itself: since the query, the file may have been truncated or
-    /// remapped, and something else be at these pages.
-    fn tell_where_failed(
+    /// Takes away the memory itself: since the query, the file may have been truncated or remapped,
+    /// and something else be at these pages.
+    fn revoke_failed(
         &self,
+        notice: &mut Notice,
         inode: &Inode<'_>,
         pages: &FilePages,
         group: u32,
@@ -111,7 +120,7 @@ impl Cause<'_> {
             let (pfn, count) = self.dev.pfn(&dax::read_lock(), pgoff, rest)?;
             let count = count.clamp(1, rest);
 
-            inode.kill_procs(index, count, Some(pfn), self.flags)?;
+            inode.revoke(notice, index, count, Some(pfn))?;
             pgoff += count;
             index += count;
             rest -= count;

@@ -31,18 +31,19 @@ impl Tally {
         self.error.get_or_insert(e);
     }
 
-    /// An owner of data was told, or was not in memory to be told, or could not be told.
+    /// What an owner of data has lost was taken from its processes, or the owner is not in memory, or
+    /// this could not be done.
     pub(crate) fn owner(&mut self, mount: &ActiveMount<'_>, bytes: &FileBytes, res: Result<bool>) {
         self.owners += 1;
         let done = match res {
-            Ok(true) => "its processes were told",
+            Ok(true) => "its processes are told",
             Ok(false) => {
                 self.absent += 1;
                 "not in memory"
             }
             Err(e) => {
                 self.failed(e);
-                "its processes could not be told"
+                "its processes can't be told"
             }
         };
         if self.owners <= NAMED {

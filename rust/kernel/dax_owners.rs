@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Revoking DAX memory that failed, and signalling the processes that map it.
+//!
+//! C header: [`include/linux/dax_owners.h`](srctree/include/linux/dax_owners.h)
+
+use crate::{
+    bindings,
+    dax::MfFlags,
+    error::to_result,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+use core::mem::MaybeUninit;
+
+/// A failure that is being handled. When it is dropped, all processes that mapped the memory
+/// through the owners that were named are signalled.
+///
+/// # Invariants
+///
+/// The inner value was set up by `dax_notice_begin()`.
+pub struct Notice(MaybeUninit<bindings::dax_notice>, NotThreadSafe);
+
+impl Notice {
+    /// Begins to handle a failure.
+    pub fn new(flags: MfFlags) -> Self {
+        let mut notice = MaybeUninit::uninit();
+
+        // SAFETY: `notice` may be written.
+        unsafe { bindings::dax_notice_begin(notice.as_mut_ptr(), flags.as_raw()) };
+        // INVARIANT: Just set up. It may be moved.
+        Self(notice, NotThreadSafe)
+    }
+
+    /// Takes pages `index..index + count` of a file away from all processes.
+    ///
+    /// With `pfn` only where they are the page frames from this one on, so that a file which was
+    /// truncated or remapped since the owner was looked up is left alone.
+    ///
+    /// Waits for faults on these pages: the caller must not hold a lock that a fault takes. Returns
+    /// [`EBUSY`] if the file is not, or no longer, on DAX memory.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold a reference to the inode of `mapping`.
+    pub unsafe fn owner(
+        &mut self,
+        mapping: *mut bindings::address_space,
+        index: usize,
+        count: usize,
+        pfn: Option<usize>,
+    ) -> Result {
+        let pfn = pfn.unwrap_or(bindings::DAX_NOTICE_ANY_PFN as usize);
+
+        // SAFETY: By the type invariant and as the caller guarantees.
+        to_result(unsafe {
+            bindings::dax_notice_owner(self.0.as_mut_ptr(), mapping, index, count, pfn)
+        })
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; it is not used after this.
+        unsafe { bindings::dax_notice_end(self.0.as_mut_ptr()) };
+    }
+}
