@@ -129,10 +129,9 @@ impl Notice {
         self.settle();
         if self.targets.capacity() - self.targets.len() < ROOM {
             // Twice as much, so that this is rare. Failure is no error, see `note()`.
-            let _ = self.targets.reserve(
-                self.targets.len().max(ROOM),
-                GFP_KERNEL | __GFP_NOWARN,
-            );
+            let _ = self
+                .targets
+                .reserve(self.targets.len().max(ROOM), GFP_KERNEL | __GFP_NOWARN);
         }
     }
 
