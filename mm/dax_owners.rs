@@ -173,7 +173,7 @@ impl Notice {
         for leader in Thread::leaders(&rcu) {
             let id = leader.space_id();
             // A leader that has exited may have left threads behind.
-            if id != 0 && of(id).is_empty() {
+            if leader.is_kernel() || (id != 0 && of(id).is_empty()) {
                 continue;
             }
             // What the current one consumed it was told.

@@ -40,18 +40,16 @@ use kernel::{
         MfFlags,
         Registration, //
     },
-    dax_owners::Notice,
     error::code::*,
     prelude::*,
     types::ForeignOwnable, //
 };
-use owners::Cause;
-use query::{
-    Buffer,
-    Found, //
+use owners::{
+    Cause,
+    Owners, //
 };
+use query::Buffer;
 use report::Tally;
-use rmap::Content;
 use translate::Target;
 use units::DeviceBytes;
 
@@ -129,22 +127,26 @@ fn blocks_failed(
     flags: MfFlags,
 ) -> Result {
     let sectors = held.target.sectors_in(bytes).ok_or(ENXIO)?;
-
-    mount.report_media(held.kind, sectors);
+    let geometry = mount.geometry(held.kind).inspect_err(|_| {
+        mount.report_media(held.kind, sectors);
+    })?;
+    let spans = geometry.spans(sectors);
     let cause = Cause {
         mount,
         dev,
         target: held.target,
-        geometry: mount.geometry(held.kind)?,
+        geometry,
         flags,
     };
-    let spans = cause.geometry.spans(sectors);
 
     if flags.contains(MfFlag::MemPreRemove) {
+        mount.report_media(held.kind, sectors);
         return remove(held, &cause, spans);
     }
 
+    // Processes come first, reports are not as urgent.
     let tally = revoke_owners(held, &cause, spans);
+    mount.report_media(held.kind, sectors);
     tally.summary(mount, bytes);
     if tally.metadata > 0 || tally.error.is_some_and(|e| e == efscorrupted()) {
         mount.shut_down_corrupt();
@@ -153,32 +155,20 @@ fn blocks_failed(
     tally.error.map_or(Ok(()), Err)
 }
 
-/// Finds everybody who owns one of the blocks of `spans`, and takes these from their processes.
-///
-/// The processes are signalled when all owners are known: each once, whatever it maps.
+/// Finds everybody who owns one of the blocks of `spans`, takes these from their processes, and
+/// signals them.
 fn revoke_owners(held: &Held, cause: &Cause<'_>, spans: translate::Spans) -> Tally {
     let mut tally = Tally::default();
-    let mut notice = Notice::new(cause.flags);
     let mut buf = Buffer::new();
 
     for span in spans {
-        let res = query::owners(
-            cause.mount,
-            held.kind,
-            &span,
-            &mut buf,
-            |found| match found {
-                Found::Gap(blocks) => tally.unowned += blocks.count(),
-                Found::Owned(rec, blocks) => match rec.content() {
-                    Content::Metadata => tally.metadata += blocks.count(),
-                    Content::Data { ino } => {
-                        let bytes = cause.file_bytes(ino, rec, blocks);
-                        let res = cause.revoke(&mut notice, &bytes, span.group, blocks);
-                        tally.owner(cause.mount, &bytes, res);
-                    }
-                },
-            },
-        );
+        let mut owners = Owners {
+            cause,
+            group: span.group,
+            tally: &mut tally,
+        };
+        let res = query::owners(cause.mount, held.kind, &span, &mut buf, &mut owners);
+
         // A group whose owners can't be read is as good as lost; the others are not.
         if res.is_err() {
             tally.failed(efscorrupted());

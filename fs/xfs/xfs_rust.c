@@ -164,6 +164,39 @@ int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep)
 	return 0;
 }
 
+/*
+ * False if the inode is not in memory or no process maps it: who maps it is what
+ * keeps it in memory. Takes no reference to the inode, as there may be many to
+ * ask for; *@pagp is one to its AG, for the next call or xfs_rust_perag_put().
+ */
+bool xfs_rust_may_be_mapped(struct xfs_mount *mp, u64 ino,
+			    struct xfs_perag **pagp)
+{
+	xfs_agnumber_t		agno = XFS_INO_TO_AGNO(mp, ino);
+	struct xfs_perag	*pag = *pagp;
+	struct xfs_inode	*ip;
+	bool			mapped = false;
+
+	if (!pag || pag_agno(pag) != agno) {
+		xfs_rust_perag_put(pag);
+		*pagp = pag = xfs_perag_get(mp, agno);
+	}
+	if (!pag)
+		return false;
+	rcu_read_lock();
+	ip = radix_tree_lookup(&pag->pag_ici_root, XFS_INO_TO_AGINO(mp, ino));
+	if (ip && I_INO(ip) == ino)
+		mapped = mapping_mapped(VFS_I(ip)->i_mapping);
+	rcu_read_unlock();
+	return mapped;
+}
+
+void xfs_rust_perag_put(struct xfs_perag *pag)
+{
+	if (pag)
+		xfs_perag_put(pag);
+}
+
 void xfs_rust_irele(struct inode *inode)
 {
 	xfs_irele(XFS_I(inode));

@@ -16,6 +16,7 @@ struct dax_device;
 struct inode;
 struct super_block;
 struct xfs_mount;
+struct xfs_perag;
 
 #ifdef CONFIG_XFS_DAX_HOLDER_RUST
 
@@ -62,6 +63,9 @@ int xfs_rust_query_rmap(struct xfs_mount *mp, enum xfs_rust_device dev,
 			u32 gno, u32 first, u32 last, xfs_rust_rmap_fn fn,
 			void *data, u32 *group_blocks);
 int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep);
+bool xfs_rust_may_be_mapped(struct xfs_mount *mp, u64 ino,
+			    struct xfs_perag **pagp);
+void xfs_rust_perag_put(struct xfs_perag *pag);
 void xfs_rust_irele(struct inode *inode);
 struct address_space *xfs_rust_dax_mapping(struct inode *inode);
 void xfs_rust_detach_all(struct xfs_mount *mp);

@@ -231,6 +231,12 @@ impl<'a> Thread<'a> {
         })
     }
 
+    /// Whether it is a thread of the kernel.
+    pub(crate) fn is_kernel(&self) -> bool {
+        // SAFETY: By the type invariant, the task is valid. This flag does not change.
+        unsafe { (&raw const (*self.0.as_ptr()).flags).read_volatile() & bindings::PF_KTHREAD != 0 }
+    }
+
     /// Number of the address space, 0 if it has none. Only to be compared.
     pub(crate) fn space_id(&self) -> usize {
         // SAFETY: By the type invariant, the task is valid. The pointer may change any time.

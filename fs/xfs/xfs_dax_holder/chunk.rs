@@ -147,7 +147,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// The records of this chunk, each with those of its blocks that it tells the owner of.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (&Record, GroupBlocks)> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&Record, GroupBlocks)> + Clone {
         let decided = GroupBlocks {
             start: self.part.start,
             end: self.end,

@@ -202,6 +202,15 @@ impl ActiveMount<'_> {
         }
     }
 
+    /// Looks for inodes that are mapped.
+    pub(crate) fn mapped_inodes(&self) -> MappedInodes<'_> {
+        // INVARIANT: There is no AG yet.
+        MappedInodes {
+            mount: self,
+            pag: core::ptr::null_mut(),
+        }
+    }
+
     /// Reports a media error to the health monitor.
     pub(crate) fn report_media(&self, kind: DeviceKind, sectors: Sectors) {
         // SAFETY: The mount is complete.
@@ -234,6 +243,32 @@ impl ActiveMount<'_> {
     pub(crate) fn detach_all(&self) {
         // SAFETY: The mount is complete and has a superblock.
         unsafe { bindings::xfs_rust_detach_all(self.as_raw()) };
+    }
+}
+
+/// Tells which inodes are mapped.
+///
+/// # Invariants
+///
+/// `pag` is null or a reference to an AG of the mount.
+pub(crate) struct MappedInodes<'a> {
+    mount: &'a ActiveMount<'a>,
+    pag: *mut bindings::xfs_perag,
+}
+
+impl MappedInodes<'_> {
+    /// Whether any process may map a part of this inode's data. Whoever begins to from now on has
+    /// not looked for marks yet.
+    pub(crate) fn has(&mut self, ino: u64) -> bool {
+        // SAFETY: The mount is complete. By the type invariant, `pag` is as it must be.
+        unsafe { bindings::xfs_rust_may_be_mapped(self.mount.as_raw(), ino, &mut self.pag) }
+    }
+}
+
+impl Drop for MappedInodes<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, we own the reference.
+        unsafe { bindings::xfs_rust_perag_put(self.pag) };
     }
 }
 

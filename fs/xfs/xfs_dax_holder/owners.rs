@@ -9,7 +9,12 @@ use super::{
         ActiveMount,
         Inode, //
     },
-    rmap::Record,
+    query::Act,
+    report::Tally,
+    rmap::{
+        Content,
+        Record, //
+    },
     translate::{
         Geometry,
         Target, //
@@ -65,7 +70,7 @@ impl FileBytes {
 
 impl Cause<'_> {
     /// The part of the file that `blocks` of a group are, where `rec` covers them.
-    pub(crate) fn file_bytes(&self, ino: u64, rec: &Record, blocks: GroupBlocks) -> FileBytes {
+    fn file_bytes(&self, ino: u64, rec: &Record, blocks: GroupBlocks) -> FileBytes {
         let shift = self.geometry.block_shift;
 
         FileBytes {
@@ -77,28 +82,24 @@ impl Cause<'_> {
 
     /// Takes `bytes`, which are `blocks` of `group`, away from all processes, which `notice` will
     /// tell.
-    ///
-    /// Returns `false` if the inode is not in memory, so that nobody maps it.
-    pub(crate) fn revoke(
+    fn revoke(
         &self,
         notice: &mut Notice,
         bytes: &FileBytes,
         group: u32,
         blocks: GroupBlocks,
-    ) -> Result<bool> {
+    ) -> Result {
         let Some(inode) = self.mount.inode(bytes.ino)? else {
-            return Ok(false);
+            return Ok(());
         };
         let pages = bytes.pages()?;
 
-        let res = if self.flags.contains(dax::MfFlag::MemPreRemove) {
+        if self.flags.contains(dax::MfFlag::MemPreRemove) {
             // This is about the device: whatever the file has there now has to go.
             inode.revoke(notice, pages.index, pages.count, None)
         } else {
             self.revoke_failed(notice, &inode, &pages, group, blocks)
-        };
-        inode.report_lost(bytes.pos, bytes.len);
-        res.and(Ok(true))
+        }
     }
 
     /// Takes away the memory itself: since the query, the file may have been truncated or remapped,
@@ -126,5 +127,58 @@ impl Cause<'_> {
             rest -= count;
         }
         Ok(())
+    }
+}
+
+/// Acts upon the owners of blocks of one group.
+pub(crate) struct Owners<'a> {
+    pub(crate) cause: &'a Cause<'a>,
+    pub(crate) group: u32,
+    pub(crate) tally: &'a mut Tally,
+}
+
+impl Act for Owners<'_> {
+    /// Processes come first, the report is not as urgent.
+    fn owned<'a, I>(&mut self, records: I)
+    where
+        I: Iterator<Item = (&'a Record, GroupBlocks)> + Clone,
+    {
+        let cause = self.cause;
+        let mut notice = Notice::new(cause.flags);
+        let mut mapped = cause.mount.mapped_inodes();
+
+        for (rec, blocks) in records.clone() {
+            let Content::Data { ino } = rec.content() else {
+                continue;
+            };
+            if mapped.has(ino) {
+                let bytes = cause.file_bytes(ino, rec, blocks);
+                let res = cause.revoke(&mut notice, &bytes, self.group, blocks);
+
+                self.tally.revoked(cause.mount, &bytes, res);
+            }
+        }
+        // This sends the signals.
+        drop(notice);
+
+        for (rec, blocks) in records {
+            match rec.content() {
+                Content::Metadata => self.tally.metadata += blocks.count(),
+                Content::Data { ino } => {
+                    let bytes = cause.file_bytes(ino, rec, blocks);
+                    let inode = cause.mount.inode(ino);
+
+                    if let Ok(Some(inode)) = &inode {
+                        inode.report_lost(bytes.pos, bytes.len);
+                    }
+                    self.tally
+                        .owner(cause.mount, &bytes, inode.map(|i| i.is_some()));
+                }
+            }
+        }
+    }
+
+    fn gap(&mut self, blocks: GroupBlocks) {
+        self.tally.unowned += blocks.count();
     }
 }

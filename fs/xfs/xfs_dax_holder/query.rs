@@ -23,9 +23,9 @@ use super::{
 };
 use kernel::prelude::*;
 
-/// Records that are collected if there is no memory for more.
+/// Records to begin with, and if there is no memory for more.
 const FEW: usize = 8;
-/// Records to begin with: one page of them.
+/// Records if these are too few: one page of them.
 const SOME: usize = 4096 / size_of::<Record>();
 /// Records that are collected at most.
 const MANY: usize = 64 * 1024;
@@ -38,25 +38,25 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     pub(crate) fn new() -> Self {
-        let mut buf = Self {
+        Self {
             large: KVVec::new(),
             small: [Record::default(); FEW],
-        };
-
-        buf.grow_to(SOME);
-        buf
+        }
     }
 
-    /// Makes room for more records, if there is memory.
+    /// Makes room for more records, if there is memory: for some, and then for all that there may
+    /// be, as each further chunk reads the records of a crowded block again.
     fn grow(&mut self) {
-        self.grow_to((2 * self.large.len()).clamp(SOME, MANY));
+        if self.large.is_empty() || !self.grow_to(MANY) {
+            self.grow_to((2 * self.large.len()).clamp(SOME, MANY));
+        }
     }
 
-    fn grow_to(&mut self, len: usize) {
-        // Failure is no error: there will be more chunks.
-        let _ = self
-            .large
-            .resize(len, Record::default(), GFP_KERNEL | __GFP_NOWARN);
+    /// Failure is no error: there will be more chunks.
+    fn grow_to(&mut self, len: usize) -> bool {
+        self.large
+            .resize(len, Record::default(), GFP_KERNEL | __GFP_NOWARN)
+            .is_ok()
     }
 
     fn slots(&mut self) -> &mut [Record] {
@@ -68,23 +68,26 @@ impl Buffer {
     }
 }
 
-/// What was found in a span.
-pub(crate) enum Found<'a> {
-    /// A record that covers some of the blocks, and these.
-    Owned(&'a Record, GroupBlocks),
+/// What is done with what was found in a span. No lock is held meanwhile.
+pub(crate) trait Act {
+    /// Records, as many as there was room for, each with those of its blocks that failed.
+    fn owned<'a, I>(&mut self, records: I)
+    where
+        I: Iterator<Item = (&'a Record, GroupBlocks)> + Clone;
+
     /// Blocks that nobody owns.
-    Gap(GroupBlocks),
+    fn gap(&mut self, blocks: GroupBlocks);
 }
 
-/// Finds the owners of all blocks of `span`, and tells `act` without any lock held.
+/// Finds the owners of all blocks of `span`.
 ///
-/// On an error the rest of the span is unknown; what was found before it was told.
-pub(crate) fn owners<F: FnMut(Found<'_>)>(
+/// On an error the rest of the span is unknown; what was found before it was acted upon.
+pub(crate) fn owners<A: Act>(
     mount: &ActiveMount<'_>,
     kind: DeviceKind,
     span: &Span,
     buf: &mut Buffer,
-    mut act: F,
+    act: &mut A,
 ) -> Result {
     let mut rest = Some(Rest::new(span.blocks));
     let mut gaps = None;
@@ -102,12 +105,14 @@ pub(crate) fn owners<F: FnMut(Found<'_>)>(
         };
         let gaps = gaps.get_or_insert_with(|| Gaps::new(blocks));
 
-        for (rec, owned) in chunk.records() {
+        act.owned(
+            chunk
+                .records()
+                .filter_map(|(rec, owned)| Some((rec, owned.intersect(blocks)?))),
+        );
+        for (_, owned) in chunk.records() {
             if let Some(gap) = gaps.record(owned) {
-                act(Found::Gap(gap));
-            }
-            if let Some(owned) = owned.intersect(blocks) {
-                act(Found::Owned(rec, owned));
+                act.gap(gap);
             }
         }
         res?;
@@ -119,7 +124,7 @@ pub(crate) fn owners<F: FnMut(Found<'_>)>(
     }
 
     if let Some(gap) = gaps.and_then(Gaps::finish) {
-        act(Found::Gap(gap));
+        act.gap(gap);
     }
     Ok(())
 }

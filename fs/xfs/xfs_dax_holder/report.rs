@@ -31,35 +31,50 @@ impl Tally {
         self.error.get_or_insert(e);
     }
 
-    /// What an owner of data has lost was taken from its processes, or the owner is not in memory, or
-    /// this could not be done.
-    pub(crate) fn owner(&mut self, mount: &ActiveMount<'_>, bytes: &FileBytes, res: Result<bool>) {
-        self.owners += 1;
-        let done = match res {
-            Ok(true) => "its processes are told",
-            Ok(false) => {
-                self.absent += 1;
-                "not in memory"
-            }
-            Err(e) => {
-                self.failed(e);
-                "its processes can't be told"
-            }
-        };
-        if self.owners <= NAMED {
-            pr_warn!(
-                "({}): inode {} lost {} bytes at {}: {}\n",
+    /// What an owner of data has lost was taken from its processes, or could not be.
+    pub(crate) fn revoked(&mut self, mount: &ActiveMount<'_>, bytes: &FileBytes, res: Result) {
+        if let Err(e) = res {
+            self.failed(e);
+            pr_err!(
+                "({}): the processes that map inode {} can't be told ({:?})\n",
                 mount.name(),
                 bytes.ino,
-                bytes.len,
-                bytes.pos,
-                done
+                e
             );
         }
     }
 
-    /// Sums up.
+    /// An owner of data was found, which is in memory or not, or can't be read.
+    pub(crate) fn owner(&mut self, mount: &ActiveMount<'_>, bytes: &FileBytes, res: Result<bool>) {
+        self.owners += 1;
+        let state = match res {
+            Ok(true) => "",
+            Ok(false) => {
+                self.absent += 1;
+                ", and is not in memory"
+            }
+            Err(e) => {
+                self.failed(e);
+                ", and can't be read"
+            }
+        };
+        if self.owners <= NAMED {
+            pr_warn!(
+                "({}): inode {} lost {} bytes at {}{}\n",
+                mount.name(),
+                bytes.ino,
+                bytes.len,
+                bytes.pos,
+                state
+            );
+        }
+    }
+
+    /// Sums up, unless there is one owner, which was named.
     pub(crate) fn summary(&self, mount: &ActiveMount<'_>, bytes: DeviceBytes) {
+        if self.owners == 1 && self.metadata + self.unowned == 0 {
+            return;
+        }
         pr_warn!(
             "({}): memory failed, bytes {:#x}-{:#x} of the DAX device: {} owners of data ({} not \
              in memory), {} blocks of metadata, {} blocks free\n",

@@ -121,6 +121,9 @@ mod tests {
             "[    3.0] Memory failure: 0x100010: Sending SIGBUS to dax-probe:80 due to hardware memory corruption",
             "[    3.0] XFS (pmem0): Corruption of on-disk metadata detected.  Shutting down filesystem",
             "[    3.0] XFS (pmem0): Device is about to be removed!",
+            "[    3.0] mce: [Hardware Error]: CPU 1: Machine Check Exception: 5 Bank 9: bd000000000000c0",
+            "[    3.0] mce: [Hardware Error]: Machine check events logged",
+            "[    3.0] Disabling lock debugging due to kernel taint",
         ] {
             assert!(!rules(None).is_bad(line), "{line}");
         }

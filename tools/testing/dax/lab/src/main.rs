@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use regex_lite::Regex;
 
+mod bench;
 mod console;
 mod ktap;
 mod lab;
@@ -19,6 +20,7 @@ mod suites;
 mod vm;
 
 use lab::Lab;
+use qemu::Platform;
 use vm::{End, Vm};
 
 /// Boot guests with /dev/pmem0 and /dev/pmem1, and test in them.
@@ -43,6 +45,9 @@ struct Guest {
     /// Console lines that are no failure
     #[arg(long)]
     allow: Option<Regex>,
+    /// What the pmem devices are
+    #[arg(long, value_enum, default_value_t)]
+    platform: Platform,
     /// More words for the kernel's command line
     #[arg(long, default_value = "")]
     append: String,
@@ -67,6 +72,9 @@ enum Action {
         /// Build directory of the kernel, or its bzImage
         #[arg(long, default_value = "build/kernels/patched")]
         kernel: PathBuf,
+        /// What the pmem devices are
+        #[arg(long, value_enum, default_value_t)]
+        platform: Platform,
         /// How long the races run
         #[arg(long, default_value_t = 60)]
         seconds: u64,
@@ -76,14 +84,18 @@ enum Action {
         /// Play the scenes on the stock kernel as well and compare
         #[arg(long)]
         stock: bool,
-        /// Only these suites: host, kunit, scenes, module, lint, series, stock
+        /// Only these suites: host, kunit, scenes, nfit, recovery, module, lint, series, stock
         suites: Vec<suites::Name>,
     },
+    Bench(bench::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
         #[arg(long, default_value = "build/kernels/patched")]
         kernel: PathBuf,
+        /// What the pmem devices are
+        #[arg(long, value_enum, default_value_t)]
+        platform: Platform,
     },
 }
 
@@ -107,6 +119,7 @@ fn run(action: Action) -> Result<u8> {
         } => {
             let vm = Vm::new(&lab, &guest.name, &guest.kernel, guest.timeout)
                 .allow(guest.allow)
+                .platform(guest.platform)
                 .append(guest.append);
             let script = vm::script(&command);
             if interactive {
@@ -118,15 +131,17 @@ fn run(action: Action) -> Result<u8> {
         Action::Run {
             scenes,
             kernel,
+            platform,
             seconds,
         } => {
             let limit = suites::scenes::time_limit(seconds);
-            let vm = Vm::new(&lab, "run", &kernel, limit);
+            let vm = Vm::new(&lab, "run", &kernel, limit).platform(platform);
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
         }
         Action::Test { stock, suites } => suites::run(&lab, &suites, stock),
-        Action::Shell { kernel } => {
-            let vm = Vm::new(&lab, "shell", &kernel, 0);
+        Action::Bench(args) => bench::run(&lab, &args),
+        Action::Shell { kernel, platform } => {
+            let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);
             vm.interact(&shell_script())
         }
     }

@@ -2,7 +2,7 @@
 
 //! QEMU's command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::lab::Lab;
@@ -10,9 +10,55 @@ use crate::lab::Lab;
 /// 2 GiB lie below the PCI hole, the rest from 4 GiB on.
 const MEMORY: &str = "5G";
 
-/// Two legacy pmem devices, each with a gap behind it: ranges that touch become
-/// one device.
-const PMEM: &str = "memmap=1G!4G memmap=1G!6G";
+/// What the guest's two pmem devices are. Each has a gap behind it: ranges that touch
+/// become one device.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Platform {
+    /// Ranges of RAM that the kernel's command line declares to be pmem
+    #[default]
+    Legacy,
+    /// ACPI tables describe them; the firmware keeps account of errors
+    Nfit,
+}
+
+impl Platform {
+    /// Words for the kernel's command line.
+    fn memory(self) -> &'static str {
+        match self {
+            Self::Legacy => "memmap=1G!4G memmap=1G!6G",
+            // As firmware would report them (e820 type 7), or the legacy driver would
+            // take them. nfit.asl has the same ranges.
+            Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7",
+        }
+    }
+
+    /// The ACPI tables, which nfit.sh has compiled.
+    pub fn tables(self, lab: &Lab) -> Vec<PathBuf> {
+        let names: &[_] = match self {
+            Self::Legacy => &[],
+            Self::Nfit => &["nfit.aml", "ssdt.aml"],
+        };
+        let path = |name| lab.build("nfit").join(name);
+        names.iter().map(path).collect()
+    }
+
+    /// A script that the guest runs first. Without a superblock there are no struct
+    /// pages, and without those no DAX; legacy pmem always has them.
+    pub fn setup(self) -> &'static str {
+        match self {
+            Self::Legacy => "",
+            Self::Nfit => {
+                "for n in 0 1; do
+                 ndctl create-namespace -f -e namespace$n.0 --mode=fsdax --map=mem >/dev/null || exit
+                 done
+"
+            }
+        }
+    }
+}
+
+/// Another line to the monitor, for programs in the guest: a port of this name.
+const MONITOR: &str = "dax-lab.monitor";
 
 /// The check whether the timer interrupts fails when the host is busy, and ends in
 /// a panic.
@@ -25,13 +71,20 @@ const POLICY: &str = "panic=-1 oops=panic log_buf_len=4M";
 
 /// A guest that runs in `dir`, where its files are: console.log and sockets. The
 /// serial port for the guest's command is still to be added.
-pub fn command(lab: &Lab, image: &Path, name: &str, dir: &Path, append: &str) -> Command {
+pub fn command(
+    lab: &Lab,
+    image: &Path,
+    name: &str,
+    dir: &Path,
+    platform: Platform,
+    append: &str,
+) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     let disk = lab.build("guest.img");
     let share = lab.build("guest");
     qemu.current_dir(dir)
         // /dev/kvm may open and hang, so always emulate.
-        .args(["-M", "q35", "-accel", "tcg,thread=multi"])
+        .args(["-M", "q35", "-accel", "tcg"])
         .args(["-cpu", "max,vendor=GenuineIntel", "-smp", "2"])
         .args(["-m", MEMORY, "-nodefaults", "-no-reboot"])
         .args(["-display", "none"])
@@ -46,13 +99,28 @@ pub fn command(lab: &Lab, image: &Path, name: &str, dir: &Path, append: &str) ->
             share.display()
         ))
         .args(["-qmp", "unix:qmp.sock,server=on,wait=off"])
+        // A server and its client, joined by the socket.
+        .args([
+            "-chardev",
+            "socket,id=monitor,path=guest-qmp.sock,server=on,wait=off",
+        ])
+        .args(["-mon", "chardev=monitor,mode=control"])
+        .args(["-chardev", "socket,id=to-monitor,path=guest-qmp.sock"])
+        .args(["-device", "virtio-serial"])
+        .arg("-device")
+        .arg(format!("virtserialport,chardev=to-monitor,name={MONITOR}"))
         .args(["-serial", "file:console.log"])
         .arg("-kernel")
         .arg(image)
         .arg("-append")
         .arg(format!(
             "root=/dev/vda rw console=ttyS0 init=/sbin/lab-init lab.name={name} \
-             {PMEM} {EMULATION} {POLICY} {append}"
+             {} {EMULATION} {POLICY} {append}",
+            platform.memory()
         ));
+    for table in platform.tables(lab) {
+        qemu.arg("-acpitable")
+            .arg(format!("file={}", table.display()));
+    }
     qemu
 }

@@ -18,7 +18,7 @@ use regex_lite::Regex;
 
 use crate::console::Console;
 use crate::lab::Lab;
-use crate::qemu;
+use crate::qemu::{self, Platform};
 
 /// Printed by the script before the user's command: from here on a fault is not
 /// one of booting.
@@ -35,6 +35,7 @@ pub struct Vm<'a> {
     /// In seconds; 0 is for ever.
     timeout: u64,
     allow: Option<Regex>,
+    platform: Platform,
     append: String,
 }
 
@@ -105,6 +106,7 @@ impl<'a> Vm<'a> {
             kernel: kernel.into(),
             timeout,
             allow: None,
+            platform: Platform::default(),
             append: String::new(),
         }
     }
@@ -114,13 +116,17 @@ impl<'a> Vm<'a> {
         Self { allow, ..self }
     }
 
+    pub fn platform(self, platform: Platform) -> Self {
+        Self { platform, ..self }
+    }
+
     /// More words for the kernel's command line.
     pub fn append(self, append: String) -> Self {
         Self { append, ..self }
     }
 
     /// Two guests of one name would share their files.
-    fn lock(&self) -> Result<File> {
+    pub fn lock(&self) -> Result<File> {
         let results = self.lab.build("results");
         fs::create_dir_all(&results)?;
         let lock = File::create(results.join(format!(".{}.lock", self.name)))?;
@@ -168,16 +174,16 @@ impl<'a> Vm<'a> {
         Ok(if good { 0 } else { 1 })
     }
 
-    fn dir(&self) -> PathBuf {
+    pub fn dir(&self) -> PathBuf {
         self.lab.build("results").join(&self.name)
     }
 
-    fn console_path(&self) -> PathBuf {
+    pub fn console_path(&self) -> PathBuf {
         self.dir().join("console.log")
     }
 
     /// Lays out the guest's files.
-    fn prepare(&self, script: &str) -> Result<Command> {
+    pub fn prepare(&self, script: &str) -> Result<Command> {
         ensure!(
             !self.name.is_empty() && !self.name.contains(['/', ' ']),
             "{:?} is no name for a guest",
@@ -190,6 +196,13 @@ impl<'a> Vm<'a> {
             "{} is missing: make run builds it",
             disk.display()
         );
+        for table in self.platform.tables(self.lab) {
+            ensure!(
+                table.is_file(),
+                "{} is missing: make tools builds it",
+                table.display()
+            );
+        }
         self.lab.install_programs()?;
         let dir = self.dir();
         if dir.exists() {
@@ -200,9 +213,16 @@ impl<'a> Vm<'a> {
         fs::create_dir_all(&share)?;
         fs::write(
             share.join("cmd"),
-            format!("PATH=/lab/bin:$PATH\n{script}\n"),
+            format!("PATH=/lab/bin:$PATH\n{}{script}\n", self.platform.setup()),
         )?;
-        let mut qemu = qemu::command(self.lab, &image, &self.name, &dir, &self.append);
+        let mut qemu = qemu::command(
+            self.lab,
+            &image,
+            &self.name,
+            &dir,
+            self.platform,
+            &self.append,
+        );
         // SAFETY: prctl is async-signal-safe. A guest nobody watches must not go on.
         unsafe {
             qemu.pre_exec(|| {
@@ -260,7 +280,7 @@ impl<'a> Vm<'a> {
     }
 }
 
-fn follow(child: &mut Child) -> Result<Receiver<String>> {
+pub fn follow(child: &mut Child) -> Result<Receiver<String>> {
     let stdout = child.stdout.take().context("no stdout")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The modules of the XFS DAX holder that need no kernel, tested against naive
-//! models of what they compute.
+//! The modules of the XFS DAX holder and of mm's `dax_owners` that need no kernel,
+//! tested against naive models of what they compute.
 //!
 //! The sources are those that the kernel compiles, not copies.
 
@@ -12,6 +12,12 @@ mod chunk;
 #[allow(dead_code)]
 #[path = "../../../../../fs/xfs/xfs_dax_holder/rmap.rs"]
 mod rmap;
+#[allow(dead_code)]
+#[path = "../../../../../mm/dax_owners/signal.rs"]
+mod signal;
+#[allow(dead_code)]
+#[path = "../../../../../mm/dax_owners/targets.rs"]
+mod targets;
 #[allow(dead_code)]
 #[path = "../../../../../fs/xfs/xfs_dax_holder/translate.rs"]
 mod translate;

@@ -6,8 +6,10 @@
 //! move the instruction pointer to a fixup, much as the kernel's exception table
 //! does, so nothing has to be unwound.
 
+use std::ffi::c_void;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::{bail, Result};
 
@@ -35,6 +37,23 @@ core::arch::global_asm!(
     "dax_probe_fixup:",
     "mov eax, -1",
     "ret",
+    // dax_probe_load_jump(addr, environment)
+    ".globl dax_probe_load_jump",
+    "dax_probe_load_jump:",
+    "push rbx",
+    "mov rbx, rdi",
+    "mov rdi, rsi",
+    "mov esi, 1",
+    "call __sigsetjmp@PLT",
+    "test eax, eax",
+    "jnz 2f",
+    "movzx eax, byte ptr [rbx]",
+    "pop rbx",
+    "ret",
+    "2:",
+    "mov eax, -1",
+    "pop rbx",
+    "ret",
     ".popsection",
 );
 
@@ -42,7 +61,12 @@ extern "C" {
     fn dax_probe_load(addr: *const u8) -> i32;
     fn dax_probe_store(addr: *mut u8, value: u8) -> i32;
     fn dax_probe_fixup();
+    fn dax_probe_load_jump(addr: *const u8, environment: *mut c_void) -> i32;
+    fn siglongjmp(environment: *mut c_void, value: i32) -> !;
 }
+
+/// Where [`load_jump`] goes on, a sigjmp_buf (200 bytes); null if none is waiting.
+static ENVIRONMENT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
 /// Reads one byte; `None` when the read faulted.
 ///
@@ -64,6 +88,22 @@ pub unsafe fn store(addr: *mut u8, value: u8) -> bool {
     unsafe { dax_probe_store(addr, value) == 0 }
 }
 
+/// [`load`], but the handler leaves by siglongjmp(): it never returns.
+///
+/// # Safety
+///
+/// As for [`load`], and no other thread calls this.
+pub unsafe fn load_jump(addr: *const u8) -> Option<u8> {
+    let mut environment = [0u128; 16];
+    ENVIRONMENT.store(environment.as_mut_ptr().cast(), Ordering::SeqCst);
+    // SAFETY: the function saves its registers in the environment, and stays on the
+    // stack until the load is done or the handler has jumped back into it. The rest
+    // is the caller's promise.
+    let got = unsafe { dax_probe_load_jump(addr, environment.as_mut_ptr().cast()) };
+    ENVIRONMENT.store(null_mut(), Ordering::SeqCst);
+    u8::try_from(got).ok()
+}
+
 /// What a signal said.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
@@ -71,6 +111,8 @@ pub struct Signal {
     pub code: i32,
     pub addr: u64,
     pub lsb: u64,
+    /// The task that took it.
+    pub task: u32,
 }
 
 impl Signal {
@@ -110,13 +152,21 @@ impl Signal {
             code: next()? as i32,
             addr: next()?,
             lsb: next()?,
+            task: next()? as u32,
         })
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{},{},{}", self.signo, self.code, self.addr, self.lsb)
+        let Self {
+            signo,
+            code,
+            addr,
+            lsb,
+            task,
+        } = self;
+        write!(f, "{signo},{code},{addr},{lsb},{task}")
     }
 }
 
@@ -125,6 +175,7 @@ struct Slot {
     code: AtomicU64,
     addr: AtomicU64,
     lsb: AtomicU64,
+    task: AtomicU64,
 }
 
 const SLOTS: usize = 64;
@@ -135,6 +186,7 @@ static LOG: [Slot; SLOTS] = [const {
         code: AtomicU64::new(0),
         addr: AtomicU64::new(0),
         lsb: AtomicU64::new(0),
+        task: AtomicU64::new(0),
     }
 }; SLOTS];
 static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -149,6 +201,7 @@ pub fn take() -> Vec<Signal> {
             code: slot.code.load(Ordering::SeqCst) as i32,
             addr: slot.addr.load(Ordering::SeqCst),
             lsb: slot.lsb.load(Ordering::SeqCst),
+            task: slot.task.load(Ordering::SeqCst) as u32,
         })
         .collect();
     SEEN.store(0, Ordering::SeqCst);
@@ -177,7 +230,7 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-extern "C" fn handler(signo: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+extern "C" fn handler(signo: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel hands over a valid siginfo and ucontext. si_addr_lsb,
     // which libc does not name, is the short behind si_addr.
     let (code, addr, lsb, context) = unsafe {
@@ -191,6 +244,15 @@ extern "C" fn handler(signo: i32, info: *mut libc::siginfo_t, context: *mut libc
         slot.code.store(code as u64, Ordering::SeqCst);
         slot.addr.store(addr, Ordering::SeqCst);
         slot.lsb.store(lsb as u64, Ordering::SeqCst);
+        // SAFETY: gettid cannot fail, and may be called in a handler.
+        let task = unsafe { libc::gettid() };
+        slot.task.store(task as u64, Ordering::SeqCst);
+    }
+    let environment = ENVIRONMENT.load(Ordering::SeqCst);
+    if !environment.is_null() && code != BUS_MCEERR_AO {
+        // SAFETY: load_jump() waits there, and below it are only frames that nothing
+        // needs to be done for.
+        unsafe { siglongjmp(environment, 1) };
     }
     fix_up(signo, code, context);
 }
@@ -236,16 +298,21 @@ mod tests {
             let signals = take();
             assert_eq!(signals.len(), 2);
             assert_eq!(signals[0].describe(base as u64), "BUS_ADRERR page 1");
+            for _ in 0..2 {
+                assert_eq!(load_jump(base.add(PAGE_SIZE)), None);
+            }
+            assert_eq!(load_jump(base), Some(7));
+            assert_eq!(take().len(), 2);
             assert_eq!(seen(), 0);
         }
     }
 
     #[test]
     fn signals_in_words() {
-        let signal = Signal::parse("7,4,12288,12").unwrap();
+        let signal = Signal::parse("7,4,12288,12,80").unwrap();
         assert_eq!(signal.describe(4096), "BUS_MCEERR_AR page 2 lsb 12");
         assert_eq!(signal.describe(4097), "BUS_MCEERR_AR address 0x3000 lsb 12");
-        assert_eq!(signal.to_string(), "7,4,12288,12");
+        assert_eq!(signal.to_string(), "7,4,12288,12,80");
         assert!(Signal::parse("7,4").is_err());
     }
 }

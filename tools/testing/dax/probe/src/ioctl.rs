@@ -8,10 +8,13 @@ use std::os::fd::AsRawFd;
 
 const FICLONE: u64 = 0x4004_9409;
 const FICLONERANGE: u64 = 0x4020_940d;
+const FIDEDUPERANGE: u64 = 0xc018_9436;
 const FS_IOC_FIEMAP: u64 = 0xc020_660b;
 const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 const FS_IOC_GETFSMAP: u64 = 0xc0c0_583b;
+
+const XFS_IOC_FSGEOMETRY: u64 = 0x8100_587e;
 
 const FS_XFLAG_REALTIME: u32 = 1;
 
@@ -55,6 +58,40 @@ pub fn clone_range(from: &File, at: u64, len: u64, to: &File, to_at: u64) -> io:
     };
     // SAFETY: FICLONERANGE takes a file_clone_range.
     unsafe { ioctl(to, FICLONERANGE, &mut arg) }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct DedupeRange {
+    src_offset: u64,
+    src_length: u64,
+    dest_count: u16,
+    reserved: [u16; 3],
+    dest_fd: i64,
+    dest_offset: u64,
+    bytes_deduped: u64,
+    status: i32,
+    reserved2: u32,
+}
+
+/// Makes `to` share `len` bytes of `from` at the same place, if they are the same;
+/// how many are shared now.
+pub fn dedupe(from: &File, at: u64, len: u64, to: &File) -> io::Result<usize> {
+    let mut arg = DedupeRange {
+        src_offset: at,
+        src_length: len,
+        dest_count: 1,
+        dest_fd: to.as_raw_fd().into(),
+        dest_offset: at,
+        ..Default::default()
+    };
+    // SAFETY: FIDEDUPERANGE takes a file_dedupe_range with dest_count places.
+    unsafe { ioctl(from, FIDEDUPERANGE, &mut arg)? };
+    match arg.status {
+        0 => Ok(arg.bytes_deduped as usize),
+        1 => Err(io::Error::other("the data differ")),
+        errno => Err(io::Error::from_raw_os_error(-errno)),
+    }
 }
 
 #[repr(C)]
@@ -116,6 +153,30 @@ pub fn physical(file: &File, at: u64) -> io::Result<u64> {
         return Err(io::Error::other("FIEMAP: a hole"));
     }
     Ok(arg.extent.physical + at - arg.extent.logical)
+}
+
+/// How XFS divides its data device.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Geometry {
+    pub blocksize: u32,
+    rtextsize: u32,
+    /// Blocks of an allocation group.
+    pub agblocks: u32,
+    agcount: u32,
+    logblocks: u32,
+    pub sectsize: u32,
+    rest: [u32; 58],
+}
+
+pub fn geometry(file: &File) -> io::Result<Geometry> {
+    // SAFETY: an all-zero Geometry is valid, and FSGEOMETRY takes an xfs_fsop_geom,
+    // which is as long.
+    unsafe {
+        let mut geometry: Geometry = std::mem::zeroed();
+        ioctl(file, XFS_IOC_FSGEOMETRY, &mut geometry)?;
+        Ok(geometry)
+    }
 }
 
 /// Owners that GETFSMAP reports in place of an inode number.

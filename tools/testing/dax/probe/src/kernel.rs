@@ -8,6 +8,8 @@ use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+
 pub fn last_errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
@@ -19,12 +21,24 @@ pub fn errno_name(errno: i32) -> String {
         libc::EIO => "EIO".into(),
         libc::EBUSY => "EBUSY".into(),
         libc::EUCLEAN => "EFSCORRUPTED".into(),
+        libc::EAGAIN => "EAGAIN".into(),
         libc::EFAULT => "EFAULT".into(),
         libc::ENODEV => "ENODEV".into(),
         libc::ENXIO => "ENXIO".into(),
         libc::EOPNOTSUPP => "EOPNOTSUPP".into(),
+        libc::EHWPOISON => "EHWPOISON".into(),
         n => format!("errno {n}"),
     }
+}
+
+/// Kilobytes of memory that count as lost.
+pub fn hardware_corrupted() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let value = text.lines().find_map(|line| {
+        let rest = line.strip_prefix("HardwareCorrupted:")?;
+        rest.split_whitespace().next()?.parse().ok()
+    });
+    value.ok_or_else(|| io::Error::other("no HardwareCorrupted in /proc/meminfo"))
 }
 
 /// A process that the kernel does not let go.
@@ -101,6 +115,11 @@ impl Stat {
 }
 
 impl Stuck {
+    /// Whether the function is one of those that it is in.
+    pub fn is_in(&self, function: &str) -> bool {
+        self.stack.contains(&format!(" {function}+"))
+    }
+
     fn new(pid: u32) -> Option<Self> {
         Some(Self {
             pid,
@@ -127,19 +146,21 @@ impl fmt::Display for Stuck {
 /// the hung-task detector has found.
 #[derive(PartialEq, Eq, Clone)]
 pub struct Health {
-    taint: String,
-    hung: String,
+    taint: u64,
+    hung: u64,
 }
+
+/// Set by machine checks, which scenes cause.
+const TAINT_MACHINE_CHECK: u64 = 1 << 4;
 
 impl Health {
     pub fn now() -> Self {
         let read = |name: &str| {
-            fs::read_to_string(format!("/proc/sys/kernel/{name}"))
-                .map(|text| text.trim().to_string())
-                .unwrap_or_else(|_| "0".into())
+            let text = fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+            text.map_or(0, |text| text.trim().parse().unwrap_or(0))
         };
         Self {
-            taint: read("tainted"),
+            taint: read("tainted") & !TAINT_MACHINE_CHECK,
             hung: read("hung_task_detect_count"),
         }
     }
@@ -157,24 +178,41 @@ impl Health {
     }
 }
 
-/// Keeps all but critical messages from the console while it lives. Each injected
-/// error logs three lines; on a serial console they would be most of the work.
-pub struct QuietConsole(String);
+/// A setting of the kernel, which is put back when this is dropped.
+pub struct Setting {
+    path: String,
+    old: String,
+}
 
-const PRINTK: &str = "/proc/sys/kernel/printk";
-
-impl QuietConsole {
-    pub fn new() -> io::Result<Self> {
-        let old = fs::read_to_string(PRINTK)?;
-        fs::write(PRINTK, "3")?;
-        Ok(Self(old))
+impl Setting {
+    pub fn new(path: &str, value: &str) -> Result<Self> {
+        let old = fs::read_to_string(path).with_context(|| path.to_string())?;
+        fs::write(path, value).with_context(|| format!("{value} > {path}"))?;
+        Ok(Self {
+            path: path.into(),
+            old,
+        })
     }
 }
 
-impl Drop for QuietConsole {
+impl Drop for Setting {
     fn drop(&mut self) {
-        // Best effort: at worst the console stays quiet.
-        let _ = fs::write(PRINTK, self.0.trim());
+        // Best effort.
+        let _ = fs::write(&self.path, self.old.trim());
+    }
+}
+
+/// Keeps all but critical messages from the console while it lives. Each injected
+/// error logs three lines; on a serial console they would be most of the work.
+pub struct QuietConsole {
+    _printk: Setting,
+}
+
+impl QuietConsole {
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            _printk: Setting::new("/proc/sys/kernel/printk", "3")?,
+        })
     }
 }
 

@@ -8,12 +8,20 @@ use std::process::ExitCode;
 use anyhow::{bail, Result};
 use clap::{Parser, Subcommand};
 
+mod area;
+mod bench;
+mod calls;
+mod dm;
 mod fault;
 mod ioctl;
 mod kernel;
+mod kmsg;
 mod map;
+mod mce;
+mod peer;
 mod pmem;
 mod process;
+mod qmp;
 mod report;
 mod scenes;
 mod shared;
@@ -54,6 +62,18 @@ enum Action {
         seconds: u64,
     },
     Map(map::Args),
+    /// Measure what `dax-lab bench` asks for
+    #[command(hide = true)]
+    Bench(bench::Args),
+    /// Report an uncorrectable error at a physical address, as hardware does
+    Mce {
+        /// In bytes; 0x... is hexadecimal
+        #[arg(value_parser = pmem::parse_address)]
+        addr: u64,
+        /// This CPU consumes the error: a panic if it is in the kernel then
+        #[arg(long)]
+        cpu: Option<u32>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -95,6 +115,16 @@ fn run(action: Action) -> Result<bool> {
             }
             Ok(outcome.is_ok())
         }
-        Action::Map(args) => map::run(&args).map(|()| true),
+        Action::Map(args) => map::run(args).map(|()| true),
+        Action::Bench(args) => bench::run(&args).map(|()| true),
+        Action::Mce { addr, cpu } => {
+            let mut log = mce::Log::new()?;
+            match cpu {
+                None => mce::srao(addr)?,
+                Some(cpu) => mce::srar(cpu, addr)?,
+            }
+            println!("{}", log.handled(addr)?);
+            Ok(true)
+        }
     }
 }

@@ -5,20 +5,25 @@
 //! One command a line on stdin, one answer a line on stdout; `process.rs` is the
 //! other end, and a person can type the commands as well.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{read_to_string, File, OpenOptions};
 use std::io::{self, BufRead, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::process::exit;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
 use crate::fault::{self, PAGE_SIZE};
 use crate::kernel::{errno_name, last_errno};
+use crate::peer::{self, die_with_parent, Peer};
 use crate::process::pattern;
 
 /// Map pages of a DAX file and obey commands on stdin:
-/// check, store PAGE BYTE, poison PAGE, pfn PAGE, signals, spin
+/// check, touch PAGE, read PAGE, store PAGE BYTE, poison PAGE, pfn PAGE, signals,
+/// vfork-poison PAGE, spin
 #[derive(clap::Args)]
 pub struct Args {
     /// The file
@@ -32,6 +37,21 @@ pub struct Args {
     /// Ask for SIGBUS as soon as the kernel learns of an error
     #[arg(long)]
     early: bool,
+    /// Ask for no SIGBUS before a touch
+    #[arg(long, conflicts_with = "early")]
+    late: bool,
+    /// Another task that has the same memory, and only takes signals
+    #[arg(long)]
+    peer: Option<Peer>,
+    /// End the main thread; another one goes on
+    #[arg(long)]
+    headless: bool,
+    /// Copy what is written to
+    #[arg(long)]
+    private: bool,
+    /// Map the pages once more, after themselves; first without huge pages
+    #[arg(long)]
+    twice: bool,
     /// Place the mapping so that huge pages fit
     #[arg(long, conflicts_with = "split")]
     huge: bool,
@@ -44,17 +64,48 @@ const HUGE: usize = 2 << 20;
 
 struct Mapping {
     base: *mut u8,
+    /// Of the file.
     pages: usize,
+    /// How often these are mapped, one time after the other.
+    times: usize,
     first: usize,
     file: File,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: Args) -> Result<()> {
+    if !args.headless {
+        return serve(&args);
+    }
+    thread::spawn(move || {
+        let outcome = wait_for_main_thread().and_then(|()| serve(&args));
+        if let Err(e) = &outcome {
+            eprintln!("dax-probe: {e:#}");
+        }
+        exit(outcome.is_err().into())
+    });
+    // SAFETY: ends this thread only; its stack stays.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!()
+}
+
+/// Waits until it has ended.
+fn wait_for_main_thread() -> Result<()> {
+    while !read_to_string("/proc/self/stat")?.contains(") Z ") {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn serve(args: &Args) -> Result<()> {
     die_with_parent();
     fault::install()?;
     if args.early {
         early_kill()?;
     }
+    if args.late {
+        peer::mce_kill(libc::PR_MCE_KILL_LATE)?;
+    }
+    args.peer.map_or(Ok(()), Peer::start)?;
     let map = Mapping::new(args)?;
     answer(&format!("ready {}", map.base as u64))?;
     let mut input = io::stdin().lock();
@@ -75,27 +126,8 @@ fn answer(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Nobody would end a probe whose scene is gone.
-fn die_with_parent() {
-    // SAFETY: prctl with these arguments touches no memory.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-}
-
-fn early_kill() -> Result<()> {
-    // SAFETY: as above.
-    let ret = unsafe {
-        libc::prctl(
-            libc::PR_MCE_KILL,
-            libc::PR_MCE_KILL_SET,
-            libc::PR_MCE_KILL_EARLY,
-            0,
-            0,
-        )
-    };
-    if ret != 0 {
-        bail!("PR_MCE_KILL_EARLY: {}", io::Error::last_os_error());
-    }
-    Ok(())
+pub fn early_kill() -> Result<()> {
+    peer::mce_kill(libc::PR_MCE_KILL_EARLY)
 }
 
 impl Mapping {
@@ -105,31 +137,22 @@ impl Mapping {
             .write(true)
             .open(&args.file)
             .with_context(|| args.file.display().to_string())?;
+        let times = if args.twice { 2 } else { 1 };
         let len = args.pages * PAGE_SIZE;
-        let at = place(len, args.huge, args.split)?;
-        let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
-        // SAFETY: either the kernel chooses the place, or it is the reservation
-        // that place() made for this.
-        let base = unsafe {
-            libc::mmap(
-                at,
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | fixed,
-                file.as_raw_fd(),
-                (args.first * PAGE_SIZE) as i64,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            bail!(
-                "mmap {}: {}",
-                args.file.display(),
-                io::Error::last_os_error()
-            );
+        let base = place(len * times, args.huge || args.twice, args.split)?;
+        let map = |at| map_file(&file, args.first * PAGE_SIZE, len, args.private, at);
+        let base = map(base).with_context(|| args.file.display().to_string())?;
+        if args.twice {
+            // SAFETY: the mapping that was made just now.
+            if unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) } != 0 {
+                bail!("MADV_NOHUGEPAGE: {}", io::Error::last_os_error());
+            }
+            map(base.wrapping_byte_add(len))?;
         }
         Ok(Self {
             base: base.cast(),
             pages: args.pages,
+            times,
             first: args.first,
             file,
         })
@@ -146,12 +169,18 @@ impl Mapping {
         };
         Ok(match verb {
             "check" => self.check()?,
+            "touch" => self.touch(number()?)?,
+            "read" => format!("read {}", self.read(number()?)?),
             "store" => match self.store(number()?, number()? as u8)? {
                 true => "stored".into(),
                 false => "fault".into(),
             },
             "poison" => format!("errno {}", self.poison(number()?)?),
             "pfn" => format!("pfn {}", self.pfn(number()?)?),
+            "vfork-poison" => {
+                let addr = self.addr(number()?)?;
+                format!("errno {}", peer::poison_in_vfork(addr, PAGE_SIZE)?)
+            }
             "signals" => signals(),
             "spin" => "spinning".into(),
             _ => bail!("unknown command: {}", line.trim()),
@@ -159,10 +188,15 @@ impl Mapping {
     }
 
     fn addr(&self, page: usize) -> Result<*mut u8> {
-        if page >= self.pages {
+        if page >= self.pages * self.times {
             bail!("page {page} is not mapped");
         }
         Ok(self.base.wrapping_add(page * PAGE_SIZE))
+    }
+
+    /// The page of the file that is at `page` of the mapping.
+    fn file_page(&self, page: usize) -> usize {
+        self.first + page % self.pages
     }
 
     fn load(&self, page: usize) -> Result<Option<u8>> {
@@ -184,17 +218,36 @@ impl Mapping {
         Ok(if ret == 0 { 0 } else { last_errno() })
     }
 
+    /// Loads one byte of a page; what became of it, and the signals since the last
+    /// look.
+    fn touch(&self, page: usize) -> Result<String> {
+        let outcome = match self.load(page)? {
+            None => "fault".into(),
+            Some(got) if got != pattern(self.file_page(page)) => differs("load", page, got),
+            Some(_) => "reads".into(),
+        };
+        Ok(format!("{}\t{outcome}", signals()))
+    }
+
+    /// Reads a page with pread(); "ok", or the error's name.
+    fn read(&self, page: usize) -> Result<String> {
+        // The mapping's end is the end of what may be asked for.
+        self.addr(page)?;
+        let at = (self.file_page(page) * PAGE_SIZE) as u64;
+        Ok(read_page(&self.file, at))
+    }
+
     /// Whether every page still reads as written, by load and by pread().
     fn check(&self) -> Result<String> {
-        for page in 0..self.pages {
-            let want = pattern(self.first + page);
+        for page in 0..self.pages * self.times {
+            let want = pattern(self.file_page(page));
             match self.load(page)? {
                 None => return Ok(format!("load of page {page}: fault")),
                 Some(got) if got != want => return Ok(differs("load", page, got)),
                 Some(_) => (),
             }
             let mut got = [0];
-            let at = ((self.first + page) * PAGE_SIZE) as u64;
+            let at = (self.file_page(page) * PAGE_SIZE) as u64;
             match self.file.read_exact_at(&mut got, at) {
                 Err(e) => {
                     let name = errno_name(e.raw_os_error().unwrap_or(-1));
@@ -211,23 +264,41 @@ impl Mapping {
     fn pfn(&self, page: usize) -> Result<u64> {
         let mut entry = [0; 8];
         let at = self.addr(page)? as u64 / PAGE_SIZE as u64 * 8;
-        File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, at)?;
+        // The main thread may have ended.
+        File::open("/proc/thread-self/pagemap")?.read_exact_at(&mut entry, at)?;
         let entry = u64::from_ne_bytes(entry);
         let present = entry >> 63 == 1;
         Ok(if present { entry & ((1 << 55) - 1) } else { 0 })
     }
 
-    /// Touches every page over and over, until the next line arrives.
+    /// Touches every page over and over, until the next line arrives. While it meets
+    /// no fault, it is rarely in the kernel.
     fn spin(&self, input: &mut impl BufRead) -> Result<String> {
+        const ROUNDS: usize = 4096;
         let mut rounds = 0u64;
         while !input_waits() {
-            for page in 0..self.pages {
-                self.load(page)?;
+            for _ in 0..ROUNDS {
+                let mut faults = false;
+                for page in 0..self.pages * self.times {
+                    faults |= self.load(page)?.is_none();
+                }
+                rounds += 1;
+                if faults {
+                    break;
+                }
             }
-            rounds += 1;
         }
         input.read_line(&mut String::new())?;
         Ok(format!("rounds {rounds}"))
+    }
+}
+
+/// Reads the page at byte `at`; "ok", or the error's name.
+pub fn read_page(file: &File, at: u64) -> String {
+    match file.read_at(&mut [0; PAGE_SIZE], at) {
+        Ok(PAGE_SIZE) => "ok".into(),
+        Ok(n) => format!("{n} bytes"),
+        Err(e) => errno_name(e.raw_os_error().unwrap_or(-1)),
     }
 }
 
@@ -250,8 +321,41 @@ fn signals() -> String {
     format!("signals {}", list.join(" "))
 }
 
+/// Maps `len` bytes of a file from `offset` on, at a place of the kernel's choice, or at
+/// `at` over what is there.
+fn map_file(
+    file: &File,
+    offset: usize,
+    len: usize,
+    private: bool,
+    at: *mut libc::c_void,
+) -> Result<*mut libc::c_void> {
+    let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
+    let kind = if private {
+        libc::MAP_PRIVATE
+    } else {
+        libc::MAP_SHARED
+    };
+    // SAFETY: either the kernel chooses the place, or it is the reservation that place()
+    // made for this.
+    let base = unsafe {
+        libc::mmap(
+            at,
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            kind | fixed,
+            file.as_raw_fd(),
+            offset as i64,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        bail!("mmap: {}", io::Error::last_os_error());
+    }
+    Ok(base)
+}
+
 /// Reserves address space where a mapping of huge pages fits, or does not.
-fn place(len: usize, huge: bool, split: bool) -> Result<*mut libc::c_void> {
+pub fn place(len: usize, huge: bool, split: bool) -> Result<*mut libc::c_void> {
     if !huge && !split {
         return Ok(std::ptr::null_mut());
     }

@@ -2,8 +2,10 @@
 
 //! The pmem devices: where they lie, and how to poison a page of theirs.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::num::ParseIntError;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
@@ -11,7 +13,10 @@ use anyhow::{ensure, Context, Result};
 use crate::fault::PAGE_SIZE;
 use crate::kernel::errno_name;
 
-const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
+pub const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
+/// The number of ranges for which the driver's list has room.
+pub const MAX_BADBLOCKS: usize = 512;
+const SECTOR: u64 = 512;
 pub const DRIVER: &str = "/sys/bus/nd/drivers/nd_pmem";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +27,8 @@ impl Pmem {
         format!("/dev/pmem{}", self.0)
     }
 
-    /// Name of the namespace on the nd bus.
+    /// Name on the nd bus of what the driver is bound to: a namespace, or the pfn
+    /// device that claims one whose first blocks hold a pfn superblock (fsdax).
     pub fn namespace(self) -> Result<String> {
         let link = format!("/sys/block/pmem{}/device", self.0);
         let target = fs::read_link(&link).context(link)?;
@@ -30,14 +36,83 @@ impl Pmem {
         Ok(name.to_string_lossy().into())
     }
 
-    /// The page frame of byte `offset` of the device. Holds for a namespace
-    /// without a pfn superblock, where data starts at the first byte.
-    pub fn pfn(self, offset: u64) -> Result<u64> {
+    /// The physical address of byte `offset` of the device. A pfn device tells where
+    /// data starts, behind the superblock.
+    pub fn address(self, offset: u64) -> Result<u64> {
         let path = format!("/sys/block/pmem{}/device/resource", self.0);
         let text = fs::read_to_string(&path).context(path)?;
-        let base = u64::from_str_radix(text.trim().trim_start_matches("0x"), 16)?;
+        let base = parse_address(text.trim())?;
         ensure!(base != 0 && base != u64::MAX, "no physical address: {text}");
-        Ok((base + offset) / PAGE_SIZE as u64)
+        Ok(base + offset)
+    }
+
+    /// The page frame of byte `offset` of the device.
+    pub fn pfn(self, offset: u64) -> Result<u64> {
+        Ok(self.address(offset)? / PAGE_SIZE as u64)
+    }
+
+    /// The bad blocks that the driver knows of: "none", or ranges of sectors, each
+    /// FIRST+LENGTH.
+    pub fn badblocks(self) -> Result<String> {
+        let path = format!("/sys/block/pmem{}/badblocks", self.0);
+        let text = fs::read_to_string(&path).context(path)?;
+        let ranges: Vec<_> = text.lines().map(|line| line.replace(' ', "+")).collect();
+        if ranges.is_empty() {
+            return Ok("none".into());
+        }
+        Ok(ranges.join(" "))
+    }
+
+    /// Has the driver list the page at byte `at` as bad, without a machine check.
+    pub fn list_bad(self, at: u64) -> Result<()> {
+        let path = format!("/sys/block/pmem{}/badblocks", self.0);
+        let range = format!("{} {}\n", at / SECTOR, PAGE_SIZE as u64 / SECTOR);
+        fs::write(&path, &range).with_context(|| format!("{range:?} > {path}"))
+    }
+
+    /// The block device, past the page cache.
+    pub fn open(self) -> Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_DIRECT);
+        options.open(self.path()).with_context(|| self.path())
+    }
+
+    /// Writes zeros to the page at byte `at`, and with that takes an error away.
+    pub fn overwrite(self, at: u64) -> Result<()> {
+        Ok(self.open()?.write_all_at(&Page([0; PAGE_SIZE]).0, at)?)
+    }
+
+    /// [`overwrite`](Self::overwrite)s all pages in which the driver knows of bad
+    /// sectors.
+    pub fn overwrite_bad(self) -> Result<()> {
+        // sysfs shows no more than a page of them at a time.
+        for _ in 0..MAX_BADBLOCKS {
+            let list = self.badblocks()?;
+            if list == "none" {
+                break;
+            }
+            for range in list.split(' ') {
+                let (first, len) = range.split_once('+').context("no range")?;
+                let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
+                let page = PAGE_SIZE as u64;
+                for n in first * SECTOR / page..((first + len) * SECTOR).div_ceil(page) {
+                    self.overwrite(n * page)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Aligned as O_DIRECT asks for.
+#[repr(C, align(4096))]
+pub struct Page(pub [u8; PAGE_SIZE]);
+
+/// Decimal, or hexadecimal with 0x.
+pub fn parse_address(text: &str) -> Result<u64, ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
     }
 }
 

@@ -139,39 +139,109 @@ impl Probe {
         Ok(errno_name(errno.parse()?))
     }
 
+    /// As [`Probe::poison`], by a child that has the same memory, in vfork(2).
+    pub fn poison_in_vfork(&mut self, page: usize) -> Result<String> {
+        let answer = self.ask(&format!("vfork-poison {page}"))?;
+        let errno = answer.strip_prefix("errno ").context("no errno")?;
+        Ok(errno_name(errno.parse()?))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn present(&mut self, page: usize) -> Result<u64> {
+        let answer = self.ask(&format!("pfn {page}"))?;
+        Ok(answer.strip_prefix("pfn ").context("no pfn")?.parse()?)
+    }
+
     /// The page frame behind a page.
     pub fn pfn(&mut self, page: usize) -> Result<u64> {
-        let answer = self.ask(&format!("pfn {page}"))?;
-        let pfn = answer.strip_prefix("pfn ").context("no pfn")?.parse()?;
+        let pfn = self.present(page)?;
         ensure!(pfn != 0, "page {page} is not mapped");
         Ok(pfn)
     }
 
+    /// Whether a page is mapped at present.
+    pub fn mapped(&mut self, page: usize) -> Result<&'static str> {
+        Ok(match self.present(page)? {
+            0 => "not mapped",
+            _ => "mapped",
+        })
+    }
+
     /// Writes the expected byte again, as a store through the mapping.
     pub fn rewrite(&mut self, page: usize) -> Result<()> {
-        let value = pattern(self.first + page);
+        self.store(page, pattern(self.first + page))
+    }
+
+    /// Writes one byte through the mapping.
+    pub fn store(&mut self, page: usize, value: u8) -> Result<()> {
         let answer = self.ask(&format!("store {page} {value}"))?;
         ensure!(answer == "stored", "store to page {page}: {answer}");
         Ok(())
     }
 
+    /// Loads one byte of a page: "reads", or what was met. Signals that came before
+    /// and were not looked at stand before it.
+    pub fn touch(&mut self, page: usize) -> String {
+        let touch = |probe: &mut Self| {
+            let answer = probe.ask(&format!("touch {page}"))?;
+            let (list, outcome) = answer.split_once('\t').context("no outcome")?;
+            let signals = parse_signals(list)?;
+            let mut words = probe.describe(&signals);
+            // A signal tells of the fault.
+            if outcome != "fault" || words.is_empty() {
+                words.push(outcome.into());
+            }
+            Ok(words.join("; "))
+        };
+        touch(self).unwrap_or_else(|e: anyhow::Error| e.to_string())
+    }
+
+    /// Reads a page with pread(): "ok", or the error's name.
+    pub fn pread(&mut self, page: usize) -> String {
+        match self.ask(&format!("read {page}")) {
+            Ok(answer) => answer.trim_start_matches("read ").into(),
+            Err(e) => e.to_string(),
+        }
+    }
+
     /// Signals since the last call.
     pub fn signals(&mut self) -> Result<Vec<Signal>> {
-        let answer = self.ask("signals")?;
-        let list = answer.strip_prefix("signals").context("no signals")?;
-        list.split_whitespace().map(Signal::parse).collect()
+        parse_signals(&self.ask("signals")?)
+    }
+
+    fn describe(&self, signals: &[Signal]) -> Vec<String> {
+        let words = signals.iter().map(|signal| signal.describe(self.base));
+        words.collect()
+    }
+
+    fn in_words(&self, signals: &[Signal]) -> String {
+        match signals {
+            [] => "no signal".into(),
+            list => self.describe(list).join("; "),
+        }
     }
 
     /// Signals since the last call, or how the process ended, in words.
     pub fn seen(&mut self) -> String {
         match self.signals() {
             Err(e) => e.to_string(),
-            Ok(list) if list.is_empty() => "no signal".into(),
-            Ok(list) => {
-                let words = list.iter().map(|signal| signal.describe(self.base));
-                words.collect::<Vec<_>>().join("; ")
-            }
+            Ok(list) => self.in_words(&list),
         }
+    }
+
+    /// Signals since the last call, in words: those that the main thread took, and those
+    /// that other tasks with the same memory did.
+    pub fn seen_apart(&mut self) -> Result<(String, String)> {
+        // They are not asked whether they had time to take them.
+        sleep(Duration::from_millis(300));
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .signals()?
+            .into_iter()
+            .partition(|signal| signal.task == self.pid());
+        Ok((self.in_words(&own), self.in_words(&others)))
     }
 
     /// Kinds of signal since the last call, in the order in which they came first.
@@ -216,6 +286,11 @@ impl Probe {
             }
         }
     }
+}
+
+fn parse_signals(answer: &str) -> Result<Vec<Signal>> {
+    let list = answer.strip_prefix("signals").context("no signals")?;
+    list.split_whitespace().map(Signal::parse).collect()
 }
 
 fn describe_exit(status: ExitStatus) -> String {

@@ -51,6 +51,15 @@ impl Worker {
         }
     }
 
+    /// Ends the process.
+    pub fn kill(&self) {
+        // SAFETY: a pid of our own; nobody asks for the status.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+
     /// How the process ended, in words; waits no longer than `patience`.
     pub fn end(&self, patience: Duration) -> String {
         let deadline = Instant::now() + patience;

@@ -24,13 +24,13 @@ const STATX_ATTR_DAX: u64 = 0x0020_0000;
 pub struct Options {
     pub no_rmapbt: bool,
     pub stripe: bool,
-    pub log: Option<Pmem>,
+    pub log: Option<String>,
     pub realtime: Option<Pmem>,
 }
 
 pub struct Xfs {
     data: Pmem,
-    log: Option<Pmem>,
+    log: Option<String>,
     realtime: Option<Pmem>,
 }
 
@@ -39,9 +39,11 @@ impl Xfs {
     pub fn new(options: &Options) -> Result<Self> {
         let xfs = Self {
             data: Pmem(0),
-            log: options.log,
+            log: options.log.clone(),
             realtime: options.realtime,
         };
+        // A scene that failed may have left some.
+        xfs.data.overwrite_bad()?;
         let mut mkfs = Command::new("mkfs.xfs");
         mkfs.args(["-q", "-f", "-m"]);
         mkfs.arg(match options {
@@ -56,8 +58,8 @@ impl Xfs {
         if options.stripe {
             mkfs.args(["-d", "su=2m,sw=1"]);
         }
-        if let Some(log) = options.log {
-            mkfs.args(["-l", &format!("logdev={},size=64m", log.path())]);
+        if let Some(log) = &options.log {
+            mkfs.args(["-l", &format!("logdev={log},size=64m")]);
         }
         if let Some(rt) = options.realtime {
             mkfs.args(["-r", &format!("rtdev={}", rt.path())]);
@@ -71,8 +73,8 @@ impl Xfs {
 
     pub fn mount(&self) -> Result<()> {
         let mut options = String::from("dax=always");
-        if let Some(log) = self.log {
-            options += &format!(",logdev={}", log.path());
+        if let Some(log) = &self.log {
+            options += &format!(",logdev={log}");
         }
         if let Some(rt) = self.realtime {
             options += &format!(",rtdev={}", rt.path());
@@ -107,8 +109,8 @@ impl Xfs {
     pub fn check(&self) -> Result<()> {
         let mut repair = Command::new("xfs_repair");
         repair.arg("-n");
-        if let Some(log) = self.log {
-            repair.args(["-l", &log.path()]);
+        if let Some(log) = &self.log {
+            repair.args(["-l", log]);
         }
         if let Some(rt) = self.realtime {
             repair.args(["-r", &rt.path()]);

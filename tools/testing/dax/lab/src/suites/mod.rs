@@ -11,9 +11,12 @@ use crate::lab::Lab;
 use crate::vm::Outcome;
 
 mod compare;
+mod healthy;
 mod host;
 mod kunit;
 mod module;
+mod nfit;
+mod recovery;
 pub mod scenes;
 mod scripts;
 
@@ -21,10 +24,16 @@ mod scripts;
 pub enum Name {
     /// Property tests of the kernel-free modules, and the tools' own tests
     Host,
+    /// What is added to the paths of faults and I/O is a NOP while there is no poison
+    Healthy,
     /// Suites that the patched kernel runs when it boots
     Kunit,
     /// Scenes on the patched kernel
     Scenes,
+    /// Scenes on the patched kernel, with pmem that ACPI describes
+    Nfit,
+    /// The patched kernel panics when memory fails, where it is told to
+    Recovery,
     /// XFS as a module: load, play, unload
     Module,
     /// Formatting and static checks
@@ -36,12 +45,15 @@ pub enum Name {
 }
 
 /// Quick ones first.
-const ORDER: [Name; 7] = [
+const ORDER: [Name; 10] = [
     Name::Host,
     Name::Lint,
     Name::Series,
+    Name::Healthy,
     Name::Kunit,
+    Name::Recovery,
     Name::Module,
+    Name::Nfit,
     Name::Scenes,
     Name::Stock,
 ];
@@ -101,8 +113,11 @@ pub fn run(lab: &Lab, names: &[Name], stock: bool) -> Result<u8> {
 fn play(lab: &Lab, name: Name, patched: &[Test]) -> Result<Vec<Test>> {
     match name {
         Name::Host => host::run(lab),
+        Name::Healthy => healthy::run(lab),
         Name::Kunit => kunit::run(lab),
         Name::Scenes => scenes::run(lab),
+        Name::Nfit => nfit::run(lab),
+        Name::Recovery => recovery::run(lab),
         Name::Module => module::run(lab),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),

@@ -10,6 +10,8 @@ mod chunk;
 mod query;
 mod remap;
 mod rmap;
+mod signal;
+mod targets;
 mod translate;
 mod tree;
 mod units;

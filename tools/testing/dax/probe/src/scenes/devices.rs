@@ -41,7 +41,7 @@ pub fn no_rmapbt(_: u64) -> Result<()> {
 pub fn log_device(_: u64) -> Result<()> {
     let log = Pmem(1);
     let xfs = Xfs::new(&Options {
-        log: Some(log),
+        log: Some(log.path()),
         ..Options::default()
     })?;
     let file = xfs.file("file", 4)?;

@@ -8,9 +8,14 @@ use anyhow::{bail, Result};
 
 use crate::process::Probe;
 
+mod bad;
 mod cow_race;
 mod devices;
 mod files;
+mod heal;
+mod machine_check;
+mod processes;
+mod refuse;
 mod space;
 mod unbind;
 
@@ -126,6 +131,60 @@ pub const ALL: &[Scene] = &[
         files::many_owners,
     ),
     Scene::new(
+        30,
+        "threads",
+        "which thread of a process is told",
+        processes::threads,
+    ),
+    Scene::new(
+        31,
+        "shared-mm",
+        "processes that have one address space",
+        processes::shared_mm,
+    ),
+    Scene::new(
+        32,
+        "private",
+        "a private mapping, with and without a copy",
+        processes::private,
+    ),
+    Scene::new(
+        33,
+        "twice",
+        "a page at two places of one process",
+        processes::twice,
+    ),
+    Scene::new(
+        34,
+        "evicted",
+        "a mapping that was taken away before",
+        processes::evicted,
+    ),
+    Scene::new(
+        35,
+        "sysctl",
+        "early kill for all, but for who asks for late",
+        processes::sysctl,
+    ),
+    Scene::new(
+        36,
+        "late",
+        "late kill: not told, but not left alone",
+        processes::late,
+    ),
+    Scene::new(
+        37,
+        "filter",
+        "errors that a tester filters out",
+        processes::filter,
+    ),
+    Scene::new(
+        38,
+        "exiting",
+        "processes that end while they are looked for",
+        processes::exiting,
+    ),
+    Scene::new(
         9,
         "unbind",
         "the driver unbound under two mappers",
@@ -136,6 +195,92 @@ pub const ALL: &[Scene] = &[
         "cow-race",
         "copy-on-write against injection (D1)",
         cow_race::play,
+    )
+    .timed(),
+    // Where it is not contained, whatever is laid over its page next can crash.
+    Scene::new(
+        15,
+        "machine-check",
+        "a shared block, by a real #MC: contained, then overwritten",
+        machine_check::play,
+    ),
+    Scene::new(
+        20,
+        "refuse-faults",
+        "page faults on a page that hardware reported (law 1)",
+        refuse::faults,
+    ),
+    Scene::new(
+        21,
+        "refuse-cow",
+        "write faults that copy from such a page (law 1)",
+        refuse::cow,
+    ),
+    Scene::new(
+        22,
+        "refuse-huge",
+        "such a page inside a 2 MiB mapping (law 1)",
+        refuse::huge,
+    ),
+    Scene::new(
+        23,
+        "refuse-calls",
+        "read(), copies and partial writes of such a page (law 1)",
+        refuse::calls,
+    ),
+    Scene::new(
+        24,
+        "refuse-full",
+        "more bad pages than the driver's list holds (law 1)",
+        refuse::full,
+    ),
+    Scene::new(
+        25,
+        "refuse-sync",
+        "an error between the halves of a MAP_SYNC write fault (law 1)",
+        refuse::sync,
+    ),
+    Scene::new(
+        40,
+        "heal-ways",
+        "each way to get rid of a bad block",
+        heal::ways,
+    ),
+    Scene::new(
+        41,
+        "heal-shared",
+        "a bad block that three files share, written",
+        heal::shared,
+    ),
+    Scene::new(
+        42,
+        "heal-twice",
+        "a page that is reported again, and fails anew",
+        heal::twice,
+    ),
+    Scene::new(
+        43,
+        "heal-sectors",
+        "a bad page, written sector by sector",
+        heal::sectors,
+    ),
+    Scene::new(
+        44,
+        "simulated",
+        "simulated errors leave no mark",
+        heal::simulated,
+    ),
+    Scene::new(
+        45,
+        "heal-at-once",
+        "an early process that writes the page again when told",
+        heal::at_once,
+    ),
+    Scene::new(
+        26,
+        "refuse-race",
+        "copies under way when a page of theirs fails (law 1)",
+        refuse::race,
     )
     .timed(),
 ];

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scenes on a platform whose ACPI tables describe the pmem, and whose driver keeps
+//! account of bad blocks.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::scenes;
+use crate::ktap::Test;
+use crate::lab::Lab;
+use crate::qemu::Platform;
+use crate::vm::Vm;
+
+const SCENES: [&str; 13] = [
+    "one-mapper",
+    "shared",
+    "huge-page",
+    "partly-shared",
+    "refuse-faults",
+    "refuse-huge",
+    "refuse-calls",
+    "refuse-full",
+    "heal-ways",
+    "heal-shared",
+    "heal-twice",
+    "heal-sectors",
+    "simulated",
+];
+
+pub fn run(lab: &Lab) -> Result<Vec<Test>> {
+    let kernel = Path::new("build/kernels/patched");
+    let vm = Vm::new(lab, "nfit", kernel, scenes::time_limit(0)).platform(Platform::Nfit);
+    let script = scenes::script(&SCENES.map(String::from), &[], 0);
+    let outcome = vm.run(&script, &mut |line| println!("{line}"))?;
+    Ok(scenes::results(&outcome, "guest"))
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls on a file, and what they said: "0", a number of bytes, or the name
+//! of an error.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::ptr::null_mut;
+
+use anyhow::{Context, Result};
+
+use crate::fault::PAGE_SIZE;
+use crate::kernel::{errno_name, last_errno};
+use crate::pmem::Page;
+
+pub fn open(path: &Path, flags: i32) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(flags);
+    let file = options.open(path);
+    file.with_context(|| path.display().to_string())
+}
+
+/// What a call returned, which is a number of bytes or 0.
+pub fn outcome(result: io::Result<usize>) -> String {
+    match result {
+        Ok(0) => "0".into(),
+        Ok(n) => format!("{n} bytes"),
+        Err(e) => errno_name(e.raw_os_error().unwrap_or(-1)),
+    }
+}
+
+fn check(ret: isize) -> io::Result<usize> {
+    usize::try_from(ret).map_err(|_| io::Error::last_os_error())
+}
+
+/// Calls until there is nothing more, or an error; how many bytes there were, and
+/// the last outcome.
+pub fn until_end(mut call: impl FnMut() -> io::Result<usize>) -> (usize, String) {
+    let mut sum = 0;
+    loop {
+        match call() {
+            Ok(n) if n > 0 => sum += n,
+            end => return (sum, outcome(end)),
+        }
+    }
+}
+
+/// read() to the end, with a buffer for all of it; one outcome for each call.
+pub fn read_through(path: &Path, flags: i32, pages: usize) -> Result<String> {
+    let mut file = open(path, flags)?;
+    let mut buffer: Vec<Page> = (0..pages).map(|_| Page([0; PAGE_SIZE])).collect();
+    let len = pages * PAGE_SIZE;
+    // SAFETY: the pages lie one after the other, without gaps.
+    let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), len) };
+    let mut said = Vec::new();
+    loop {
+        let read = file.read(buffer);
+        let more = matches!(read, Ok(n) if n > 0);
+        said.push(outcome(read));
+        if !more {
+            return Ok(said.join(", "));
+        }
+    }
+}
+
+pub fn pwrite(file: &File, at: u64, len: usize) -> String {
+    outcome(file.write_at(&vec![0xa5; len], at))
+}
+
+pub fn fallocate(file: &File, mode: i32, at: u64, len: u64) -> String {
+    // SAFETY: touches no memory of this process.
+    let ret = unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) };
+    errno_name(if ret == 0 { 0 } else { last_errno() })
+}
+
+pub fn truncate(file: &File, len: u64) -> String {
+    outcome(file.set_len(len).map(|()| 0))
+}
+
+pub fn fsync(file: &File) -> String {
+    outcome(file.sync_all().map(|()| 0))
+}
+
+/// Has the filesystem of `file` on its device, and its log written.
+pub fn sync_filesystem(file: &File) -> io::Result<()> {
+    // SAFETY: touches no memory of this process.
+    check(unsafe { libc::syncfs(file.as_raw_fd()) } as isize).map(drop)
+}
+
+/// From byte `at` of `from` to the end of `to`.
+pub fn copy_file_range(from: &File, at: &mut i64, to: &File, len: usize) -> io::Result<usize> {
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: a valid offset.
+    check(unsafe { libc::copy_file_range(from, at, to, null_mut(), len, 0) })
+}
+
+pub fn sendfile(from: &File, at: &mut i64, to: &File, len: usize) -> io::Result<usize> {
+    // SAFETY: a valid offset.
+    check(unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), at, len) })
+}
+
+/// The end to read from, and the end to write to.
+pub fn pipe() -> io::Result<(File, File)> {
+    let mut fds = [0; 2];
+    // SAFETY: room for two descriptors, which are new and nobody else's.
+    unsafe {
+        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) as isize)?;
+        Ok((File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1])))
+    }
+}
+
+/// From byte `at` of `from` through a pipe to nowhere.
+pub fn splice(from: &File, at: &mut i64, len: usize) -> io::Result<usize> {
+    let (mut reader, writer) = pipe()?;
+    let (from, to) = (from.as_raw_fd(), writer.as_raw_fd());
+    // SAFETY: a valid offset.
+    let spliced = check(unsafe { libc::splice(from, at, to, null_mut(), len, 0) })?;
+    drop(writer);
+    reader.read_to_end(&mut Vec::with_capacity(spliced))
+}

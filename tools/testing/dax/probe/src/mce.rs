@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Machine checks: uncorrectable memory errors that QEMU reports to this guest as
+//! hardware does. The memory itself stays good.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use crate::fault::PAGE_SIZE;
+use crate::kmsg;
+use crate::qmp::Monitor;
+
+/// A bank that the kernel leaves alone.
+const BANK: u32 = 9;
+/// MISC: the address is physical, and good to a page.
+const ONE_PAGE: u32 = 0x8c;
+/// How long the kernel may take over an error.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SYSFS: &str = "/sys/devices/system/machinecheck/machinecheck0";
+
+/// An error at physical address `addr` (in bytes) that nobody has consumed: action
+/// is optional (SRAO). The kernel handles it later; [`Log`] tells when.
+pub fn srao(addr: u64) -> Result<()> {
+    Monitor::open()?.human(&command(0, 0xbd00_0000_0000_00c0, 0xd, addr))
+}
+
+/// An error that a load on `cpu` consumes: action is required (SRAR). The guest
+/// panics if that CPU is in the kernel just then: let a process spin there.
+pub fn srar(cpu: u32, addr: u64) -> Result<()> {
+    Monitor::open()?.human(&command(cpu, 0xbd80_0000_0000_0134, 0xf, addr))
+}
+
+/// QEMU's `mce` command, for one CPU (LMCE): Linux panics if the others do not join
+/// in otherwise, and QEMU's CPU is too old a model for a broadcast.
+fn command(cpu: u32, status: u64, mcg_status: u32, addr: u64) -> String {
+    format!("mce {cpu} {BANK} {status:#x} {mcg_status:#x} {addr:#x} {ONE_PAGE:#x}")
+}
+
+/// [`srao`], and waits until the kernel is through with it: what memory_failure()
+/// made of the page.
+pub fn deliver(addr: u64) -> Result<String> {
+    let mut log = Log::new()?;
+    srao(addr)?;
+    log.handled(addr)
+}
+
+/// What the kernel's log says from here on about machine checks.
+pub struct Log(kmsg::Log);
+
+impl Log {
+    pub fn new() -> Result<Self> {
+        // Printing is the last that the kernel does with an error.
+        set("print_all", "1")?;
+        Ok(Self(kmsg::Log::new()?))
+    }
+
+    /// Waits until the kernel is through with the error at `addr`: memory_failure()
+    /// has run, and for an SRAO the page has left the direct map and the driver has
+    /// its badblock. Returns what memory_failure() made of the page, such as
+    /// "Recovered".
+    pub fn handled(&mut self, addr: u64) -> Result<String> {
+        let pfn = addr / PAGE_SIZE as u64;
+        let deadline = Instant::now() + PATIENCE;
+        let (mut outcome, mut printed) = (None, false);
+        while Instant::now() < deadline {
+            let Some(line) = self.0.line()? else {
+                sleep(Duration::from_millis(10));
+                continue;
+            };
+            if let Some(action) = recovery(&line, pfn) {
+                outcome = Some(action.to_string());
+            }
+            printed |= is_printed(&line, pfn);
+            // The process that met an SRAR does this itself, later.
+            if let (Some(action), true) = (&outcome, printed) {
+                return Ok(action.clone());
+            }
+        }
+        bail!(
+            "machine check at {addr:#x}: {} in {} s",
+            match (&outcome, printed) {
+                (None, false) => "the kernel says nothing",
+                (None, true) => "seen, but no recovery action",
+                (Some(_), _) => "memory_failure() ran, but the rest is not done",
+            },
+            PATIENCE.as_secs()
+        )
+    }
+}
+
+fn set(name: &str, value: &str) -> Result<()> {
+    let path = format!("{SYSFS}/{name}");
+    fs::write(&path, value).with_context(|| format!("{path} (CONFIG_X86_MCE)"))
+}
+
+/// What memory_failure() made of page frame `pfn`, if the line tells.
+fn recovery(line: &str, pfn: u64) -> Option<&str> {
+    let start = format!("Memory failure: {pfn:#x}: recovery action for ");
+    let (_, action) = line.split_once(&start)?;
+    Some(action.lines().next()?.rsplit_once(": ")?.1)
+}
+
+/// Whether the line is the machine check's own, with its address, which the kernel
+/// rounds to a page.
+fn is_printed(line: &str, pfn: u64) -> bool {
+    let mut words = line.split_whitespace();
+    let address = format!("{:x}", pfn * PAGE_SIZE as u64);
+    words.any(|word| word == "ADDR") && words.next() == Some(address.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: [&str; 4] = [
+        "3,600,9000000,-;Memory failure: 0x100201: Sending SIGBUS to dax-probe:80 due to hardware memory corruption\n",
+        "3,601,9000000,-;Memory failure: 0x100201: recovery action for dax page: Recovered\n",
+        "0,602,9000000,-;mce: [Hardware Error]: CPU 1: Machine Check Exception: 5 Bank 9: bd000000000000c0\n",
+        "0,603,9000000,-;mce: [Hardware Error]: TSC 2a ADDR 100201000 MISC 8c \n SUBSYSTEM=machinecheck\n",
+    ];
+
+    #[test]
+    fn the_log_is_understood() {
+        let actions: Vec<_> = LOG
+            .iter()
+            .filter_map(|line| recovery(line, 0x10_0201))
+            .collect();
+        assert_eq!(actions, ["Recovered"]);
+        assert!(LOG.iter().all(|line| recovery(line, 0x20_1000).is_none()));
+        let printed = LOG.map(|line| is_printed(line, 0x10_0201));
+        assert_eq!(printed, [false, false, false, true]);
+        assert!(!LOG.iter().any(|line| is_printed(line, 0x10_0202)));
+    }
+
+    #[test]
+    fn the_command_is_as_tried() {
+        assert_eq!(
+            command(0, 0xbd00_0000_0000_00c0, 0xd, 0x1_0020_1000),
+            "mce 0 9 0xbd000000000000c0 0xd 0x100201000 0x8c"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! QEMU's monitor, as seen from inside the guest: dax-lab joins it to a port of the
+//! guest (QMP: one JSON object a line).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use serde_json::{json, Value};
+
+const PORTS: &str = "/sys/class/virtio-ports";
+/// The name that dax-lab gives to the port.
+const NAME: &str = "dax-lab.monitor";
+/// QEMU answers at once, but an emulated machine may be slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Monitor {
+    port: File,
+    /// Read, but no whole line yet.
+    rest: Vec<u8>,
+    /// Number of the latest command.
+    command: u32,
+}
+
+impl Monitor {
+    /// Opens the port; one process at a time may have it.
+    pub fn open() -> Result<Self> {
+        let path = find()?;
+        let port = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
+            .with_context(|| format!("monitor port {}", path.display()))?;
+        let mut monitor = Self {
+            port,
+            rest: Vec::new(),
+            command: 0,
+        };
+        // An error says that an earlier process has done this: the connection
+        // outlives them.
+        let _ = monitor.execute(json!({ "execute": "qmp_capabilities" }))?;
+        Ok(monitor)
+    }
+
+    /// Runs a command of the human monitor, which is silent when all is well.
+    pub fn human(&mut self, line: &str) -> Result<()> {
+        let said = self
+            .execute(json!({
+                "execute": "human-monitor-command",
+                "arguments": { "command-line": line },
+            }))?
+            .and_then(|value| match value {
+                Value::String(text) if text.trim().is_empty() => Ok(()),
+                Value::String(text) => Err(text.trim().into()),
+                other => Err(format!("returned {other}")),
+            });
+        match said {
+            Ok(()) => Ok(()),
+            Err(text) => bail!("QEMU's monitor on {line:?}: {text}"),
+        }
+    }
+
+    /// What a command returned, or the error that it was answered with.
+    fn execute(&mut self, mut command: Value) -> Result<Result<Value, String>> {
+        self.command += 1;
+        // Answers that an earlier process has not waited for may still come.
+        let id = format!("{}-{}", std::process::id(), self.command);
+        command["id"] = id.as_str().into();
+        self.port
+            .write_all(format!("{command}\n").as_bytes())
+            .context("monitor port")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let line = self.line(deadline)?;
+            if let Some(answer) = answer(&line, &id) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn line(&mut self, deadline: Instant) -> Result<String> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(String::from_utf8_lossy(&line).into());
+            }
+            self.wait(deadline)?;
+            let mut chunk = [0; 4096];
+            match self.port.read(&mut chunk) {
+                Ok(0) => bail!("nobody is at the other end of the monitor port"),
+                Ok(n) => self.rest.extend(&chunk[..n]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => (),
+                Err(e) => return Err(e).context("monitor port"),
+            }
+        }
+    }
+
+    /// Until there is something to read.
+    fn wait(&self, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fd = libc::pollfd {
+            fd: self.port.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid pollfd.
+        let ready = unsafe { libc::poll(&mut fd, 1, left.as_millis() as i32) };
+        ensure!(
+            ready != 0,
+            "QEMU's monitor: no answer in {} s",
+            PATIENCE.as_secs()
+        );
+        Ok(())
+    }
+}
+
+/// The port's device.
+fn find() -> Result<PathBuf> {
+    for entry in fs::read_dir(PORTS).into_iter().flatten().flatten() {
+        let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+        if name.trim() == NAME {
+            return Ok(Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    bail!("no monitor port named {NAME}: only guests that dax-lab started have one")
+}
+
+/// The answer to command `id`, if the line holds it. Other lines are a greeting,
+/// events, answers to others, or the rest of a line.
+fn answer(line: &str, id: &str) -> Option<Result<Value, String>> {
+    let mut object: Value = serde_json::from_str(line).ok()?;
+    if object["id"] != id {
+        return None;
+    }
+    if let Some(value) = object.get_mut("return") {
+        return Some(Ok(value.take()));
+    }
+    let text = object["error"]["desc"].as_str();
+    Some(Err(text.unwrap_or("neither result nor error").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(
+            answer(r#"{"return": "x\r\n", "id": "7-2"}"#, "7-2"),
+            Some(Ok("x\r\n".into()))
+        );
+        assert_eq!(answer(r#"{"return": {}, "id": "6-2"}"#, "7-2"), None);
+        assert_eq!(answer(r#"{"QMP": {"capabilities": []}}"#, "7-2"), None);
+        assert_eq!(answer(r#"{"event": "STOP"}"#, "7-2"), None);
+        assert_eq!(answer("eturn\": {}}", "7-2"), None);
+    }
+
+    #[test]
+    fn an_error_is_an_answer() {
+        let line =
+            r#"{"id": "7-2", "error": {"class": "CommandNotFound", "desc": "no such command"}}"#;
+        assert_eq!(answer(line, "7-2"), Some(Err("no such command".into())));
+        let line = r#"{"id": "7-2"}"#;
+        assert!(matches!(answer(line, "7-2"), Some(Err(_))));
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A block that hardware has reported, and how much of that the kernel still knows.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{ensure, Result};
+
+use crate::area::Area;
+use crate::calls;
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::kernel;
+use crate::mce;
+use crate::pmem::Pmem;
+use crate::report::expect;
+use crate::xfs::{self, fill, Xfs};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const SECTOR: u64 = 512;
+
+/// A signal for page `page`, when it is touched.
+pub fn refused(page: usize) -> String {
+    format!("BUS_MCEERR_AR page {page} lsb 12")
+}
+
+pub struct Bad {
+    /// Byte of the device.
+    pub at: u64,
+    /// What the kernel knew before: bad sectors, and kilobytes of HardwareCorrupted.
+    before: (String, u64),
+}
+
+impl Bad {
+    /// Page `page` of a file, without an error so far.
+    pub fn unreported(file: &Path, page: usize) -> Result<Self> {
+        Ok(Self {
+            at: ioctl::physical(&File::open(file)?, page as u64 * PAGE)?,
+            before: (Pmem(0).badblocks()?, kernel::hardware_corrupted()?),
+        })
+    }
+
+    /// A machine check on page `page` of a file.
+    pub fn hit(file: &Path, page: usize) -> Result<Self> {
+        let bad = Self::unreported(file, page)?;
+        let outcome = bad.report()?;
+        ensure!(outcome == "Recovered", "machine check: {outcome}");
+        Ok(bad)
+    }
+
+    /// One more machine check on it.
+    pub fn report(&self) -> Result<String> {
+        mce::deliver(Pmem(0).address(self.at)?)
+    }
+
+    /// As [`Pmem::badblocks`] lists it.
+    pub fn sectors(&self) -> String {
+        format!("{}+{}", self.at / SECTOR, PAGE / SECTOR)
+    }
+
+    /// How much of the report the kernel still knows.
+    pub fn marks(&self) -> Result<String> {
+        let (sectors, lost) = &self.before;
+        let mut marks = Vec::new();
+        if Pmem(0).badblocks()? != *sectors {
+            marks.push("bad sectors".into());
+        }
+        let more = kernel::hardware_corrupted()? as i64 - *lost as i64;
+        if more != 0 {
+            marks.push(format!("HardwareCorrupted {more:+} kB"));
+        }
+        if marks.is_empty() {
+            return Ok("none".into());
+        }
+        Ok(marks.join(", "))
+    }
+
+    /// Whether page `page` of the file is still this block.
+    pub fn is_page(&self, file: &Path, page: usize) -> bool {
+        let at = File::open(file).and_then(|file| ioctl::physical(&file, page as u64 * PAGE));
+        at.is_ok_and(|at| at == self.at)
+    }
+
+    /// Allocates, writes and maps files of `pages` pages, as many as were freed together
+    /// with the block, until one of them has it: "data intact".
+    pub fn use_again(&self, xfs: &Xfs, pages: usize) -> Result<String> {
+        const FILES: usize = 32;
+        // The log holds back what has just been freed.
+        calls::sync_filesystem(&xfs.root()?)?;
+        for n in 0..FILES {
+            let file = xfs.file(&format!("again-{:x}-{n}", self.at), pages)?;
+            let area = Area::shared(&file, pages)?;
+            let (read, stored) = (area.load_all_but(&[]), area.store(0));
+            let good = read == "reads" && stored == "stored";
+            ensure!(good, "{}: {read}, {stored}", file.display());
+            if (0..pages).any(|page| self.is_page(&file, page)) {
+                return Ok(xfs::intact(&file, pages));
+            }
+        }
+        Ok("not allocated again".into())
+    }
+}
+
+/// Writes pages `first..last` of a file, of which some could not be read.
+pub fn mend(file: &Path, first: usize, last: usize) -> Result<()> {
+    fill(&calls::open(file, 0)?, first, last)
+}
+
+/// The end of a scene that leaves `bad` as it is: xfs_repair would meet it, as it
+/// reads more than it wants.
+pub fn end(xfs: Xfs, bad: &[&Bad]) -> Result<()> {
+    xfs::umount()?;
+    for bad in bad {
+        Pmem(0).overwrite(bad.at)?;
+    }
+    expect("overwritten: bad", "none", Pmem(0).badblocks()?)?;
+    xfs.mount()?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}

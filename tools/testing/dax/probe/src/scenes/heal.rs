@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whatever puts other data in the place of what was lost takes the error back, with
+//! all that the kernel has noted of it: bad sectors, HardwareCorrupted, and the page's
+//! place in the direct map.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+
+use super::bad::{self, refused, Bad};
+use super::fate;
+use crate::area::Area;
+use crate::calls::{self, open, outcome};
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::kernel::{self, QuietConsole};
+use crate::map::{self, read_page};
+use crate::mce;
+use crate::pmem::{self, Page, Pmem};
+use crate::process::{pattern, Map};
+use crate::report::{expect, note};
+use crate::shared::{counters, Worker};
+use crate::xfs::{self, fill, Options, Xfs};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A way to put other data in the place of page 1 of a file.
+struct Way {
+    name: &'static str,
+    act: fn(&Path) -> Result<String>,
+    /// What the page holds then.
+    after: &'static str,
+    /// How many pages are given away, if so; the error goes when they are allocated
+    /// again.
+    freed: Option<usize>,
+}
+
+const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+
+const WAYS: &[Way] = &[
+    Way {
+        name: "pwrite",
+        act: |path| bad::mend(path, 1, 2).map(|()| "0".into()),
+        after: "reads",
+        freed: None,
+    },
+    Way {
+        name: "pwrite, 3 pages",
+        act: |path| bad::mend(path, 0, 3).map(|()| "0".into()),
+        after: "reads",
+        freed: None,
+    },
+    Way {
+        name: "pwrite from 100",
+        act: write_from_100,
+        after: "reads",
+        freed: None,
+    },
+    Way {
+        name: "punch",
+        act: |path| Ok(calls::fallocate(&open(path, 0)?, PUNCH, PAGE, PAGE)),
+        after: "other data (0x0)",
+        freed: Some(1),
+    },
+    Way {
+        name: "zero range",
+        act: |path| {
+            let mode = libc::FALLOC_FL_ZERO_RANGE;
+            Ok(calls::fallocate(&open(path, 0)?, mode, PAGE, PAGE))
+        },
+        after: "other data (0x0)",
+        freed: Some(1),
+    },
+    Way {
+        name: "truncate, write",
+        act: |path| {
+            let file = open(path, 0)?;
+            let done = calls::truncate(&file, 0);
+            fill(&file, 0, 4)?;
+            Ok(done)
+        },
+        after: "reads",
+        freed: Some(4),
+    },
+    Way {
+        name: "unlink, create",
+        act: |path| {
+            fs::remove_file(path)?;
+            fill(&File::create(path)?, 0, 4)?;
+            Ok("0".into())
+        },
+        after: "reads",
+        freed: Some(4),
+    },
+];
+
+/// Overwrites two pages' worth from byte 100 on: all of page 1, parts of its neighbours.
+fn write_from_100(path: &Path) -> Result<String> {
+    let data: Vec<u8> = (0..3).flat_map(|page| [pattern(page); PAGE_SIZE]).collect();
+    let part = &data[100..100 + 2 * PAGE_SIZE];
+    let written = open(path, 0)?.write_all_at(part, 100);
+    Ok(outcome(written.map(|()| 0)))
+}
+
+/// Each way, on a file of its own.
+pub fn ways(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    for way in WAYS {
+        let name = way.name;
+        let file = xfs.file(&name.replace([',', ' '], "-"), 4)?;
+        let bad = Bad::hit(&file, 1)?;
+        ensure!(
+            read_page(&File::open(&file)?, PAGE) == "EIO",
+            "{name}: not contained"
+        );
+        expect(name, "0", (way.act)(&file)?)?;
+        let area = Area::shared(&file, 4)?;
+        expect(&format!("{name}: page"), way.after, area.load(1))?;
+        expect(&format!("{name}: others"), "reads", area.load_all_but(&[1]))?;
+        drop(area);
+        if let Some(pages) = way.freed {
+            let marks = bad.marks()?;
+            if bad.is_page(&file, 1) {
+                note(&format!("{name}: same block, marks: {marks}"))?;
+                bad::mend(&file, 1, 2)?;
+                let data = xfs::intact(&file, 4);
+                expect(&format!("{name}: written"), "data intact", data)?;
+            } else {
+                note(&format!("{name}: block freed, marks: {marks}"))?;
+                let again = bad.use_again(&xfs, pages)?;
+                expect(&format!("{name}: used again"), "data intact", again)?;
+            }
+        }
+        expect(&format!("{name}: marks"), "none", bad.marks()?)?;
+    }
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A block that three files share: each gets rid of it for itself.
+pub fn shared(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let a = xfs.file("a", 4)?;
+    let b = xfs.clone_of(&a, "b")?;
+    let c = xfs.clone_of(&a, "c")?;
+    let bad = Bad::hit(&a, 1)?;
+
+    let written = open(&b, 0)?.write_at(&[pattern(1); PAGE_SIZE], PAGE);
+    expect("b, pwrite", "4096 bytes", outcome(written))?;
+    expect("b", "data intact", xfs::intact(&b, 4))?;
+    expect("c, pwrite from 100", "0", write_from_100(&c)?)?;
+    expect("c", "data intact", xfs::intact(&c, 4))?;
+    expect("a, pread", "EIO", read_page(&File::open(&a)?, PAGE))?;
+    expect("a, touched", &refused(1), Area::shared(&a, 4)?.load(1))?;
+    ensure!(bad.is_page(&a, 1), "a has another block");
+    // Now it is the only owner.
+    if ![&b, &c].iter().any(|file| bad.is_page(file, 1)) {
+        bad::mend(&a, 1, 2)?;
+        expect("a, written", "data intact", xfs::intact(&a, 4))?;
+        expect("marks", "none", bad.marks()?)?;
+    }
+    bad::end(xfs, &[&bad])
+}
+
+/// A page that is reported twice is lost once, and its mappers are told twice.
+pub fn twice(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let mut early = Map::new(&file, 4).early().start()?;
+    let mut late = Map::new(&file, 4).start()?;
+
+    let bad = Bad::hit(&file, 1)?;
+    let told = "BUS_MCEERR_AO page 1 lsb 12";
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    expect("early kill", told, early.seen())?;
+    expect("marks", marks, bad.marks()?)?;
+    expect("machine check, again", "Recovered", bad.report()?)?;
+    expect("early kill, again", told, early.seen())?;
+    expect("late kill", "no signal", late.seen())?;
+    expect("marks", marks, bad.marks()?)?;
+    expect("bad sectors", &bad.sectors(), Pmem(0).badblocks()?)?;
+    bad::mend(&file, 1, 2)?;
+    expect("written, marks", "none", bad.marks()?)?;
+    expect("late kill, written", "no signal, reads on", fate(&mut late))?;
+
+    // A page that was healed can fail anew.
+    expect("machine check, anew", "Recovered", bad.report()?)?;
+    expect("early kill, anew", told, early.seen())?;
+    expect("late kill, touches it", &refused(1), late.touch(1))?;
+    expect("marks", marks, bad.marks()?)?;
+    bad::mend(&file, 1, 2)?;
+    expect("written, marks", "none", bad.marks()?)?;
+    drop((early, late));
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A process that asked to be told early writes the page again as soon as it is. It is
+/// told while the kernel still handles the error.
+pub fn at_once(_: u64) -> Result<()> {
+    const PAGES: usize = 64;
+    const ROUNDS: usize = 2 * PAGES;
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let file = open(&path, 0)?;
+    let lost = kernel::hardware_corrupted()?;
+    // Whether the process has mapped the file, and how often it was told.
+    let [ready, told] = counters::<2>()?;
+    let _quiet = QuietConsole::new()?;
+    let process = Worker::start(|| {
+        map::early_kill()?;
+        let area = Area::shared(&path, PAGES)?;
+        area.load_all_but(&[]);
+        ready.store(1, SeqCst);
+        loop {
+            for page in area.told() {
+                let _ = file.write_at(&[pattern(page); PAGE_SIZE], page as u64 * PAGE);
+                told.fetch_add(1, SeqCst);
+            }
+        }
+    })?;
+
+    ensure!(reaches(ready, 1), "the process does not map the file");
+    let first = ioctl::physical(&file, 0)?;
+    let mut healed = 0;
+    for round in 0..ROUNDS {
+        let page = round % PAGES;
+        mce::deliver(Pmem(0).address(first + page as u64 * PAGE)?)?;
+        ensure!(
+            reaches(told, round as u64 + 1),
+            "told {round} times, and no more"
+        );
+        let read = read_page(&file, page as u64 * PAGE);
+        if read != "ok" {
+            let listed = Pmem(0).badblocks()?;
+            note(&format!("round {round}: {read}, bad sectors: {listed}"))?;
+            // The next write would be the end of the kernel.
+            break;
+        }
+        healed += 1;
+    }
+    process.kill();
+    let all = format!("{ROUNDS} of {ROUNDS} read");
+    expect(
+        "written when told",
+        &all,
+        format!("{healed} of {ROUNDS} read"),
+    )?;
+    expect("file", "data intact", xfs::intact(&path, PAGES))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    let more = kernel::hardware_corrupted()? as i64 - lost as i64;
+    expect("HardwareCorrupted", "+0 kB", format!("{more:+} kB"))?;
+    drop(file);
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Waits until a counter has a value.
+fn reaches(counter: &AtomicU64, value: u64) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while counter.load(SeqCst) < value && Instant::now() < end {
+        sleep(Duration::from_millis(1));
+    }
+    counter.load(SeqCst) >= value
+}
+
+/// Sector by sector, through the block layer.
+pub fn sectors(_: u64) -> Result<()> {
+    const SECTOR: usize = 512;
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", 4)?;
+    let bad = Bad::hit(&path, 1)?;
+    xfs::umount()?;
+    let device = Pmem(0).open()?;
+    let mut page = Page([0; PAGE_SIZE]);
+    let read = |page: &mut Page, at: usize, len: usize| {
+        let got = device.read_at(&mut page.0[..len], bad.at + at as u64);
+        let good = page.0[..len].iter().all(|&byte| byte == 0xa5);
+        match got {
+            Ok(_) if !good => "other data".into(),
+            got => outcome(got),
+        }
+    };
+
+    expect("page, read", "EIO", read(&mut page, 0, PAGE_SIZE))?;
+    let data = Page([0xa5; PAGE_SIZE]);
+    let write = |n: usize| {
+        let at = bad.at + (n * SECTOR) as u64;
+        outcome(device.write_at(&data.0[..SECTOR], at))
+    };
+    expect("sector 3, written", "512 bytes", write(3))?;
+    expect(
+        "sector 3, read",
+        "512 bytes",
+        read(&mut page, 3 * SECTOR, SECTOR),
+    )?;
+    expect("sector 4, read", "EIO", read(&mut page, 4 * SECTOR, SECTOR))?;
+    expect("page, read", "EIO", read(&mut page, 0, PAGE_SIZE))?;
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    expect("marks", marks, bad.marks()?)?;
+    let sector = bad.at as usize / SECTOR;
+    let left = format!("{sector}+3 {}+4", sector + 4);
+    expect("bad sectors", &left, Pmem(0).badblocks()?)?;
+    let others: Vec<_> = [0, 7, 1, 2, 6, 4].map(write).into();
+    let good = others.iter().filter(|said| *said == "512 bytes").count();
+    expect("6 more, written", "6", good.to_string())?;
+    expect(
+        "bad sectors",
+        &format!("{}+1", sector + 5),
+        Pmem(0).badblocks()?,
+    )?;
+    expect("marks", marks, bad.marks()?)?;
+    expect("the last, written", "512 bytes", write(5))?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("page, read", "4096 bytes", read(&mut page, 0, PAGE_SIZE))?;
+
+    // The file holds what was written past it.
+    xfs.mount()?;
+    let got = fs::read(&path).context("the file")?;
+    let good = got.len() == 4 * PAGE_SIZE && got[PAGE_SIZE..2 * PAGE_SIZE] == data.0;
+    let told = if good { "as written" } else { "other data" };
+    expect("file", "as written", told)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// An error that software simulates leaves good memory behind, and no mark.
+pub fn simulated(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let mut mapper = Map::new(&file, 4).start()?;
+    let bad = Bad::unreported(&file, 2)?;
+
+    expect("MADV_HWPOISON", "0", mapper.poison(1)?)?;
+    expect(
+        "mapper",
+        "BUS_MCEERR_AR page 1 lsb 12, reads on",
+        fate(&mut mapper),
+    )?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("hwpoison-inject", "0", pmem::corrupt(mapper.pfn(2)?)?)?;
+    expect("mapper", "no signal, reads on", fate(&mut mapper))?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("reader", "data intact", xfs::intact(&file, 4))?;
+
+    // With hardware's mark on the page already, it stays.
+    let outcome = bad.report()?;
+    ensure!(outcome == "Recovered", "machine check: {outcome}");
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    expect("machine check, marks", marks, bad.marks()?)?;
+    let pfn = Pmem(0).pfn(bad.at)?;
+    expect("hwpoison-inject on it", "0", pmem::corrupt(pfn)?)?;
+    expect("marks", marks, bad.marks()?)?;
+    expect("mapper, touches it", &refused(2), mapper.touch(2))?;
+    bad::mend(&file, 2, 3)?;
+    expect("written, marks", "none", bad.marks()?)?;
+    drop(mapper);
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}

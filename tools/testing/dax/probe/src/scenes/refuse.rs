@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A page that hardware has reported is handed out by no path that leads to it
+//! (law 1). Each scene reports one and then tries.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+
+use super::bad::{self, refused, Bad};
+use crate::area::Area;
+use crate::calls::{self, open, outcome};
+use crate::dm::Linear;
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::kernel::{self, QuietConsole};
+use crate::map::read_page;
+use crate::mce;
+use crate::pmem::{Pmem, MAX_BADBLOCKS};
+use crate::process::{Map, Probe};
+use crate::report::{expect, note};
+use crate::shared::{counters, Worker};
+use crate::xfs::{self, fill, Options, Xfs};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest time in seconds that copies and errors race.
+const RACE: u64 = 10;
+
+/// Page faults of a process that maps the file only after the error.
+pub fn faults(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::hit(&file, 1)?;
+    let area = Area::shared(&file, 4)?;
+
+    expect("read fault", &refused(1), area.load(1))?;
+    expect("write fault", &refused(1), area.store(1))?;
+    for _ in 0..3 {
+        expect("handler jumps, again", &refused(1), area.load_jump(1))?;
+    }
+    let populate = area.advise(1, libc::MADV_POPULATE_READ);
+    expect("MADV_POPULATE_READ", "EHWPOISON", populate)?;
+    // SAFETY: a page of the mapping, which the kernel reads.
+    let page = unsafe { std::slice::from_raw_parts(area.addr(1), PAGE_SIZE) };
+    let (_reader, mut pipe) = calls::pipe()?;
+    let written = outcome(pipe.write(page));
+    expect("write() from it", "EFAULT", written)?;
+    expect("the other pages", "reads", area.load_all_but(&[1]))?;
+
+    let private = Area::private(&file, 4)?;
+    expect("private, read fault", &refused(1), private.load(1))?;
+    expect("private, write fault", &refused(1), private.store(1))?;
+    expect("private, next page", "stored", private.store(2))?;
+    let sync = Area::synchronous(&file, 4)?;
+    expect("MAP_SYNC, write fault", &refused(1), sync.store(1))?;
+    expect("MAP_SYNC, next page", "stored", sync.store(2))?;
+    drop((area, private, sync));
+    bad::end(xfs, &[&bad])
+}
+
+/// A write fault that has to copy the page first.
+pub fn cow(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let a = xfs.file("a", 16)?;
+    let b = xfs.clone_of(&a, "b")?;
+    let bad = Bad::hit(&a, 1)?;
+
+    let area = Area::shared(&b, 16)?;
+    expect("b, write fault", &refused(1), area.store(1))?;
+    expect("b, once more", &refused(1), area.store(1))?;
+    expect("b, read fault", &refused(1), area.load(1))?;
+    expect("b, write, next page", "stored", area.store(2))?;
+    expect("b, the other pages", "reads", area.load_all_but(&[1]))?;
+    let other = Area::shared(&a, 16)?;
+    expect("a, the other pages", "reads", other.load_all_but(&[1]))?;
+    drop((area, other));
+
+    // What the fault had allocated is free again, and fit for use.
+    fs::remove_file(&a)?;
+    fs::remove_file(&b)?;
+    expect(
+        "deleted, used again",
+        "data intact",
+        bad.use_again(&xfs, 16)?,
+    )?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// 4 KiB inside a mapping of 2 MiB: the rest of it is fine.
+pub fn huge(_: u64) -> Result<()> {
+    const PAGES: usize = 1024;
+    const BAD: usize = 515;
+    let xfs = Xfs::new(&Options {
+        stripe: true,
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", PAGES)?;
+    let at = ioctl::physical(&File::open(&file)?, 0)?;
+    ensure!(
+        at % (2 << 20) == 0,
+        "the file lies at {at:#x}, not on a 2 MiB boundary"
+    );
+    let map = || Map::new(&file, PAGES).extra(&["--huge"]);
+    let mut early = map().early().start()?;
+    let mut late = map().start()?;
+    let mut other = map().start()?;
+
+    let bad = Bad::hit(&file, BAD)?;
+    expect("early kill", "BUS_MCEERR_AO page 515 lsb 21", early.seen())?;
+    expect("late kill", "no signal", late.seen())?;
+    expect("late, touches it", &refused(BAD), late.touch(BAD))?;
+    expect("late, the other 511", "reads", rest(&mut late, BAD))?;
+    expect("late, once more", &refused(BAD), late.touch(BAD))?;
+    let near = late.pfn(BAD + 1)? - late.pfn(BAD - 1)?;
+    expect("frames around it", "2 apart", format!("{near} apart"))?;
+    expect("never touches it", "reads", rest(&mut other, BAD))?;
+    expect("early, the other 511", "reads", rest(&mut early, BAD))?;
+
+    let area = Area::shared(&file, PAGES)?;
+    ensure!(area.is_aligned(), "huge pages do not fit");
+    expect("mapped anew", "stored", area.store(BAD - 1))?;
+    expect("mapped anew, write", &refused(BAD), area.store(BAD))?;
+    expect("mapped anew, the rest", "reads", area.load_all_but(&[BAD]))?;
+
+    // Overwritten in place, all is as before.
+    bad::mend(&file, BAD, BAD + 1)?;
+    expect("written, touched", "reads", late.touch(BAD))?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("the early one", "reads on", early.reads_on())?;
+    drop((early, late, other, area));
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Touches the pages of the upper 2 MiB but one: "reads", or the first that does not.
+fn rest(probe: &mut Probe, except: usize) -> String {
+    for page in (512..1024).filter(|&page| page != except) {
+        let outcome = probe.touch(page);
+        if outcome != "reads" {
+            return format!("page {page}: {outcome}");
+        }
+    }
+    "reads".into()
+}
+
+/// System calls of a process that has never mapped the file.
+pub fn calls(_: u64) -> Result<()> {
+    const PAGES: usize = 32;
+    const BAD: usize = 20;
+    const LEN: usize = PAGES * PAGE_SIZE;
+    const AT: u64 = BAD as u64 * PAGE;
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let twin = xfs.file("twin", PAGES)?;
+    let bad = Bad::hit(&path, BAD)?;
+    let file = open(&path, 0)?;
+
+    expect("pread", "EIO", read_page(&file, AT))?;
+    let whole = format!("{AT} bytes, EIO");
+    let through = calls::read_through(&path, 0, PAGES)?;
+    expect("read, the whole file", &whole, through)?;
+    let through = calls::read_through(&path, libc::O_DIRECT, PAGES)?;
+    expect("the same, O_DIRECT", &whole, through)?;
+
+    // These may end before the page, but not in it. Off a block's boundary
+    // copy_file_range() copies; on one it only shares.
+    let to = File::create(xfs.path("copy"))?;
+    let mut at = 1;
+    let copied = calls::until_end(|| calls::copy_file_range(&file, &mut at, &to, LEN - 1));
+    told("copy_file_range", AT - 1, copied)?;
+    at = 0;
+    let sent = calls::until_end(|| calls::sendfile(&file, &mut at, &to, LEN));
+    told("sendfile", AT, sent)?;
+    at = 0;
+    let spliced = calls::until_end(|| calls::splice(&file, &mut at, LEN));
+    told("splice", AT, spliced)?;
+
+    let other = open(&twin, 0)?;
+    let dedupe = |at| outcome(ioctl::dedupe(&file, at, PAGE, &other));
+    expect("FIDEDUPERANGE", "EIO", dedupe(AT))?;
+    expect("same, page before", "4096 bytes", dedupe(AT - PAGE))?;
+
+    let keep = libc::FALLOC_FL_KEEP_SIZE;
+    let punch = libc::FALLOC_FL_PUNCH_HOLE | keep;
+    let zero = libc::FALLOC_FL_ZERO_RANGE | keep;
+    let part = |mode| calls::fallocate(&file, mode, AT + 512, 512);
+    expect("part: pwrite", "EIO", calls::pwrite(&file, AT + 512, 512))?;
+    expect("part: punch", "EIO", part(punch))?;
+    expect("part: zero range", "EIO", part(zero))?;
+    expect("truncate into it", "EIO", calls::truncate(&file, AT + 512))?;
+    expect("size", &LEN.to_string(), file.metadata()?.len().to_string())?;
+
+    let clone = xfs.clone_of(&path, "clone")?;
+    let shared = open(&clone, 0)?;
+    expect("clone, pread", "EIO", read_page(&shared, AT))?;
+    let unshare = libc::FALLOC_FL_UNSHARE_RANGE;
+    let unshared = calls::fallocate(&shared, unshare, AT, PAGE);
+    expect("clone, unshare", "EIO", unshared)?;
+    let part = calls::pwrite(&shared, AT + 512, 512);
+    expect("clone, part: pwrite", "EIO", part)?;
+
+    expect("fsync", "0", calls::fsync(&file))?;
+    let read = read_page(&file, AT + PAGE);
+    expect("pread, the next page", "ok", read)?;
+    expect("pread, once more", "EIO", read_page(&file, AT))?;
+    drop((file, other, shared, to));
+    bad::end(xfs, &[&bad])
+}
+
+/// The row of a call that may give what comes before the bad page, and must give
+/// nothing of it.
+fn told(name: &str, limit: u64, (bytes, end): (usize, String)) -> Result<()> {
+    let kept = bytes as u64 <= limit;
+    let told = if kept { "none of the page" } else { "the page" };
+    expect(name, "none of the page, EIO", format!("{told}, {end}"))?;
+    note(&format!("{name}: {bytes} of {limit} bytes before the page"))
+}
+
+/// The second half of a synchronous write fault, which maps what the first half was
+/// given: the error comes while it waits for the log.
+pub fn sync(_: u64) -> Result<()> {
+    let log = Linear::new(Pmem(1))?;
+    let xfs = Xfs::new(&Options {
+        log: Some(log.path()),
+        ..Options::default()
+    })?;
+    let path = xfs.path("file");
+    let file = File::create(&path)?;
+    let allocated = calls::fallocate(&file, 0, 0, 4 * PAGE);
+    ensure!(allocated == "0", "fallocate: {allocated}");
+    file.sync_all()?;
+    let bad = Bad::unreported(&path, 1)?;
+
+    expect(
+        "without an error",
+        "waits; stored",
+        store_late(&log, &path, 2, || Ok(()))?,
+    )?;
+    let mut outcome = String::new();
+    let meanwhile = || {
+        outcome = bad.report()?;
+        Ok(())
+    };
+    let writer = store_late(&log, &path, 1, meanwhile)?;
+    expect("machine check", "Recovered", outcome)?;
+    expect("writer", &format!("waits; {}", refused(1)), writer)?;
+    expect("pread", "EIO", read_page(&File::open(&path)?, PAGE))?;
+    drop(file);
+    bad::end(xfs, &[&bad])
+}
+
+/// Lets a process store to a page of the file that is allocated, but not written; while
+/// it waits for the log does something else. Whether it did wait, and its outcome.
+fn store_late(
+    log: &Linear,
+    path: &Path,
+    page: usize,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<String> {
+    let (mut reader, mut writer) = calls::pipe()?;
+    log.suspend()?;
+    let worker = Worker::start(|| {
+        let outcome = Area::synchronous(path, 4)?.store(page);
+        Ok(writer.write_all(outcome.as_bytes())?)
+    })?;
+    drop(writer);
+    let deadline = Instant::now() + PATIENCE / 4;
+    let mut waits = false;
+    while !waits && Instant::now() < deadline {
+        sleep(Duration::from_millis(100));
+        let sleepers = kernel::sleepers();
+        waits = sleepers.iter().any(|s| s.is_in("dax_finish_sync_fault"));
+    }
+    let done = meanwhile();
+    log.resume()?;
+    done?;
+    let mut outcome = String::new();
+    reader.read_to_string(&mut outcome)?;
+    worker.end(PATIENCE);
+    let waits = if waits { "waits" } else { "did not wait" };
+    Ok(format!("{waits}; {outcome}"))
+}
+
+/// Copies that are under way when a page of theirs fails. What they fetch does not
+/// matter here, but that the kernel survives it.
+pub fn race(seconds: u64) -> Result<()> {
+    const PAGES: usize = 64;
+    const LEN: u64 = PAGES as u64 * PAGE;
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let twin = xfs.file("twin", PAGES)?;
+    let (file, other) = (open(&path, 0)?, open(&twin, 0)?);
+    let first = ioctl::physical(&file, 0)?;
+    // The last byte keeps the two apart: they are compared to their ends, and not shared.
+    ensure!(calls::pwrite(&other, LEN - 1, 1) == "1 bytes");
+    let counters = counters::<4>()?;
+    let _quiet = QuietConsole::new()?;
+    let until_stop = |n: usize, call: &dyn Fn() -> Result<()>| {
+        while counters[3].load(SeqCst) == 0 {
+            call()?;
+            counters[n].fetch_add(1, SeqCst);
+        }
+        Ok(())
+    };
+    let read = || {
+        let _ = file.read_at(&mut [0; LEN as usize], 0);
+        Ok(())
+    };
+    let compare = || {
+        let _ = ioctl::dedupe(&file, 0, LEN, &other);
+        Ok(())
+    };
+    let copy = || {
+        let area = Area::private(&path, PAGES)?;
+        for page in 0..PAGES {
+            area.store(page);
+        }
+        Ok(())
+    };
+    let workers = [
+        ("read", Worker::start(|| until_stop(0, &read))?),
+        ("FIDEDUPERANGE", Worker::start(|| until_stop(1, &compare))?),
+        (
+            "private, write fault",
+            Worker::start(|| until_stop(2, &copy))?,
+        ),
+    ];
+
+    let end = Instant::now() + Duration::from_secs(seconds.min(RACE));
+    let mut reports = 0;
+    while Instant::now() < end {
+        let page = reports * 7 % PAGES;
+        mce::deliver(Pmem(0).address(first + page as u64 * PAGE)?)?;
+        fill(&file, page, page + 1)?;
+        reports += 1;
+    }
+    counters[3].store(1, SeqCst);
+    for (name, worker) in &workers {
+        expect(name, "done", worker.end(PATIENCE))?;
+    }
+    let calls: Vec<_> = (counters[..3].iter().map(|c| c.load(SeqCst).to_string())).collect();
+    note(&format!(
+        "{reports} machine checks, {} calls",
+        calls.join(" + ")
+    ))?;
+    drop((file, other));
+    expect("file", "data intact", xfs::intact(&path, PAGES))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// The driver's list has room for 512 ranges; a page that finds none is refused all
+/// the same.
+pub fn full(_: u64) -> Result<()> {
+    const LISTED: usize = MAX_BADBLOCKS;
+    const BAD: usize = 2 * LISTED + 2;
+    const PAGES: usize = BAD + 2;
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let file = open(&path, 0)?;
+    let first = ioctl::physical(&file, 0)?;
+    ensure!(
+        ioctl::physical(&file, (PAGES as u64 - 1) * PAGE)? == first + (PAGES as u64 - 1) * PAGE,
+        "the file is in pieces"
+    );
+    for page in 0..LISTED as u64 {
+        Pmem(0).list_bad(first + 2 * page * PAGE)?;
+    }
+    let refuses = |pages: &mut dyn Iterator<Item = usize>| {
+        let read = pages.map(|page| read_page(&file, page as u64 * PAGE));
+        read.filter(|read| read == "EIO").count()
+    };
+    let listed = || (0..LISTED).map(|n| 2 * n);
+    ensure!(refuses(&mut listed()) == LISTED, "the list was not taken");
+
+    let bad = Bad::hit(&path, BAD)?;
+    let area = Area::shared(&path, PAGES)?;
+    expect("one more, read fault", &refused(BAD), area.load(BAD))?;
+    expect("one more, write fault", &refused(BAD), area.store(BAD))?;
+    let at = BAD as u64 * PAGE;
+    expect("one more, pread", "EIO", read_page(&file, at))?;
+    let part = calls::pwrite(&file, at + 512, 512);
+    expect("part: pwrite", "EIO", part)?;
+    let good = [BAD - 1, BAD + 1].map(|page| area.load(page));
+    expect("its neighbours", "reads, reads", good.join(", "))?;
+    expect("HardwareCorrupted", "HardwareCorrupted +4 kB", bad.marks()?)?;
+
+    fill(&file, BAD, BAD + 1)?;
+    expect("written, touched", "reads", area.load(BAD))?;
+    expect("written, marks", "none", bad.marks()?)?;
+    let still = refuses(&mut listed());
+    expect("the 512, pread", "512 EIO", format!("{still} EIO"))?;
+    let odd = refuses(&mut listed().map(|page| page + 1));
+    expect("between them, pread", "0 EIO", format!("{odd} EIO"))?;
+    fill(&file, 0, PAGES)?;
+    expect("all written", "data intact", xfs::intact(&path, PAGES))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    drop((file, area));
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
