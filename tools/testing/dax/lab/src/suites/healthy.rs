@@ -21,7 +21,13 @@ const KEY: &str = "dax_poison_key";
 const SITES: &[(&str, &[&str])] = &[
     (
         "fs/dax.o",
-        &["dax_insert_pfn_mkwrite", "dax_finish_sync_fault"],
+        &[
+            "dax_insert_pfn_mkwrite",
+            "dax_finish_sync_fault",
+            "dax_flush_pages",
+            "dax_writeback_one",
+            "dax_writeback_mapping_range",
+        ],
     ),
     (
         "drivers/nvdimm/pmem.o",
