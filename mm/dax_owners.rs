@@ -213,6 +213,10 @@ impl Notice {
     }
 }
 
+// A `Notice` is kept in the `dax_notice` of whoever asks.
+static_assert!(size_of::<Notice>() <= size_of::<bindings::dax_notice>());
+static_assert!(align_of::<Notice>() <= align_of::<bindings::dax_notice>());
+
 /// Begins to handle a failure (`enum mf_flags`).
 ///
 /// # Safety
@@ -220,10 +224,8 @@ impl Notice {
 /// `notice` must be valid for writing.
 #[export]
 pub unsafe extern "C" fn dax_notice_begin(notice: *mut bindings::dax_notice, mf_flags: c_int) {
-    build_assert!(size_of::<Notice>() <= size_of::<bindings::dax_notice>());
-    build_assert!(align_of::<Notice>() <= align_of::<bindings::dax_notice>());
     // CAST: The flags are bits.
-    // SAFETY: As the caller guarantees, and there is room, as was seen just now.
+    // SAFETY: As the caller guarantees, and there is room, as is asserted above.
     unsafe { notice.cast::<Notice>().write(Notice::new(mf_flags as u32)) };
 }
 

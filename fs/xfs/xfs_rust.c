@@ -11,6 +11,7 @@
 #include "xfs_trans_resv.h"
 #include "xfs_mount.h"
 #include "xfs_alloc.h"
+#include "xfs_alloc_btree.h"
 #include "xfs_btree.h"
 #include "xfs_inode.h"
 #include "xfs_icache.h"
@@ -18,9 +19,14 @@
 #include "xfs_rmap_btree.h"
 #include "xfs_trans.h"
 #include "xfs_ag.h"
+#include "xfs_extent_busy.h"
+#include "xfs_log.h"
+#include "xfs_rtbitmap.h"
 #include "xfs_rtgroup.h"
 #include "xfs_rtrmap_btree.h"
+#include "xfs_super.h"
 #include "xfs_healthmon.h"
+#include "xfs_trace.h"
 #include "xfs_rust.h"
 
 #include <linux/dax.h>
@@ -32,16 +38,21 @@ struct super_block *xfs_rust_super(struct xfs_mount *mp)
 	return mp->m_super;
 }
 
+static struct xfs_buftarg *xfs_rust_buftarg(struct xfs_mount *mp,
+					    enum xfs_rust_device dev)
+{
+	if (dev == XFS_RUST_LOG)
+		return mp->m_logdev_targp;
+	if (dev == XFS_RUST_RT)
+		return mp->m_rtdev_targp;
+	return mp->m_ddev_targp;
+}
+
 /* False if the mount has no such device, or none that does DAX. */
 bool xfs_rust_get_target(struct xfs_mount *mp, enum xfs_rust_device dev,
 			 struct xfs_rust_target *target)
 {
-	struct xfs_buftarg	*btp = mp->m_ddev_targp;
-
-	if (dev == XFS_RUST_LOG)
-		btp = mp->m_logdev_targp;
-	else if (dev == XFS_RUST_RT)
-		btp = mp->m_rtdev_targp;
+	struct xfs_buftarg	*btp = xfs_rust_buftarg(mp, dev);
 
 	/* An internal log or realtime section is part of the data device. */
 	if (!btp || (dev != XFS_RUST_DATA && btp == mp->m_ddev_targp))
@@ -91,77 +102,248 @@ static int xfs_rust_query_fn(struct xfs_btree_cur *cur,
 		.count			= rec->rm_blockcount,
 		.attr_fork		= rec->rm_flags & XFS_RMAP_ATTR_FORK,
 		.bmbt_block		= rec->rm_flags & XFS_RMAP_BMBT_BLOCK,
+		.unwritten		= rec->rm_flags & XFS_RMAP_UNWRITTEN,
 	};
 
 	return query->fn(&rmap, query->data);
 }
 
+static inline unsigned int xfs_rust_rtlocks(bool write)
+{
+	return XFS_RTGLOCK_RMAP | (write ? XFS_RTGLOCK_BITMAP : 0);
+}
+
+static void xfs_rust_put_group(struct xfs_rust_group *group)
+{
+	struct super_block	*sb = group->xg->xg_mount->m_super;
+
+	xfs_trans_cancel(group->tp);
+	xfs_group_rele(group->xg);
+	if (group->write)
+		sb_end_intwrite(sb);
+}
+
+/*
+ * Lock the AGF buffer, or the rmap inode of a realtime group: nobody changes who
+ * owns its blocks. With @write, nobody allocates or frees them either, and the
+ * filesystem is not frozen. -ENOENT if there is no group of that number.
+ *
+ * Lock order: sb_start_intwrite() is outermost, as for a transaction; then, for
+ * a realtime group, its bitmap, summary and rmap inodes. Who waits for these
+ * locks may hold an inode, or the lock of a DAX entry.
+ */
+int xfs_rust_lock_group(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
+			bool write, struct xfs_rust_group *group)
+{
+	struct xfs_group	*xg;
+	int			error = 0;
+
+	xg = xfs_group_grab(mp, gno, xfs_rust_group_type(dev));
+	if (!xg)
+		return -ENOENT;
+	if (write)
+		sb_start_intwrite(mp->m_super);
+	group->xg = xg;
+	group->tp = xfs_trans_alloc_empty(mp);
+	group->agf_bp = NULL;
+	group->blocks = xg->xg_block_count;
+	group->write = write;
+
+	if (dev == XFS_RUST_RT)
+		xfs_rtgroup_lock(to_rtg(xg), xfs_rust_rtlocks(write));
+	else
+		error = xfs_alloc_read_agf(to_perag(xg), group->tp, 0,
+					   &group->agf_bp);
+	if (error)
+		xfs_rust_put_group(group);
+	return error;
+}
+
+void xfs_rust_unlock_group(struct xfs_rust_group *group)
+{
+	if (group->agf_bp)
+		xfs_trans_brelse(group->tp, group->agf_bp);
+	else
+		xfs_rtgroup_unlock(to_rtg(group->xg),
+				   xfs_rust_rtlocks(group->write));
+	xfs_rust_put_group(group);
+}
+
 /*
  * Call @fn for each record that covers a block of @first..@last (inclusive) of
- * group @gno, in the order of the btree. @group_blocks gets the size of the
- * group, 0 if there is none of that number.
- *
- * Takes the AGF buffer, or the lock of the rtgroup's rmap inode, and nothing
- * else; drops it before returning. Returns what @fn returned last, -ECANCELED
- * included, or why the btree could not be read.
+ * the group, in the order of the btree. Returns what @fn returned last,
+ * -ECANCELED included, or why the btree could not be read.
  */
-int xfs_rust_query_rmap(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
-			u32 first, u32 last, xfs_rust_rmap_fn fn, void *data,
-			u32 *group_blocks)
+int xfs_rust_query_rmap(const struct xfs_rust_group *group, u32 first, u32 last,
+			xfs_rust_rmap_fn fn, void *data)
 {
 	struct xfs_rust_query	query = { .fn = fn, .data = data };
 	struct xfs_rmap_irec	low = { .rm_startblock = first };
 	struct xfs_rmap_irec	high;
-	struct xfs_group	*xg;
-	struct xfs_trans	*tp;
 	struct xfs_btree_cur	*cur;
-	struct xfs_buf		*agf_bp = NULL;
-	int			error = 0;
-
-	*group_blocks = 0;
-	xg = xfs_group_grab(mp, gno, xfs_rust_group_type(dev));
-	if (!xg)
-		return 0;
-	*group_blocks = xg->xg_block_count;
+	int			error;
 
 	memset(&high, 0xFF, sizeof(high));
 	high.rm_startblock = last;
 
-	tp = xfs_trans_alloc_empty(mp);
-	if (dev == XFS_RUST_RT) {
-		xfs_rtgroup_lock(to_rtg(xg), XFS_RTGLOCK_RMAP);
-		cur = xfs_rtrmapbt_init_cursor(tp, to_rtg(xg));
-	} else {
-		error = xfs_alloc_read_agf(to_perag(xg), tp, 0, &agf_bp);
-		if (error)
-			goto out_cancel;
-		cur = xfs_rmapbt_init_cursor(mp, tp, agf_bp, to_perag(xg));
-	}
-
+	if (group->agf_bp)
+		cur = xfs_rmapbt_init_cursor(group->xg->xg_mount, group->tp,
+					     group->agf_bp,
+					     to_perag(group->xg));
+	else
+		cur = xfs_rtrmapbt_init_cursor(group->tp, to_rtg(group->xg));
 	error = xfs_rmap_query_range(cur, &low, &high, xfs_rust_query_fn,
 				     &query);
 	xfs_btree_del_cursor(cur, error);
-	if (agf_bp)
-		xfs_trans_brelse(tp, agf_bp);
-	else
-		xfs_rtgroup_unlock(to_rtg(xg), XFS_RTGLOCK_RMAP);
-out_cancel:
-	xfs_trans_cancel(tp);
-	xfs_group_rele(xg);
 	return error;
 }
 
-/* -ENODATA if the inode is not in memory, and so nobody maps it. */
-int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep)
+static int xfs_rust_is_free_in_ag(const struct xfs_rust_group *group, u32 first,
+				  u32 count)
 {
+	enum xbtree_recpacking	outcome;
+	struct xfs_btree_cur	*cur;
+	int			error;
+
+	cur = xfs_bnobt_init_cursor(group->xg->xg_mount, group->tp,
+				    group->agf_bp, to_perag(group->xg));
+	error = xfs_alloc_has_records(cur, first, count, &outcome);
+	xfs_btree_del_cursor(cur, error);
+	return error ?: outcome == XBTREE_RECPACKING_FULL;
+}
+
+static int xfs_rust_is_free_in_rtg(const struct xfs_rust_group *group,
+				   u32 first, u32 count)
+{
+	struct xfs_mount	*mp = group->xg->xg_mount;
+	xfs_rtxnum_t		start = xfs_rgbno_to_rtx(mp, first);
+	xfs_rtxnum_t		end = xfs_rgbno_to_rtx(mp, first + count - 1);
+	bool			is_free;
+	int			error;
+
+	error = xfs_rtalloc_extent_is_free(to_rtg(group->xg), group->tp, start,
+					   end - start + 1, &is_free);
+	return error ?: is_free;
+}
+
+/*
+ * 1 if blocks of a group that is locked to write are all free, on disk as well:
+ * no block of them is to come back to its file after a crash. 0 if one is not.
+ */
+int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count)
+{
+	struct xfs_group	*xg = group->xg;
+
+	/* Zones are not freed block by block. */
+	if (!xfs_group_has_extent_busy(xg->xg_mount, xg->xg_type) ||
+	    xfs_extent_busy_search(xg, first, count))
+		return 0;
+	return group->agf_bp ? xfs_rust_is_free_in_ag(group, first, count) :
+			       xfs_rust_is_free_in_rtg(group, first, count);
+}
+
+/* Write zeroes, for which a driver clears errors. -EIO if it can't. */
+int xfs_rust_zero(struct xfs_mount *mp, enum xfs_rust_device dev, u64 sector,
+		  u64 sectors)
+{
+	struct block_device	*bdev = xfs_rust_buftarg(mp, dev)->bt_bdev;
+
+	return blkdev_issue_zeroout(bdev, sector, sectors, GFP_NOFS, 0) ?:
+	       blkdev_issue_flush(bdev);
+}
+
+/* Afterwards, what was freed before is no longer busy. */
+void xfs_rust_force_log(struct xfs_mount *mp)
+{
+	xfs_log_force(mp, XFS_LOG_SYNC);
+}
+
+/*
+ * Free what copies on write have reserved and not used. Only clean files are
+ * looked at. Must not be called with s_umount held, or a lock of an inode.
+ */
+void xfs_rust_cancel_staging(struct xfs_mount *mp)
+{
+	struct xfs_icwalk	icw = { .icw_flags = XFS_ICWALK_FLAG_SYNC };
+
+	xfs_flush_inodes(mp);
+	xfs_blockgc_free_space(mp, &icw);
+}
+
+/*
+ * Extents on the list @busy are about to be no longer busy: what was freed is
+ * free on disk too. Their lengths may be cut meanwhile; it is looked at again
+ * what is free.
+ */
+void xfs_rust_freed(struct list_head *busy)
+{
+	struct xfs_extent_busy	*busyp;
+
+	list_for_each_entry(busyp, busy, list) {
+		struct xfs_group	*xg = busyp->group;
+		u32			count = READ_ONCE(busyp->length);
+		void			*holder;
+
+		holder = smp_load_acquire(&xg->xg_mount->m_dax_holder);
+		if (!holder)
+			return;
+		if (count)
+			xfs_dax_holder_freed(holder,
+					     xg->xg_type == XG_TYPE_RTG ?
+					     XFS_RUST_RT : XFS_RUST_DATA,
+					     xg->xg_gno, READ_ONCE(busyp->bno),
+					     count);
+	}
+}
+
+bool xfs_rust_is_writable(struct xfs_mount *mp)
+{
+	return !xfs_is_readonly(mp) && !xfs_is_shutdown(mp);
+}
+
+/*
+ * An inode; with @incore only if it is in memory, as it is if somebody maps it.
+ * -ENODATA if it is not, -EINVAL or -ENOENT if it is no file.
+ */
+int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
+		  struct inode **inodep)
+{
+	unsigned int		flags = XFS_IGET_UNTRUSTED | XFS_IGET_DONTCACHE;
 	struct xfs_inode	*ip;
 	int			error;
 
-	error = xfs_iget(mp, NULL, ino, XFS_IGET_INCORE, 0, &ip);
+	error = xfs_iget(mp, NULL, ino, incore ? XFS_IGET_INCORE : flags, 0,
+			 &ip);
 	if (error)
 		return error;
 	*inodep = VFS_I(ip);
 	return 0;
+}
+
+#define XFS_RUST_DATA_LOCKS	(XFS_IOLOCK_EXCL | XFS_MMAPLOCK_EXCL)
+
+/*
+ * Keep everybody from writing to the file, and see that nothing is on its way to
+ * these bytes of it. -EAGAIN if somebody has it locked, maybe for long.
+ */
+int xfs_rust_lock_data(struct inode *inode, loff_t pos, u64 len)
+{
+	struct xfs_inode	*ip = XFS_I(inode);
+	int			error = -EAGAIN;
+
+	if (!xfs_ilock_nowait(ip, XFS_RUST_DATA_LOCKS))
+		return -EAGAIN;
+	if (!atomic_read(&inode->i_dio_count))
+		error = filemap_write_and_wait_range(inode->i_mapping, pos,
+						     pos + len - 1);
+	if (error)
+		xfs_rust_unlock_data(inode);
+	return error;
+}
+
+void xfs_rust_unlock_data(struct inode *inode)
+{
+	xfs_iunlock(XFS_I(inode), XFS_RUST_DATA_LOCKS);
 }
 
 /*
@@ -258,6 +440,23 @@ void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
 	};
 
 	xfs_healthmon_report_media(mp, fdev[dev], sector, sectors);
+}
+
+void xfs_rust_trace_event(struct xfs_mount *mp, enum xfs_rust_device dev,
+			  u64 offset, u64 len, u32 mf_flags)
+{
+	trace_xfs_dax_event(mp, dev, offset, len, mf_flags);
+}
+
+void xfs_rust_trace_owner(struct xfs_mount *mp, u64 ino, u64 pos, u64 len)
+{
+	trace_xfs_dax_owner(mp, ino, pos, len);
+}
+
+void xfs_rust_trace_repair(struct xfs_mount *mp, enum xfs_rust_device dev,
+			   u64 offset, u64 len, u32 step)
+{
+	trace_xfs_dax_repair(mp, dev, offset, len, step);
 }
 
 void xfs_rust_shutdown_corrupt(struct xfs_mount *mp)

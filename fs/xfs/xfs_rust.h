@@ -14,9 +14,13 @@
 struct address_space;
 struct dax_device;
 struct inode;
+struct list_head;
 struct super_block;
+struct xfs_buf;
+struct xfs_group;
 struct xfs_mount;
 struct xfs_perag;
+struct xfs_trans;
 
 #ifdef CONFIG_XFS_DAX_HOLDER_RUST
 
@@ -49,6 +53,24 @@ struct xfs_rust_rmap {
 	u32			count;		/* of blocks */
 	bool			attr_fork;
 	bool			bmbt_block;
+	bool			unwritten;
+};
+
+/* A group that is locked. */
+struct xfs_rust_group {
+	struct xfs_group	*xg;
+	struct xfs_trans	*tp;
+	struct xfs_buf		*agf_bp;	/* NULL for a realtime group */
+	u32			blocks;		/* of the group */
+	bool			write;
+};
+
+/* Numbers of blocks, since the mount, and of things to do. */
+enum xfs_dax_count {
+	XFS_DAX_POISONED,	/* reported as failed */
+	XFS_DAX_REPAIRED,	/* held no data, and were cleared */
+	XFS_DAX_STUCK,		/* held no data, and could not be cleared */
+	XFS_DAX_PENDING,	/* ranges and reports to be worked on */
 };
 
 /* Return 0 to go on, -ECANCELED to end the query. Runs under the group's lock. */
@@ -59,10 +81,22 @@ bool xfs_rust_get_target(struct xfs_mount *mp, enum xfs_rust_device dev,
 			 struct xfs_rust_target *target);
 int xfs_rust_get_geometry(struct xfs_mount *mp, enum xfs_rust_device dev,
 			  struct xfs_rust_geometry *geo);
-int xfs_rust_query_rmap(struct xfs_mount *mp, enum xfs_rust_device dev,
-			u32 gno, u32 first, u32 last, xfs_rust_rmap_fn fn,
-			void *data, u32 *group_blocks);
-int xfs_rust_iget_incore(struct xfs_mount *mp, u64 ino, struct inode **inodep);
+bool xfs_rust_is_writable(struct xfs_mount *mp);
+int xfs_rust_lock_group(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
+			bool write, struct xfs_rust_group *group);
+void xfs_rust_unlock_group(struct xfs_rust_group *group);
+int xfs_rust_query_rmap(const struct xfs_rust_group *group, u32 first, u32 last,
+			xfs_rust_rmap_fn fn, void *data);
+int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count);
+int xfs_rust_zero(struct xfs_mount *mp, enum xfs_rust_device dev, u64 sector,
+		  u64 sectors);
+void xfs_rust_force_log(struct xfs_mount *mp);
+void xfs_rust_cancel_staging(struct xfs_mount *mp);
+void xfs_rust_freed(struct list_head *busy);
+int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
+		  struct inode **inodep);
+int xfs_rust_lock_data(struct inode *inode, loff_t pos, u64 len);
+void xfs_rust_unlock_data(struct inode *inode);
 bool xfs_rust_may_be_mapped(struct xfs_mount *mp, u64 ino,
 			    struct xfs_perag **pagp);
 void xfs_rust_perag_put(struct xfs_perag *pag);
@@ -72,21 +106,48 @@ void xfs_rust_detach_all(struct xfs_mount *mp);
 void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len);
 void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
 			   u64 sector, u64 sectors);
+void xfs_rust_trace_event(struct xfs_mount *mp, enum xfs_rust_device dev,
+			  u64 offset, u64 len, u32 mf_flags);
+void xfs_rust_trace_owner(struct xfs_mount *mp, u64 ino, u64 pos, u64 len);
+void xfs_rust_trace_repair(struct xfs_mount *mp, enum xfs_rust_device dev,
+			   u64 offset, u64 len, u32 step);
 void xfs_rust_shutdown_corrupt(struct xfs_mount *mp);
 void xfs_rust_shutdown_umount(struct xfs_mount *mp);
 
 /* In Rust: */
 void *xfs_dax_holder_register(struct xfs_mount *mp);
+void xfs_dax_holder_start(void *holder);
+void xfs_dax_holder_flush(void *holder);
+void xfs_dax_holder_freed(void *holder, enum xfs_rust_device dev, u32 gno,
+			  u32 first, u32 count);
+u64 xfs_dax_holder_count(void *holder, enum xfs_dax_count which);
 void xfs_dax_holder_unregister(void *holder);
+void xfs_dax_holder_free(void *holder);
 
 #else
+
+static inline void xfs_rust_freed(struct list_head *busy)
+{
+}
 
 static inline void *xfs_dax_holder_register(struct xfs_mount *mp)
 {
 	return NULL;
 }
 
+static inline void xfs_dax_holder_start(void *holder)
+{
+}
+
+static inline void xfs_dax_holder_flush(void *holder)
+{
+}
+
 static inline void xfs_dax_holder_unregister(void *holder)
+{
+}
+
+static inline void xfs_dax_holder_free(void *holder)
 {
 }
 

@@ -257,6 +257,34 @@ impl Device {
         Ok((pfn, avail as usize))
     }
 
+    /// Whether one of `pages` pages from page `pgoff` on has a known media error.
+    ///
+    /// Returns the errors of [`Device::pfn()`].
+    ///
+    /// Corresponds to the C function `dax_direct_access()` with `DAX_ACCESS`.
+    pub fn is_poisoned(&self, _guard: &ReadGuard, pgoff: usize, pages: usize) -> Result<bool> {
+        // SAFETY: The device is valid, the guard is the lock that is needed, and neither an address
+        // nor a page frame number is asked for.
+        let avail = unsafe {
+            bindings::dax_direct_access(
+                self.as_raw(),
+                pgoff,
+                c_long::try_from(pages)?,
+                bindings::dax_access_mode_DAX_ACCESS,
+                null_mut(),
+                null_mut(),
+            )
+        };
+        if avail >= 0 {
+            return Ok(false);
+        }
+        // CAST: Errors are small.
+        match avail as c_int {
+            e if e == EHWPOISON.to_errno() => Ok(true),
+            e => Err(Error::from_errno(e)),
+        }
+    }
+
     /// Tells the holder of this device that memory of it failed.
     ///
     /// Returns what the holder answers, [`EOPNOTSUPP`] if there is none, [`ENXIO`] if the device

@@ -12,6 +12,7 @@ use super::{
         Target, //
     },
     units::{
+        DeviceBytes,
         GroupBlocks,
         Sectors, //
     }, //
@@ -32,9 +33,14 @@ use kernel::{
         ActiveSuperBlock,
         SuperBlock, //
     },
+    page::PAGE_SHIFT,
     prelude::*,
     sync::aref::ARef,
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
+    workqueue::Work, //
 };
 
 /// Structure or data of the filesystem is damaged on disk (`EFSCORRUPTED`).
@@ -53,6 +59,24 @@ pub(crate) enum DeviceKind {
     Log = bindings::xfs_rust_device_XFS_RUST_LOG,
     /// A realtime device.
     Rt = bindings::xfs_rust_device_XFS_RUST_RT,
+}
+
+/// A step of a repair, for the trace (`XFS_DAX_STEPS`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Step {
+    /// Will be worked on.
+    Queued = 0,
+    /// Is proven to hold nothing, and about to be cleared.
+    Proven = 1,
+    /// Holds zeroes, and no error.
+    Cleared = 2,
+    /// Not proven to hold nothing, so far.
+    Retry = 3,
+    /// Has an owner by now.
+    Owned = 4,
+    /// Could not be cleared.
+    Stuck = 5,
 }
 
 /// A mount (`struct xfs_mount`) in any state.
@@ -112,27 +136,39 @@ impl Mount {
 
     /// Keeps the mount from being shut down, or returns `None` if it is not complete yet, or not
     /// any more.
-    pub(crate) fn activate(&self) -> Option<ActiveMount<'_>> {
-        Some(ActiveMount {
-            mount: self,
-            sb: self.super_block().activate()?,
-        })
+    pub(crate) fn activate(&self) -> Option<ActiveSuperBlock> {
+        self.super_block().activate()
     }
 }
 
 /// A mount that is complete, and no part of whose shutdown runs while this lives.
-pub(crate) struct ActiveMount<'a> {
-    mount: &'a Mount,
-    pub(crate) sb: ActiveSuperBlock,
-}
+pub(crate) struct ActiveMount<'a>(&'a Mount);
 
-impl ActiveMount<'_> {
-    fn as_raw(&self) -> *mut bindings::xfs_mount {
-        self.mount.as_raw()
+impl<'a> ActiveMount<'a> {
+    /// # Safety
+    ///
+    /// The mount must be complete, and not begin to be shut down for `'a`.
+    pub(crate) unsafe fn new(mount: &'a Mount) -> Self {
+        Self(mount)
     }
 
-    pub(crate) fn name(&self) -> &CStr {
-        self.mount.name()
+    fn as_raw(&self) -> *mut bindings::xfs_mount {
+        self.0.as_raw()
+    }
+
+    pub(crate) fn name(&self) -> &'a CStr {
+        self.0.name()
+    }
+
+    /// One of the devices, or `None` if there is none that does DAX.
+    pub(crate) fn device(&self, kind: DeviceKind) -> Option<(ARef<dax::Device>, Target)> {
+        self.0.device(kind)
+    }
+
+    /// Whether it is mounted to be written to, and was not shut down because of an error.
+    pub(crate) fn is_writable(&self) -> bool {
+        // SAFETY: The mount is complete.
+        unsafe { bindings::xfs_rust_is_writable(self.as_raw()) }
     }
 
     /// How the blocks of a device are dealt out, or [`EOPNOTSUPP`] if they have no reverse mapping.
@@ -151,53 +187,87 @@ impl ActiveMount<'_> {
         })
     }
 
-    /// Shows `visit` all records that cover any of `blocks`, in order, until it says
-    /// [`Next::Full`], and returns the size of the group in blocks, 0 if there is no such group.
+    /// Locks a group, or returns `None` if there is none of that number: nobody changes who owns
+    /// its blocks.
     ///
-    /// `visit` runs under the lock of the group: it must neither lock nor allocate. If the btree
-    /// can't be read to the end, the error comes beside the size, and `visit` has seen the rest.
-    pub(crate) fn query_rmap<F: FnMut(&Record) -> Next>(
-        &self,
-        kind: DeviceKind,
-        group: u32,
-        blocks: GroupBlocks,
-        mut visit: F,
-    ) -> (u32, Result) {
-        let mut size = 0;
-        // CAST: A group has fewer than 2^32 blocks, and `blocks` is not empty.
-        let (first, last) = (blocks.start as u32, (blocks.end - 1) as u32);
+    /// While this lives nothing may be locked or allocated: a page fault holds the lock of a DAX
+    /// entry while it waits for the group. Nothing of XFS may be locked before.
+    pub(crate) fn lock_group(&self, kind: DeviceKind, group: u32) -> Result<Option<Group<'_>>> {
+        self.lock(kind, group, false)
+    }
 
-        // SAFETY: The mount is complete, nothing of XFS is locked, and `visit_record::<F>` gets an
-        // `F` as it expects, which nobody else uses.
+    /// Locks a group, and nobody allocates or frees its blocks either. Waits while the filesystem
+    /// is frozen. The data of an inode may be locked before.
+    pub(crate) fn lock_space(&self, kind: DeviceKind, group: u32) -> Result<Option<Group<'_>>> {
+        self.lock(kind, group, true)
+    }
+
+    fn lock(&self, kind: DeviceKind, group: u32, write: bool) -> Result<Option<Group<'_>>> {
+        let mut raw = bindings::xfs_rust_group::default();
+
+        // SAFETY: The mount is complete, and `raw` may be written.
         let ret = unsafe {
-            bindings::xfs_rust_query_rmap(
-                self.as_raw(),
-                kind as u32,
-                group,
-                first,
-                last,
-                Some(visit_record::<F>),
-                (&raw mut visit).cast(),
-                &mut size,
-            )
+            bindings::xfs_rust_lock_group(self.as_raw(), kind as u32, group, write, &mut raw)
         };
         match to_result(ret) {
-            Err(e) if e == ECANCELED => (size, Ok(())),
-            res => (size, res),
+            // INVARIANT: Locked just now.
+            Ok(()) => Ok(Some(Group {
+                raw,
+                mount: PhantomData,
+                _here: NotThreadSafe,
+            })),
+            Err(e) if e == ENOENT => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
+    /// Writes zeroes to a device, and waits for it; this clears errors. Returns [`EIO`] if it
+    /// can't.
+    pub(crate) fn zero(&self, kind: DeviceKind, sectors: Sectors) -> Result {
+        // SAFETY: The mount is complete.
+        to_result(unsafe {
+            bindings::xfs_rust_zero(
+                self.as_raw(),
+                kind as u32,
+                sectors.start,
+                sectors.end - sectors.start,
+            )
+        })
+    }
+
+    /// Waits until what was freed before is free on disk too.
+    pub(crate) fn force_log(&self) {
+        // SAFETY: The mount is complete.
+        unsafe { bindings::xfs_rust_force_log(self.as_raw()) };
+    }
+
+    /// Frees what copies on write have reserved in files that are clean, or can be made so.
+    pub(crate) fn cancel_staging(&self) {
+        // SAFETY: The mount is complete, and no inode of it is locked.
+        unsafe { bindings::xfs_rust_cancel_staging(self.as_raw()) };
+    }
+
     /// An inode that is in memory, or `None`: then nobody maps it.
+    pub(crate) fn inode_in_memory(&self, ino: u64) -> Result<Option<Inode<'_>>> {
+        self.get_inode(ino, true)
+    }
+
+    /// An inode, which is read if it is not in memory; `None` if there is none of that number, or
+    /// it is being deleted.
     pub(crate) fn inode(&self, ino: u64) -> Result<Option<Inode<'_>>> {
+        self.get_inode(ino, false)
+    }
+
+    fn get_inode(&self, ino: u64, in_memory: bool) -> Result<Option<Inode<'_>>> {
         let mut inode = core::ptr::null_mut();
 
         // SAFETY: The mount is complete, and `inode` may be written.
-        let ret = unsafe { bindings::xfs_rust_iget_incore(self.as_raw(), ino, &mut inode) };
+        let ret = unsafe { bindings::xfs_rust_iget(self.as_raw(), ino, in_memory, &mut inode) };
         match to_result(ret) {
-            // INVARIANT: `xfs_rust_iget_incore()` has taken a reference.
+            // INVARIANT: `xfs_rust_iget()` has taken a reference.
             Ok(()) => Ok(NonNull::new(inode).map(|ptr| Inode(ptr, PhantomData))),
-            // On its way into memory or out of it, or deleted and closed.
-            Err(e) if e == ENODATA || e == EAGAIN || e == ENOENT => Ok(None),
+            // Not in memory; on its way into memory or out of it; deleted.
+            Err(e) if [ENODATA, EAGAIN, ENOENT, EINVAL].contains(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -206,7 +276,7 @@ impl ActiveMount<'_> {
     pub(crate) fn mapped_inodes(&self) -> MappedInodes<'_> {
         // INVARIANT: There is no AG yet.
         MappedInodes {
-            mount: self,
+            mount: ActiveMount(self.0),
             pag: core::ptr::null_mut(),
         }
     }
@@ -220,6 +290,40 @@ impl ActiveMount<'_> {
                 kind as u32,
                 sectors.start,
                 sectors.end - sectors.start,
+            )
+        };
+    }
+
+    /// Traces that bytes of a device failed.
+    pub(crate) fn trace_event(&self, kind: DeviceKind, bytes: DeviceBytes, flags: dax::MfFlags) {
+        // SAFETY: The mount is complete. CAST: The flags are bits.
+        unsafe {
+            bindings::xfs_rust_trace_event(
+                self.as_raw(),
+                kind as u32,
+                bytes.start,
+                bytes.end - bytes.start,
+                flags.as_raw() as u32,
+            )
+        };
+    }
+
+    /// Traces that a file owned what failed.
+    pub(crate) fn trace_owner(&self, ino: u64, pos: u64, len: u64) {
+        // SAFETY: The mount is complete.
+        unsafe { bindings::xfs_rust_trace_owner(self.as_raw(), ino, pos, len) };
+    }
+
+    /// Traces a step of the repair of bytes of a device.
+    pub(crate) fn trace_repair(&self, kind: DeviceKind, bytes: DeviceBytes, step: Step) {
+        // SAFETY: The mount is complete.
+        unsafe {
+            bindings::xfs_rust_trace_repair(
+                self.as_raw(),
+                kind as u32,
+                bytes.start,
+                bytes.end - bytes.start,
+                step as u32,
             )
         };
     }
@@ -246,13 +350,81 @@ impl ActiveMount<'_> {
     }
 }
 
+/// A group that is locked.
+///
+/// # Invariants
+///
+/// `xfs_rust_lock_group()` has locked `raw`.
+pub(crate) struct Group<'a> {
+    raw: bindings::xfs_rust_group,
+    mount: PhantomData<&'a ActiveMount<'a>>,
+    _here: NotThreadSafe,
+}
+
+impl Group<'_> {
+    /// All blocks of the group.
+    pub(crate) fn blocks(&self) -> GroupBlocks {
+        GroupBlocks {
+            start: 0,
+            end: u64::from(self.raw.blocks),
+        }
+    }
+
+    /// Shows `visit` all records that cover any of `blocks`, in order, until it says
+    /// [`Next::Full`].
+    ///
+    /// `visit` must neither lock nor allocate. If the btree can't be read to the end, it has seen
+    /// the rest.
+    pub(crate) fn query_rmap<F>(&self, blocks: GroupBlocks, mut visit: F) -> Result
+    where
+        F: FnMut(&Record) -> Next,
+    {
+        // CAST: A group has fewer than 2^32 blocks, and `blocks` is not empty.
+        let (first, last) = (blocks.start as u32, (blocks.end - 1) as u32);
+
+        // SAFETY: By the type invariant, the group is locked; `visit_record::<F>` gets an `F` as
+        // it expects, which nobody else uses.
+        let ret = unsafe {
+            bindings::xfs_rust_query_rmap(
+                &self.raw,
+                first,
+                last,
+                Some(visit_record::<F>),
+                (&raw mut visit).cast(),
+            )
+        };
+        match to_result(ret) {
+            Err(e) if e == ECANCELED => Ok(()),
+            res => res,
+        }
+    }
+
+    /// Whether all of `blocks` are free, and will be after a crash. The group must be locked with
+    /// [`ActiveMount::lock_space()`].
+    pub(crate) fn is_free(&self, blocks: GroupBlocks) -> Result<bool> {
+        // SAFETY: By the type invariant, the group is locked. CAST: As in `query_rmap()`.
+        let ret = unsafe {
+            bindings::xfs_rust_is_free(&self.raw, blocks.start as u32, blocks.count() as u32)
+        };
+
+        to_result(ret.min(0)).map(|()| ret > 0)
+    }
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, the group is locked.
+        unsafe { bindings::xfs_rust_unlock_group(&mut self.raw) };
+    }
+}
+
 /// Tells which inodes are mapped.
 ///
 /// # Invariants
 ///
 /// `pag` is null or a reference to an AG of the mount.
 pub(crate) struct MappedInodes<'a> {
-    mount: &'a ActiveMount<'a>,
+    mount: ActiveMount<'a>,
     pag: *mut bindings::xfs_perag,
 }
 
@@ -288,6 +460,7 @@ unsafe extern "C" fn visit_record<F: FnMut(&Record) -> Next>(
         offset: rec.offset,
         attr_fork: rec.attr_fork,
         bmbt_block: rec.bmbt_block,
+        unwritten: rec.unwritten,
     };
 
     match visit(&record) {
@@ -325,6 +498,15 @@ impl Inode<'_> {
         unsafe { notice.owner(mapping, index, count, pfn) }
     }
 
+    /// Keeps everybody from writing to the file, and sees that nothing is on its way to `len`
+    /// bytes at `pos`. Returns [`EAGAIN`] if somebody has the file locked.
+    pub(crate) fn lock_data(&self, pos: u64, len: u64) -> Result<DataLock<'_>> {
+        // SAFETY: We have a reference to the inode. CAST: Files end before 2^63.
+        to_result(unsafe { bindings::xfs_rust_lock_data(self.0.as_ptr(), pos as i64, len) })?;
+        // INVARIANT: Locked just now.
+        Ok(DataLock(self, NotThreadSafe))
+    }
+
     /// Reports to fanotify and the health monitor that `len` bytes at `pos` are lost.
     pub(crate) fn report_lost(&self, pos: u64, len: u64) {
         // SAFETY: We have a reference to the inode. CAST: Files end before 2^63.
@@ -337,4 +519,48 @@ impl Drop for Inode<'_> {
         // SAFETY: By the type invariant, we own a reference.
         unsafe { bindings::xfs_rust_irele(self.0.as_ptr()) };
     }
+}
+
+/// A file that nobody writes to.
+///
+/// # Invariants
+///
+/// The inode's data is locked.
+pub(crate) struct DataLock<'a>(&'a Inode<'a>, NotThreadSafe);
+
+impl Drop for DataLock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::xfs_rust_unlock_data(self.0 .0.as_ptr()) };
+    }
+}
+
+/// Waits until `work` has run that was enqueued before.
+pub(crate) fn flush_work<T>(work: &Work<T>) {
+    // SAFETY: The work was initialized, as `Work::new()` does.
+    unsafe { bindings::flush_work(Work::raw_get(work)) };
+}
+
+/// Bytes of a device that are known to have failed, from `bytes.start` on.
+pub(crate) fn first_poisoned(dev: &dax::Device, bytes: DeviceBytes) -> Result<Option<DeviceBytes>> {
+    let end = usize::try_from((bytes.end - 1) >> PAGE_SHIFT)? + 1;
+    let mut pgoff = usize::try_from(bytes.start >> PAGE_SHIFT)?;
+
+    while pgoff < end {
+        let guard = dax::read_lock();
+        if !dev.is_poisoned(&guard, pgoff, end - pgoff)? {
+            break;
+        }
+        // How far it is to the first one, or one page.
+        let (_, good) = dev.pfn(&guard, pgoff, end - pgoff)?;
+        if dev.is_poisoned(&guard, pgoff, 1)? {
+            let start = (pgoff as u64) << PAGE_SHIFT;
+            return Ok(Some(DeviceBytes {
+                start,
+                end: start + (1 << PAGE_SHIFT),
+            }));
+        }
+        pgoff += good.max(1);
+    }
+    Ok(None)
 }

@@ -7,6 +7,7 @@
 use super::{
     door::{
         ActiveMount,
+        DeviceKind,
         Inode, //
     },
     query::Act,
@@ -19,21 +20,30 @@ use super::{
         Geometry,
         Target, //
     },
-    units::GroupBlocks, //
+    units::{
+        DeviceBytes,
+        GroupBlocks, //
+    },
+    worker::Worker, //
 };
 use kernel::{
     dax,
     dax_owners::Notice,
     page::PAGE_SHIFT,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// What all owners of a failure have in common.
 pub(crate) struct Cause<'a> {
+    pub(crate) worker: &'a Arc<Worker>,
     pub(crate) mount: &'a ActiveMount<'a>,
     pub(crate) dev: &'a dax::Device,
+    pub(crate) kind: DeviceKind,
     pub(crate) target: Target,
     pub(crate) geometry: Geometry,
+    /// What failed.
+    pub(crate) bytes: DeviceBytes,
     pub(crate) flags: dax::MfFlags,
 }
 
@@ -69,6 +79,19 @@ impl FileBytes {
 }
 
 impl Cause<'_> {
+    fn is_removal(&self) -> bool {
+        self.flags.contains(dax::MfFlag::MemPreRemove)
+    }
+
+    /// Has `blocks` repaired, which hold no data.
+    fn repair(&self, group: u32, blocks: GroupBlocks) {
+        let bytes = self.geometry.bytes_of(&self.target, group, blocks);
+
+        if let Some(bytes) = bytes.intersect(self.bytes).filter(|_| !self.is_removal()) {
+            self.worker.repair(self.mount, self.kind, bytes);
+        }
+    }
+
     /// The part of the file that `blocks` of a group are, where `rec` covers them.
     fn file_bytes(&self, ino: u64, rec: &Record, blocks: GroupBlocks) -> FileBytes {
         let shift = self.geometry.block_shift;
@@ -89,12 +112,12 @@ impl Cause<'_> {
         group: u32,
         blocks: GroupBlocks,
     ) -> Result {
-        let Some(inode) = self.mount.inode(bytes.ino)? else {
+        let Some(inode) = self.mount.inode_in_memory(bytes.ino)? else {
             return Ok(());
         };
         let pages = bytes.pages()?;
 
-        if self.flags.contains(dax::MfFlag::MemPreRemove) {
+        if self.is_removal() {
             // This is about the device: whatever the file has there now has to go.
             inode.revoke(notice, pages.index, pages.count, None)
         } else {
@@ -112,8 +135,8 @@ impl Cause<'_> {
         group: u32,
         blocks: GroupBlocks,
     ) -> Result {
-        let byte = self.target.offset + self.geometry.byte_of(group, blocks.start);
-        let mut pgoff = usize::try_from(byte >> PAGE_SHIFT)?;
+        let bytes = self.geometry.bytes_of(&self.target, group, blocks);
+        let mut pgoff = usize::try_from(bytes.start >> PAGE_SHIFT)?;
         let mut index = pages.index;
         let mut rest = pages.count;
 
@@ -161,24 +184,37 @@ impl Act for Owners<'_> {
         // This sends the signals.
         drop(notice);
 
+        let mut batch = KVVec::new();
         for (rec, blocks) in records {
             match rec.content() {
                 Content::Metadata => self.tally.metadata += blocks.count(),
+                Content::Unwritten { .. } | Content::Staging => self.empty(blocks),
                 Content::Data { ino } => {
-                    let bytes = cause.file_bytes(ino, rec, blocks);
-                    let inode = cause.mount.inode(ino);
+                    let lost = self.tally.lost(cause.file_bytes(ino, rec, blocks));
 
-                    if let Ok(Some(inode)) = &inode {
-                        inode.report_lost(bytes.pos, bytes.len);
+                    // The files are still there when the device is back.
+                    if cause.is_removal() {
+                        lost.report_in_memory(cause.mount);
+                    } else if batch.push(lost, GFP_KERNEL | __GFP_NOWARN).is_err() {
+                        lost.report(cause.mount);
                     }
-                    self.tally
-                        .owner(cause.mount, &bytes, inode.map(|i| i.is_some()));
                 }
             }
+        }
+        if let Err(batch) = cause.worker.report(batch) {
+            batch.iter().for_each(|lost| lost.report(cause.mount));
         }
     }
 
     fn gap(&mut self, blocks: GroupBlocks) {
-        self.tally.unowned += blocks.count();
+        self.empty(blocks);
+    }
+}
+
+impl Owners<'_> {
+    /// Blocks that hold no data.
+    fn empty(&mut self, blocks: GroupBlocks) {
+        self.tally.empty += blocks.count();
+        self.cause.repair(self.group, blocks);
     }
 }

@@ -94,13 +94,15 @@ pub(crate) fn owners<A: Act>(
 
     while let Some(todo) = rest {
         let mut chunk = Chunk::new(buf.slots(), todo);
-        let (size, res) = mount.query_rmap(kind, span.group, chunk.query(), |rec| chunk.offer(rec));
-        let group = GroupBlocks {
-            start: 0,
-            end: u64::from(size),
+        let Some(group) = mount.lock_group(kind, span.group)? else {
+            return Ok(());
         };
+        let size = group.blocks();
+        let res = group.query_rmap(chunk.query(), |rec| chunk.offer(rec));
+
+        drop(group);
         // The last group may be shorter than the others.
-        let Some(blocks) = span.blocks.intersect(group) else {
+        let Some(blocks) = span.blocks.intersect(size) else {
             return res;
         };
         let gaps = gaps.get_or_insert_with(|| Gaps::new(blocks));

@@ -3,7 +3,10 @@
 //! Report: what an administrator reads in the kernel's log.
 
 use super::{
-    door::ActiveMount,
+    door::{
+        ActiveMount,
+        Inode, //
+    },
     owners::FileBytes,
     units::DeviceBytes, //
 };
@@ -15,14 +18,56 @@ const NAMED: u64 = 8;
 /// What one failure came to.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Owners of data, and those of them that are not in memory.
+    /// Owners of data.
     owners: u64,
-    absent: u64,
-    /// Blocks that hold metadata, and that hold nothing.
+    /// Blocks that hold metadata, and that hold nothing, allocated or not.
     pub(crate) metadata: u64,
-    pub(crate) unowned: u64,
+    pub(crate) empty: u64,
     /// The first thing that went wrong.
     pub(crate) error: Option<Error>,
+}
+
+/// Data that a file has lost.
+#[derive(Clone, Copy)]
+pub(crate) struct Lost {
+    bytes: FileBytes,
+    /// Whether the log tells, or just counts it.
+    named: bool,
+}
+
+impl Lost {
+    /// Reports it, by an inode that is read if it is not in memory.
+    pub(crate) fn report(&self, mount: &ActiveMount<'_>) {
+        self.tell(mount, mount.inode(self.bytes.ino));
+    }
+
+    /// Reports it if the inode is in memory.
+    pub(crate) fn report_in_memory(&self, mount: &ActiveMount<'_>) {
+        self.tell(mount, mount.inode_in_memory(self.bytes.ino));
+    }
+
+    fn tell(&self, mount: &ActiveMount<'_>, inode: Result<Option<Inode<'_>>>) {
+        let bytes = &self.bytes;
+        let state = match inode {
+            Ok(Some(inode)) => {
+                inode.report_lost(bytes.pos, bytes.len);
+                ""
+            }
+            Ok(None) => ", and is not there any more",
+            Err(_) => ", and can't be read",
+        };
+
+        mount.trace_owner(bytes.ino, bytes.pos, bytes.len);
+        if self.named {
+            pr_warn!(
+                "({}): inode {} lost {} bytes at {}{state}\n",
+                mount.name(),
+                bytes.ino,
+                bytes.len,
+                bytes.pos
+            );
+        }
+    }
 }
 
 impl Tally {
@@ -44,47 +89,29 @@ impl Tally {
         }
     }
 
-    /// An owner of data was found, which is in memory or not, or can't be read.
-    pub(crate) fn owner(&mut self, mount: &ActiveMount<'_>, bytes: &FileBytes, res: Result<bool>) {
+    /// An owner of data was found.
+    pub(crate) fn lost(&mut self, bytes: FileBytes) -> Lost {
         self.owners += 1;
-        let state = match res {
-            Ok(true) => "",
-            Ok(false) => {
-                self.absent += 1;
-                ", and is not in memory"
-            }
-            Err(e) => {
-                self.failed(e);
-                ", and can't be read"
-            }
-        };
-        if self.owners <= NAMED {
-            pr_warn!(
-                "({}): inode {} lost {} bytes at {}{}\n",
-                mount.name(),
-                bytes.ino,
-                bytes.len,
-                bytes.pos,
-                state
-            );
+        Lost {
+            bytes,
+            named: self.owners <= NAMED,
         }
     }
 
-    /// Sums up, unless there is one owner, which was named.
+    /// Sums up, unless there is one owner, which is named.
     pub(crate) fn summary(&self, mount: &ActiveMount<'_>, bytes: DeviceBytes) {
-        if self.owners == 1 && self.metadata + self.unowned == 0 {
+        if self.owners == 1 && self.metadata + self.empty == 0 {
             return;
         }
         pr_warn!(
-            "({}): memory failed, bytes {:#x}-{:#x} of the DAX device: {} owners of data ({} not \
-             in memory), {} blocks of metadata, {} blocks free\n",
+            "({}): memory failed, bytes {:#x}-{:#x} of the DAX device: {} owners of data, \
+             {} blocks of metadata, {} blocks without data\n",
             mount.name(),
             bytes.start,
             bytes.end - 1,
             self.owners,
-            self.absent,
             self.metadata,
-            self.unowned
+            self.empty
         );
     }
 }

@@ -8,6 +8,8 @@ use super::units::GroupBlocks;
 
 /// Set in an owner that is not an inode (`XFS_RMAP_NON_INODE_OWNER()`).
 const NON_INODE: u64 = 1 << 63;
+/// The owner of what copies on write have reserved (`XFS_RMAP_OWN_COW`).
+const OWN_COW: u64 = 9_u64.wrapping_neg();
 
 /// One record of a reverse mapping btree (`struct xfs_rmap_irec`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) attr_fork: bool,
     /// A block of the inode's own block map (`XFS_RMAP_BMBT_BLOCK`).
     pub(crate) bmbt_block: bool,
+    /// Allocated to a file that has nothing written there (`XFS_RMAP_UNWRITTEN`).
+    pub(crate) unwritten: bool,
 }
 
 /// One owner of a block: no two are the same. Other than a record, it stays what it is when
@@ -44,6 +48,13 @@ pub(crate) enum Content {
         /// Inode number.
         ino: u64,
     },
+    /// Nothing, but space of an inode: it reads as zeroes, and no process maps it.
+    Unwritten {
+        /// Inode number.
+        ino: u64,
+    },
+    /// A copy of shared data that is being made, or room for one.
+    Staging,
     /// Structure that the filesystem can't go on without.
     Metadata,
 }
@@ -56,9 +67,9 @@ impl Record {
             attr_fork: self.attr_fork,
             bmbt_block: self.bmbt_block,
             file_block: match self.content() {
-                Content::Data { .. } => self.file_block(block),
+                Content::Data { .. } | Content::Unwritten { .. } => self.file_block(block),
                 // Has no place in a file, and is never shared.
-                Content::Metadata => 0,
+                Content::Staging | Content::Metadata => 0,
             },
         }
     }
@@ -71,8 +82,12 @@ impl Record {
     }
 
     pub(crate) fn content(&self) -> Content {
-        if self.owner & NON_INODE != 0 || self.attr_fork || self.bmbt_block {
+        if self.owner == OWN_COW {
+            Content::Staging
+        } else if self.owner & NON_INODE != 0 || self.attr_fork || self.bmbt_block {
             Content::Metadata
+        } else if self.unwritten {
+            Content::Unwritten { ino: self.owner }
         } else {
             Content::Data { ino: self.owner }
         }
@@ -82,6 +97,33 @@ impl Record {
     pub(crate) fn file_block(&self, block: u64) -> u64 {
         self.offset + (block - u64::from(self.start))
     }
+}
+
+/// Of `blocks`, which are not empty, those from the first on that are alike, and what they hold, if
+/// anything. `first` is the first record, in the order of the btree, that covers any of them.
+///
+/// Data may be shared: further records may cover the same blocks, but they are data too.
+pub(crate) fn piece(
+    blocks: GroupBlocks,
+    first: Option<Record>,
+) -> (GroupBlocks, Option<Record>) {
+    let Some(rec) = first else {
+        return (blocks, None);
+    };
+    let covered = rec.blocks();
+    let (end, first) = if covered.start > blocks.start {
+        (covered.start, None)
+    } else {
+        (covered.end, Some(rec))
+    };
+
+    (
+        GroupBlocks {
+            start: blocks.start,
+            end: blocks.end.min(end),
+        },
+        first,
+    )
 }
 
 /// Finds the blocks of a range that no record covers.

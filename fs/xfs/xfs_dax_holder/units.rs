@@ -14,6 +14,16 @@ pub(crate) struct DeviceBytes {
     pub(crate) end: u64,
 }
 
+impl DeviceBytes {
+    /// The bytes that are in both.
+    pub(crate) fn intersect(self, other: Self) -> Option<Self> {
+        let start = self.start.max(other.start);
+        let end = self.end.min(other.end);
+
+        (start < end).then_some(Self { start, end })
+    }
+}
+
 /// Sectors from the start of a filesystem's device (`xfs_daddr_t`): `start..end`, not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sectors {

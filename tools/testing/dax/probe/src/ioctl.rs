@@ -13,10 +13,13 @@ const FS_IOC_FIEMAP: u64 = 0xc020_660b;
 const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 const FS_IOC_GETFSMAP: u64 = 0xc0c0_583b;
+const FIFREEZE: u64 = 0xc004_5877;
+const FITHAW: u64 = 0xc004_5878;
 
 const XFS_IOC_FSGEOMETRY: u64 = 0x8100_587e;
 
 const FS_XFLAG_REALTIME: u32 = 1;
+const FS_XFLAG_COWEXTSIZE: u32 = 0x1_0000;
 
 /// Calls an ioctl whose argument is a pointer to `arg`.
 ///
@@ -105,15 +108,38 @@ struct Fsxattr {
     pad: [u8; 8],
 }
 
-/// Puts an empty file's data on the realtime device.
-pub fn set_realtime(file: &File) -> io::Result<()> {
+fn change(file: &File, change: impl FnOnce(&mut Fsxattr)) -> io::Result<()> {
     let mut attr = Fsxattr::default();
     // SAFETY: both take an fsxattr.
     unsafe {
         ioctl(file, FS_IOC_FSGETXATTR, &mut attr)?;
-        attr.xflags |= FS_XFLAG_REALTIME;
+        change(&mut attr);
         ioctl(file, FS_IOC_FSSETXATTR, &mut attr)
     }
+}
+
+/// Puts an empty file's data on the realtime device.
+pub fn set_realtime(file: &File) -> io::Result<()> {
+    change(file, |attr| attr.xflags |= FS_XFLAG_REALTIME)
+}
+
+/// Has writes to shared blocks take `bytes` at a time for their copies.
+pub fn set_cow_extent_size(file: &File, bytes: u32) -> io::Result<()> {
+    change(file, |attr| {
+        attr.xflags |= FS_XFLAG_COWEXTSIZE;
+        attr.cowextsize = bytes;
+    })
+}
+
+/// Stops all writing to the filesystem of `file`, and has it on its device.
+pub fn freeze(file: &File) -> io::Result<()> {
+    // SAFETY: FIFREEZE does not look at its argument.
+    unsafe { ioctl(file, FIFREEZE, &mut 0) }
+}
+
+pub fn thaw(file: &File) -> io::Result<()> {
+    // SAFETY: as above.
+    unsafe { ioctl(file, FITHAW, &mut 0) }
 }
 
 #[repr(C)]
@@ -183,6 +209,7 @@ pub fn geometry(file: &File) -> io::Result<Geometry> {
 pub const FMR_OWN_FREE: u64 = 1;
 pub const XFS_FMR_OWN_LOG: u64 = ((b'X' as u64) << 32) | 2;
 pub const XFS_FMR_OWN_INODES: u64 = ((b'X' as u64) << 32) | 5;
+pub const XFS_FMR_OWN_COW: u64 = ((b'X' as u64) << 32) | 7;
 
 const FMR_OF_SPECIAL_OWNER: u32 = 0x10;
 const FSMAP_RECORDS: usize = 1024;
@@ -199,6 +226,12 @@ pub struct Fsmap {
     reserved: [u64; 3],
 }
 
+impl Fsmap {
+    fn is_of(&self, special: u64) -> bool {
+        self.flags & FMR_OF_SPECIAL_OWNER != 0 && self.owner == special
+    }
+}
+
 #[repr(C)]
 struct FsmapHead {
     iflags: u32,
@@ -210,8 +243,8 @@ struct FsmapHead {
     records: [Fsmap; FSMAP_RECORDS],
 }
 
-/// The largest extent of a special owner, from the first records of the map.
-pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
+/// The extents of bytes `first..=last` of the device, or those that come first.
+fn extents(file: &File, first: u64, last: u64) -> io::Result<Vec<Fsmap>> {
     let mut head = Box::new(FsmapHead {
         iflags: 0,
         oflags: 0,
@@ -221,20 +254,36 @@ pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
         keys: [Fsmap::default(); 2],
         records: [Fsmap::default(); FSMAP_RECORDS],
     });
+    head.keys[0].physical = first;
     head.keys[1] = Fsmap {
         device: u32::MAX,
         flags: u32::MAX,
-        physical: u64::MAX,
+        physical: last,
         owner: u64::MAX,
         offset: u64::MAX,
         ..Default::default()
     };
     // SAFETY: GETFSMAP takes an fsmap_head with room for count records.
     unsafe { ioctl(file, FS_IOC_GETFSMAP, &mut *head)? };
-    head.records[..head.entries as usize]
-        .iter()
-        .filter(|r| r.flags & FMR_OF_SPECIAL_OWNER != 0 && r.owner == owner)
-        .max_by_key(|r| r.length)
-        .copied()
+    Ok(head.records[..head.entries as usize].to_vec())
+}
+
+/// The extents of a special owner, from the first records of the map.
+pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
+    let mut all = extents(file, 0, u64::MAX)?;
+    all.retain(|extent| extent.is_of(owner));
+    Ok(all)
+}
+
+/// The largest of them.
+pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
+    let all = all_owned_by(file, owner)?.into_iter();
+    all.max_by_key(|extent| extent.length)
         .ok_or_else(|| io::Error::other(format!("GETFSMAP: no extent of owner {owner:#x}")))
+}
+
+/// Whether the block at byte `at` of the device is free.
+pub fn is_free(file: &File, at: u64) -> io::Result<bool> {
+    let found = extents(file, at, at)?;
+    Ok(found.iter().any(|extent| extent.is_of(FMR_OWN_FREE)))
 }

@@ -23,6 +23,7 @@ pub fn errno_name(errno: i32) -> String {
         libc::EUCLEAN => "EFSCORRUPTED".into(),
         libc::EAGAIN => "EAGAIN".into(),
         libc::EFAULT => "EFAULT".into(),
+        libc::ENOSPC => "ENOSPC".into(),
         libc::ENODEV => "ENODEV".into(),
         libc::ENXIO => "ENXIO".into(),
         libc::EOPNOTSUPP => "EOPNOTSUPP".into(),

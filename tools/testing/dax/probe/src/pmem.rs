@@ -79,7 +79,23 @@ impl Pmem {
 
     /// Writes zeros to the page at byte `at`, and with that takes an error away.
     pub fn overwrite(self, at: u64) -> Result<()> {
-        Ok(self.open()?.write_all_at(&Page([0; PAGE_SIZE]).0, at)?)
+        self.write(at, 0)
+    }
+
+    /// Writes `byte` all over the page at byte `at`.
+    pub fn write(self, at: u64, byte: u8) -> Result<()> {
+        Ok(self.open()?.write_all_at(&Page([byte; PAGE_SIZE]).0, at)?)
+    }
+
+    /// What the page at byte `at` holds: "zeros", "other data", or the error's name.
+    pub fn read(self, at: u64) -> Result<String> {
+        let mut page = Page([0xff; PAGE_SIZE]);
+        let read = self.open()?.read_exact_at(&mut page.0, at);
+        Ok(match read {
+            Ok(()) if page.0 == [0; PAGE_SIZE] => "zeros".into(),
+            Ok(()) => "other data".into(),
+            Err(e) => errno_name(e.raw_os_error().unwrap_or(-1)),
+        })
     }
 
     /// [`overwrite`](Self::overwrite)s all pages in which the driver knows of bad

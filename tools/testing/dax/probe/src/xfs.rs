@@ -71,6 +71,21 @@ impl Xfs {
         Ok(xfs)
     }
 
+    /// With a file of which huge pages can be mapped.
+    pub fn with_huge_file(name: &str, pages: usize) -> Result<(Self, PathBuf)> {
+        let xfs = Self::new(&Options {
+            stripe: true,
+            ..Options::default()
+        })?;
+        let file = xfs.file(name, pages)?;
+        let at = ioctl::physical(&File::open(&file)?, 0)?;
+        ensure!(
+            at % (2 << 20) == 0,
+            "the file lies at {at:#x}, not on a 2 MiB boundary"
+        );
+        Ok((xfs, file))
+    }
+
     pub fn mount(&self) -> Result<()> {
         let mut options = String::from("dax=always");
         if let Some(log) = &self.log {

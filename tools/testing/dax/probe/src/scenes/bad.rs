@@ -33,12 +33,17 @@ pub struct Bad {
 }
 
 impl Bad {
-    /// Page `page` of a file, without an error so far.
-    pub fn unreported(file: &Path, page: usize) -> Result<Self> {
+    /// The block at byte `at` of the device, without an error so far.
+    pub fn block(at: u64) -> Result<Self> {
         Ok(Self {
-            at: ioctl::physical(&File::open(file)?, page as u64 * PAGE)?,
+            at,
             before: (Pmem(0).badblocks()?, kernel::hardware_corrupted()?),
         })
+    }
+
+    /// Page `page` of a file, without an error so far.
+    pub fn unreported(file: &Path, page: usize) -> Result<Self> {
+        Self::block(ioctl::physical(&File::open(file)?, page as u64 * PAGE)?)
     }
 
     /// A machine check on page `page` of a file.

@@ -185,16 +185,7 @@ pub fn deleted(_: u64) -> Result<()> {
 /// Both processes map the same 2 MiB of the device, one with a huge page.
 pub fn huge_page(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
-    let xfs = Xfs::new(&Options {
-        stripe: true,
-        ..Options::default()
-    })?;
-    let file = xfs.file("file", PAGES)?;
-    let at = ioctl::physical(&File::open(&file)?, 0)?;
-    ensure!(
-        at % (2 << 20) == 0,
-        "the file lies at {at:#x}, not on a 2 MiB boundary"
-    );
+    let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
     let mut huge = Map::new(&file, PAGES).extra(&["--huge"]).start()?;
     let mut early = Map::new(&file, PAGES).extra(&["--huge"]).early().start()?;
     let mut small = Map::new(&file, PAGES).extra(&["--split"]).early().start()?;

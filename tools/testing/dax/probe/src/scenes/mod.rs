@@ -223,6 +223,12 @@ pub const ALL: &[Scene] = &[
         refuse::huge,
     ),
     Scene::new(
+        27,
+        "refuse-dirty",
+        "such a page that was stored to, and fsync",
+        refuse::dirty,
+    ),
+    Scene::new(
         23,
         "refuse-calls",
         "read(), copies and partial writes of such a page (law 1)",

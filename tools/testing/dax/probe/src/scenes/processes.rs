@@ -154,11 +154,7 @@ pub fn private(_: u64) -> Result<()> {
 pub fn twice(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 
-    let xfs = Xfs::new(&Options {
-        stripe: true,
-        ..Options::default()
-    })?;
-    let file = xfs.file("file", PAGES)?;
+    let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
     let twice = ["--twice"];
     // A huge page fits only where none of its parts has been mapped before.
     let huge = Map::new(&file, PAGES).extra(&["--huge"]).start()?;

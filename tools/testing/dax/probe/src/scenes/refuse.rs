@@ -94,20 +94,31 @@ pub fn cow(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+/// Stored to, failed, written back: what failed is out of the kernel's map by then.
+pub fn dirty(_: u64) -> Result<()> {
+    const BAD: usize = 515;
+    let (xfs, path) = Xfs::with_huge_file("huge", 1024)?;
+    let mut huge = Map::new(&path, 1024).extra(&["--huge"]).start()?;
+    let small = xfs.file("small", 4)?;
+    let area = Area::shared(&small, 4)?;
+    huge.store(0, 0x77)?;
+    expect("store", "stored", area.store(1))?;
+    expect("store, next page", "stored", area.store(2))?;
+
+    let bad = [Bad::hit(&path, BAD)?, Bad::hit(&small, 1)?];
+    expect("2 MiB, fsync", "0", calls::fsync(&open(&path, 0)?))?;
+    expect("4 KiB, fsync", "0", calls::fsync(&open(&small, 0)?))?;
+    expect("page that failed", &refused(1), area.load(1))?;
+    expect("the other pages", "reads", area.load_all_but(&[1]))?;
+    drop((huge, area));
+    bad::end(xfs, &[&bad[0], &bad[1]])
+}
+
 /// 4 KiB inside a mapping of 2 MiB: the rest of it is fine.
 pub fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
     const BAD: usize = 515;
-    let xfs = Xfs::new(&Options {
-        stripe: true,
-        ..Options::default()
-    })?;
-    let file = xfs.file("file", PAGES)?;
-    let at = ioctl::physical(&File::open(&file)?, 0)?;
-    ensure!(
-        at % (2 << 20) == 0,
-        "the file lies at {at:#x}, not on a 2 MiB boundary"
-    );
+    let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
     let map = || Map::new(&file, PAGES).extra(&["--huge"]);
     let mut early = map().early().start()?;
     let mut late = map().start()?;

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can wait until processes were told: reports, and repair. Done one after the other, by one
+//! worker for each mount, with no lock held that a notification needs.
+
+use super::{
+    door::{
+        first_poisoned,
+        flush_work,
+        ActiveMount,
+        DeviceKind,
+        Mount,
+        Step, //
+    },
+    pending::{
+        merge,
+        Pending, //
+    },
+    repair,
+    report::Lost,
+    units::{
+        DeviceBytes,
+        GroupBlocks, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    impl_has_work,
+    new_spinlock,
+    new_work,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SpinLock, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    workqueue::{
+        self,
+        Work,
+        WorkItem, //
+    }, //
+};
+
+/// Batches of reports that can wait, and ranges.
+const BATCHES: usize = 32;
+const RANGES: usize = 256;
+/// How often a range is tried: the last tries are some tenths of a second apart.
+const TRIES: u32 = 20;
+const DELAY_MS: i64 = 10;
+
+/// A range of a device that waits.
+pub(crate) type Range = Pending<DeviceKind>;
+
+/// Number of blocks of each `enum xfs_dax_count`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Count {
+    Poisoned = bindings::xfs_dax_count_XFS_DAX_POISONED,
+    Repaired = bindings::xfs_dax_count_XFS_DAX_REPAIRED,
+    Stuck = bindings::xfs_dax_count_XFS_DAX_STUCK,
+}
+
+/// The worker of a mount.
+///
+/// # Invariants
+///
+/// `mount` is valid until `close()` has returned, and complete from `open()` to then.
+#[pin_data]
+pub(crate) struct Worker {
+    mount: NonNull<Mount>,
+    #[pin]
+    work: Work<Self>,
+    /// Taken from where log I/O completes; nothing is locked or allocated meanwhile.
+    #[pin]
+    todo: SpinLock<Todo>,
+    counts: [Atomic<u64>; 3],
+}
+
+// SAFETY: A mount may be used from any thread.
+unsafe impl Send for Worker {}
+// SAFETY: As above.
+unsafe impl Sync for Worker {}
+
+/// What is to be done.
+struct Todo {
+    open: bool,
+    /// One thing is being done.
+    busy: bool,
+    /// Look for errors that the devices know of.
+    scan: bool,
+    reports: KVec<KVVec<Lost>>,
+    ranges: KVec<Range>,
+}
+
+/// One thing to do.
+enum Job {
+    Report(KVVec<Lost>),
+    Scan,
+    Repair(Range),
+}
+
+impl Todo {
+    fn next(&mut self) -> Option<Job> {
+        let job = if let Ok(batch) = self.reports.remove(0) {
+            Some(Job::Report(batch))
+        } else if core::mem::take(&mut self.scan) {
+            Some(Job::Scan)
+        } else {
+            self.ranges.remove(0).ok().map(Job::Repair)
+        };
+
+        self.busy = job.is_some();
+        job
+    }
+
+    /// False if there is no room.
+    fn add_range(&mut self, range: Range) -> bool {
+        merge(&mut self.ranges, &range) || self.ranges.push_within_capacity(range).is_ok()
+    }
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Worker { self.work }
+}
+
+impl WorkItem for Worker {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        // SAFETY: By the type invariant: `close()` waits for this.
+        let mount = unsafe { ActiveMount::new(this.mount.as_ref()) };
+
+        loop {
+            let job = this.todo.lock().next();
+            match job {
+                Some(Job::Report(batch)) => batch.iter().for_each(|lost| lost.report(&mount)),
+                Some(Job::Scan) => this.scan(&mount),
+                Some(Job::Repair(range)) => this.try_range(&mount, range),
+                None => break,
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// A worker that does nothing before it is opened. `mount` must stay valid until it is closed.
+    pub(crate) fn new(mount: &Mount) -> Result<Arc<Self>> {
+        let todo = Todo {
+            open: false,
+            busy: false,
+            scan: false,
+            reports: KVec::with_capacity(BATCHES, GFP_KERNEL)?,
+            ranges: KVec::with_capacity(RANGES, GFP_KERNEL)?,
+        };
+
+        // INVARIANT: As the caller guarantees.
+        Arc::pin_init(
+            pin_init!(Self {
+                mount: NonNull::from(mount),
+                work <- new_work!("xfs_dax_holder"),
+                todo <- new_spinlock!(todo),
+                counts: [Atomic::new(0), Atomic::new(0), Atomic::new(0)],
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Begins, with the errors that the devices know of. The mount must be complete.
+    pub(crate) fn open(self: &Arc<Self>) {
+        {
+            let mut todo = self.todo.lock();
+            todo.open = true;
+            todo.scan = true;
+        }
+        self.enqueue();
+    }
+
+    /// Does what is to be done, and nothing any more when this returns.
+    pub(crate) fn close(&self) {
+        self.todo.lock().open = false;
+        self.flush();
+    }
+
+    /// Waits until all has been done that was to be done.
+    pub(crate) fn flush(&self) {
+        flush_work(&self.work);
+    }
+
+    fn enqueue(self: &Arc<Self>) {
+        // If it waits already, that will do.
+        let _ = workqueue::system_unbound().enqueue(self.clone());
+    }
+
+    /// Has the loss of data reported, or returns the batch if that can't wait.
+    pub(crate) fn report(self: &Arc<Self>, batch: KVVec<Lost>) -> Result<(), KVVec<Lost>> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut todo = self.todo.lock();
+            if !todo.open {
+                return Err(batch);
+            }
+            todo.reports.push_within_capacity(batch).map_err(|e| e.0)?;
+        }
+        self.enqueue();
+        Ok(())
+    }
+
+    /// Has bytes of a device repaired that seem to hold no data.
+    pub(crate) fn repair(
+        self: &Arc<Self>,
+        mount: &ActiveMount<'_>,
+        device: DeviceKind,
+        bytes: DeviceBytes,
+    ) {
+        mount.trace_repair(device, bytes, Step::Queued);
+        self.add(
+            mount,
+            Range {
+                device,
+                bytes,
+                tries: 0,
+            },
+        );
+    }
+
+    fn add(self: &Arc<Self>, mount: &ActiveMount<'_>, range: Range) {
+        let added = {
+            let mut todo = self.todo.lock();
+            if !todo.open {
+                return;
+            }
+            todo.add_range(range)
+        };
+        if added {
+            self.enqueue();
+        } else {
+            self.give_up(mount, &range, "too much to do");
+        }
+    }
+
+    /// Blocks were freed, and will be free on disk too in a moment. If they hold an error, nobody
+    /// but us has to know.
+    pub(crate) fn freed(self: &Arc<Self>, device: DeviceKind, group: u32, blocks: GroupBlocks) {
+        if self.count(Count::Poisoned) == 0 || !self.todo.lock().open {
+            return;
+        }
+        // SAFETY: By the type invariant: the log is complete for longer than the mount.
+        let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
+        let Some((_, target)) = mount.device(device) else {
+            return;
+        };
+        let Ok(geometry) = mount.geometry(device) else {
+            return;
+        };
+        self.queue_poisoned(&mount, device, geometry.bytes_of(&target, group, blocks));
+    }
+
+    /// Has those of `bytes` repaired that the device knows to have failed, and returns how many.
+    fn queue_poisoned(
+        self: &Arc<Self>,
+        mount: &ActiveMount<'_>,
+        device: DeviceKind,
+        mut bytes: DeviceBytes,
+    ) -> u64 {
+        let mut count = 0;
+        let Some((dev, _)) = mount.device(device) else {
+            return 0;
+        };
+
+        while bytes.start < bytes.end {
+            // If the device is gone, so are its errors.
+            let Ok(Some(bad)) = first_poisoned(&dev, bytes) else {
+                break;
+            };
+            self.repair(mount, device, bad);
+            count += bad.end - bad.start;
+            bytes.start = bad.end;
+        }
+        count
+    }
+
+    /// Looks for errors that the devices know of: they came before the mount.
+    fn scan(self: &Arc<Self>, mount: &ActiveMount<'_>) {
+        for device in [DeviceKind::Data, DeviceKind::Rt] {
+            let Some((_, target)) = mount.device(device) else {
+                continue;
+            };
+            let (Ok(geometry), Some(bytes)) = (mount.geometry(device), target.whole()) else {
+                continue;
+            };
+            let bad = self.queue_poisoned(mount, device, bytes);
+            if bad > 0 {
+                self.add_count(Count::Poisoned, bad >> geometry.block_shift);
+                pr_warn!(
+                    "({}): the device has {bad} bytes that failed\n",
+                    mount.name()
+                );
+            }
+        }
+    }
+
+    fn try_range(self: &Arc<Self>, mount: &ActiveMount<'_>, range: Range) {
+        if range.tries > 0 {
+            fsleep(Delta::from_millis(DELAY_MS * i64::from(range.tries)));
+        }
+        repair::range(self, mount, &range);
+    }
+
+    /// Has `bytes` of a range that was tried in vain tried again, some time.
+    pub(crate) fn again(&self, mount: &ActiveMount<'_>, range: &Range, bytes: DeviceBytes) {
+        let range = Range {
+            bytes,
+            tries: range.tries + 1,
+            ..*range
+        };
+
+        mount.trace_repair(range.device, bytes, Step::Retry);
+        // The worker runs now, and goes on with this.
+        if range.tries >= TRIES || !self.todo.lock().add_range(range) {
+            self.give_up(mount, &range, "still in use");
+        }
+    }
+
+    /// Leaves bytes as they are. If they are marked they are not handed out, and are cleared when
+    /// they are written.
+    pub(crate) fn give_up(&self, mount: &ActiveMount<'_>, range: &Range, why: &str) {
+        let bytes = range.bytes;
+
+        mount.trace_repair(range.device, bytes, Step::Stuck);
+        if let Ok(geometry) = mount.geometry(range.device) {
+            let count = (bytes.end - bytes.start).div_ceil(1 << geometry.block_shift);
+            self.add_count(Count::Stuck, count);
+        }
+        pr_warn!(
+            "({}): can't clear bytes {:#x}-{:#x} of the DAX device: {why}\n",
+            mount.name(),
+            bytes.start,
+            bytes.end - 1
+        );
+    }
+
+    pub(crate) fn add_count(&self, which: Count, blocks: u64) {
+        // CAST: A small number.
+        if let Some(count) = self.counts.get(which as usize) {
+            count.fetch_add(blocks, Relaxed);
+        }
+    }
+
+    fn count(&self, which: Count) -> u64 {
+        self.counts_of(which as u32)
+    }
+
+    /// One of `enum xfs_dax_count`.
+    pub(crate) fn counts_of(&self, which: u32) -> u64 {
+        // CAST: A small number.
+        self.counts
+            .get(which as usize)
+            .map_or_else(|| self.pending(), |count| count.load(Relaxed))
+    }
+
+    /// Ranges and batches of reports that are to be worked on, or being so.
+    fn pending(&self) -> u64 {
+        let todo = self.todo.lock();
+
+        // CAST: Small numbers.
+        (todo.reports.len() + todo.ranges.len()) as u64
+            + u64::from(todo.busy)
+            + u64::from(todo.scan)
+    }
+}

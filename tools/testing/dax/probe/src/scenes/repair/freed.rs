@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bad blocks whose owners give them away, before and after the error.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{ensure, Result};
+
+use super::super::bad::Bad;
+use super::worker::{self, Counts};
+use super::{expect_counts, expect_repaired, sync_and_settle, wait_free, PAGE};
+use crate::calls::{self, open};
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::pmem::Pmem;
+use crate::process::{pattern, Map};
+use crate::report::expect;
+use crate::xfs::{self, Options, Xfs};
+
+const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+/// Pages of each file; one unit of a copy-on-write, so that one write reserves them all.
+const PAGES: usize = 16;
+const LEN: u64 = PAGES as u64 * PAGE;
+
+/// A way to give page 1 of a file away, which may share it with others.
+struct Way {
+    name: &'static str,
+    prepare: fn(&Xfs, &Path) -> Result<()>,
+    act: fn(&Xfs, &Path) -> Result<()>,
+}
+
+const WAYS: &[Way] = &[
+    Way {
+        name: "unlink",
+        prepare: |_, _| Ok(()),
+        act: |_, path| Ok(fs::remove_file(path)?),
+    },
+    Way {
+        name: "rename over it",
+        prepare: |_, _| Ok(()),
+        act: |xfs, path| Ok(fs::rename(xfs.file("other", PAGES)?, path)?),
+    },
+    Way {
+        name: "truncate",
+        prepare: |_, _| Ok(()),
+        act: |_, path| Ok(open(path, 0)?.set_len(PAGE)?),
+    },
+    Way {
+        name: "punch",
+        prepare: |_, _| Ok(()),
+        act: |_, path| change(path, PUNCH, PAGE, PAGE),
+    },
+    Way {
+        name: "zero range",
+        prepare: |_, _| Ok(()),
+        act: |_, path| change(path, libc::FALLOC_FL_ZERO_RANGE, 0, LEN),
+    },
+    Way {
+        name: "collapse range",
+        prepare: |_, _| Ok(()),
+        act: |_, path| change(path, libc::FALLOC_FL_COLLAPSE_RANGE, PAGE, PAGE),
+    },
+    // The last owner of a block writes in place, if it has nothing else.
+    Way {
+        name: "2 of 3 write, unlink",
+        prepare: |xfs, path| {
+            xfs.clone_of(path, "b")?;
+            xfs.clone_of(path, "c").map(drop)
+        },
+        act: |xfs, path| {
+            write(&xfs.path("b"))?;
+            write(&xfs.path("c"))?;
+            Ok(fs::remove_file(path)?)
+        },
+    },
+    // It has what the write to another page of the then shared file has reserved.
+    Way {
+        name: "the last of 2 writes",
+        prepare: |xfs, path| {
+            let clone = xfs.clone_of(path, "d")?;
+            let file = open(path, 0)?;
+            ioctl::set_cow_extent_size(&file, LEN as u32)?;
+            file.write_all_at(&[pattern(0); PAGE_SIZE], 0)?;
+            Ok(fs::remove_file(clone)?)
+        },
+        act: |_, path| write(path),
+    },
+];
+
+fn change(path: &Path, mode: i32, at: u64, len: u64) -> Result<()> {
+    let done = calls::fallocate(&open(path, 0)?, mode, at, len);
+    ensure!(done == "0", "fallocate: {done}");
+    Ok(())
+}
+
+fn write(path: &Path) -> Result<()> {
+    Ok(open(path, 0)?.write_all_at(&[pattern(1); PAGE_SIZE], PAGE)?)
+}
+
+/// A block that failed while it was owned, and then is not any more. Nobody has to be
+/// given it to have it made good.
+pub fn after(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let root = xfs.root()?;
+    for way in WAYS {
+        let name = way.name;
+        let file = xfs.file(&name.replace([',', ' '], "-"), PAGES)?;
+        (way.prepare)(&xfs, &file)?;
+        let bad = hit_mapped(name, &file)?;
+        let counts = Counts::now();
+        (way.act)(&xfs, &file)?;
+        wait_free(&root, bad.at)?;
+        sync_and_settle(&xfs)?;
+        expect_repaired(name, &bad)?;
+        expect_counts(name, "1 repaired", &counts)?;
+    }
+
+    // All is done when the filesystem stands still.
+    let file = xfs.file("frozen", PAGES)?;
+    let bad = hit_mapped("freeze", &file)?;
+    fs::remove_file(&file)?;
+    ioctl::freeze(&root)?;
+    let repaired = expect_repaired("freeze", &bad);
+    ioctl::thaw(&root)?;
+    repaired?;
+    drop(root);
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// An error in page 1 of a file that is mapped.
+fn hit_mapped(name: &str, file: &Path) -> Result<Bad> {
+    let mut mapper = Map::new(file, PAGES).early().start()?;
+    let bad = Bad::hit(file, 1)?;
+    worker::settle()?;
+    let told = "BUS_MCEERR_AO page 1 lsb 12";
+    expect(&format!("{name}: mapper"), told, mapper.seen())?;
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    expect(&format!("{name}: owned, marks"), marks, bad.marks()?)?;
+    Ok(bad)
+}
+
+/// A block that is given away and fails at once, when the log does not know yet. After a
+/// crash it would have its owner back, who must not find zeros there.
+pub fn at_once(_: u64) -> Result<()> {
+    const ROUNDS: usize = 8;
+    let xfs = Xfs::new(&Options::default())?;
+    let root = xfs.root()?;
+    let counts = Counts::now();
+    let all = format!("{ROUNDS} of {ROUNDS}");
+    let acts: [(&str, fn(&Path) -> Result<()>); 2] = [
+        ("truncated", |path| Ok(open(path, 0)?.set_len(0)?)),
+        ("deleted", |path| Ok(fs::remove_file(path)?)),
+    ];
+    for (name, act) in acts {
+        let (mut early, mut clean) = (0, 0);
+        for round in 0..ROUNDS {
+            let file = xfs.file(&format!("{name}-{round}"), PAGES)?;
+            let bad = Bad::unreported(&file, 1 + round)?;
+            act(&file)?;
+            bad.report()?;
+            worker::settle()?;
+            early += usize::from(good(&bad)?);
+            // Deleted, it may have been owned still.
+            wait_free(&root, bad.at)?;
+            sync_and_settle(&xfs)?;
+            clean += usize::from(good(&bad)?);
+        }
+        let early = format!("{early} of {ROUNDS}");
+        if name == "truncated" {
+            expect("truncated: made good", &all, early)?;
+        } else {
+            crate::report::note(&format!("deleted: {early} without syncfs()"))?;
+        }
+        let clean = format!("{clean} of {ROUNDS}");
+        expect(&format!("{name}, syncfs: good"), &all, clean)?;
+    }
+    let total = format!("{0} poisoned, {0} repaired", 2 * ROUNDS);
+    expect_counts("all", &total, &counts)?;
+    drop(root);
+    let after = xfs.file("after", 4)?;
+    expect("another file", "data intact", xfs::intact(&after, 4))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Whether a block is as good as new.
+fn good(bad: &Bad) -> Result<bool> {
+    Ok(bad.marks()? == "none" && Pmem(0).read(bad.at)? == "zeros")
+}

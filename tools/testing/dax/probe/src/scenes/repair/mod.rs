@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What holds no data is repaired (law 5): free space, unwritten space, and what a
+//! copy-on-write has reserved. It is done by a worker of the mount, some time after the
+//! error.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+
+use super::bad::Bad;
+use crate::calls;
+use crate::ioctl;
+use crate::pmem::Pmem;
+use crate::report::expect;
+use crate::xfs::Xfs;
+
+pub mod absent;
+mod fserror;
+pub mod free;
+pub mod freed;
+mod full;
+pub mod known;
+pub mod refused;
+pub mod staging;
+pub mod stress;
+pub mod unwritten;
+mod worker;
+
+use worker::Counts;
+
+const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until something is so; whether it came to that.
+fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if so()? {
+            return Ok(true);
+        }
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until the block at byte `at` belongs to nobody. A deleted file goes some time
+/// after its last close.
+fn wait_free(root: &File, at: u64) -> Result<()> {
+    let free = until(|| Ok(ioctl::is_free(root, at)?))?;
+    ensure!(free, "the block at {at:#x} does not become free");
+    Ok(())
+}
+
+/// A file's blocks as free space that is not zero; the first byte of them.
+fn freed_file(xfs: &Xfs, path: &Path) -> Result<u64> {
+    let root = xfs.root()?;
+    let at = ioctl::physical(&File::open(path)?, 0)?;
+    fs::remove_file(path)?;
+    wait_free(&root, at)?;
+    calls::sync_filesystem(&root)?;
+    Ok(at)
+}
+
+/// The rows of a block that must be as good as new by now.
+fn expect_repaired(name: &str, bad: &Bad) -> Result<()> {
+    expect(&format!("{name}: marks"), "none", bad.marks()?)?;
+    expect(&format!("{name}: block"), "zeros", Pmem(0).read(bad.at)?)
+}
+
+/// The row of what was counted since `before`.
+fn expect_counts(name: &str, expected: &str, before: &Counts) -> Result<()> {
+    expect(&format!("{name}: counted"), expected, before.since())
+}
+
+/// Has what was done so far in the log, and what that makes free repaired.
+fn sync_and_settle(xfs: &Xfs) -> Result<()> {
+    calls::sync_filesystem(&xfs.root()?)?;
+    worker::settle()
+}
