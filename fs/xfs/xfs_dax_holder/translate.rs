@@ -85,19 +85,20 @@ impl Geometry {
         }
     }
 
-    /// The bytes that blocks of a group are.
-    pub(crate) fn bytes_of(
-        &self,
-        target: &Target,
-        group: u32,
-        blocks: GroupBlocks,
-    ) -> DeviceBytes {
-        let start = self.first + u64::from(group) * self.stride + blocks.start;
-        let start = target.offset + (start << self.block_shift);
+    /// The byte of the device, from the start of the target, at which a block begins.
+    pub(crate) fn byte_of(&self, group: u32, block: u64) -> u64 {
+        (self.first + u64::from(group) * self.stride + block) << self.block_shift
+    }
+
+    /// The bytes of the dax_device that `blocks` of a group are, which [`Geometry::spans()`] has
+    /// found on `target`.
+    pub(crate) fn bytes_of(&self, target: &Target, group: u32, blocks: GroupBlocks) -> DeviceBytes {
+        let start = target.offset + self.byte_of(group, blocks.start);
 
         DeviceBytes {
             start,
-            end: start + (blocks.count() << self.block_shift),
+            // The last one may be more than there is on the device.
+            end: start.saturating_add(blocks.count() << self.block_shift),
         }
     }
 }

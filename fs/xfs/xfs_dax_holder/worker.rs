@@ -196,7 +196,7 @@ impl Worker {
 
     fn enqueue(self: &Arc<Self>) {
         // If it waits already, that will do.
-        let _ = workqueue::system_unbound().enqueue(self.clone());
+        let _ = workqueue::system_long().enqueue(self.clone());
     }
 
     /// Has the loss of data reported, or returns the batch if that can't wait.

@@ -10,6 +10,9 @@
 #[path = "../../../../../fs/xfs/xfs_dax_holder/chunk.rs"]
 mod chunk;
 #[allow(dead_code)]
+#[path = "../../../../../fs/xfs/xfs_dax_holder/pending.rs"]
+mod pending;
+#[allow(dead_code)]
 #[path = "../../../../../fs/xfs/xfs_dax_holder/rmap.rs"]
 mod rmap;
 #[allow(dead_code)]

@@ -4,9 +4,10 @@
 
 use proptest::prelude::*;
 
-use crate::units::GroupBlocks;
+use crate::units::{DeviceBytes, GroupBlocks};
 
 mod chunk;
+mod pending;
 mod query;
 mod remap;
 mod rmap;
@@ -47,4 +48,8 @@ fn wide_range() -> impl Strategy<Value = (u64, u64)> {
 
 fn blocks(start: u64, end: u64) -> GroupBlocks {
     GroupBlocks { start, end }
+}
+
+fn bytes(start: u64, end: u64) -> DeviceBytes {
+    DeviceBytes { start, end }
 }

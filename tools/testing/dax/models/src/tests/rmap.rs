@@ -8,8 +8,11 @@ use proptest::prelude::*;
 
 use super::tree::{covers, small_range, small_record, Tree, METADATA};
 use super::{blocks, cases};
-use crate::rmap::{Content, Gaps, Record};
+use crate::rmap::{piece, Content, Gaps, Record};
 use crate::units::GroupBlocks;
+
+/// `XFS_RMAP_OWN_COW`
+const COW: u64 = (-9i64) as u64;
 
 fn gaps(range: GroupBlocks, recs: impl IntoIterator<Item = GroupBlocks>) -> Vec<GroupBlocks> {
     let mut gaps = Gaps::new(range);
@@ -26,11 +29,11 @@ prop_compose! {
     fn any_record()(
         start in prop_oneof![0..3u32, any::<u32>()],
         count in any::<u32>(),
-        owner in prop_oneof![0..3u64, any::<u64>()],
+        owner in prop_oneof![0..3u64, Just(COW), any::<u64>()],
         offset in prop_oneof![0..3u64, 0..1u64 << 54],
-        (attr_fork, bmbt_block) in any::<(bool, bool)>(),
+        (attr_fork, bmbt_block, unwritten) in any::<(bool, bool, bool)>(),
     ) -> Record {
-        Record { start, count, owner, offset, attr_fork, bmbt_block }
+        Record { start, count, owner, offset, attr_fork, bmbt_block, unwritten }
     }
 }
 
@@ -83,12 +86,42 @@ proptest! {
     }
 
     #[test]
-    fn data_is_what_neither_flag_nor_owner_says_is_metadata(rec in any_record()) {
+    fn data_is_what_neither_flag_nor_owner_says_is_something_else(rec in any_record()) {
         // XFS_RMAP_NON_INODE_OWNER() || XFS_RMAP_ATTR_FORK || XFS_RMAP_BMBT_BLOCK
         let metadata = (rec.owner >> 63) == 1 || rec.attr_fork || rec.bmbt_block;
-        let want = if metadata { Content::Metadata } else { Content::Data { ino: rec.owner } };
+        let ino = rec.owner;
+        let want = match (rec.owner == COW, metadata, rec.unwritten) {
+            (true, ..) => Content::Staging,
+            (_, true, _) => Content::Metadata,
+            (_, _, true) => Content::Unwritten { ino },
+            _ => Content::Data { ino },
+        };
 
         prop_assert_eq!(rec.content(), want);
+    }
+
+    /// From piece to piece all blocks of a range are told, each as what it is.
+    #[test]
+    fn pieces_cover_a_range(
+        range in small_range(),
+        recs in prop::collection::vec(small_record(), 0..8),
+    ) {
+        let tree = Tree::new(recs);
+        let mut rest = range;
+
+        while rest.start < rest.end {
+            let (piece, rec) = piece(rest, tree.in_range(rest).first().copied());
+
+            prop_assert_eq!(piece.start, rest.start);
+            prop_assert!(piece.start < piece.end && piece.end <= rest.end);
+            for block in piece.start..piece.end {
+                let owned = tree.records().any(|rec| covers(rec, block));
+
+                prop_assert_eq!(rec.is_some(), owned);
+                prop_assert!(rec.is_none_or(|rec| covers(&rec, block)));
+            }
+            rest.start = piece.end;
+        }
     }
 }
 

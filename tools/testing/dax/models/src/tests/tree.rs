@@ -24,13 +24,13 @@ pub const METADATA: u64 = (-4i64) as u64;
 pub type DiskKey = (u32, u64, u64);
 
 /// `xfs_rmap_irec_offset_pack()`
-pub fn pack_offset(rec: &Record, unwritten: bool) -> u64 {
+pub fn pack_offset(rec: &Record) -> u64 {
     let flag = |set: bool, bit: u64| if set { bit } else { 0 };
 
     (rec.offset & OFF_MASK)
         | flag(rec.attr_fork, OFF_ATTR_FORK)
         | flag(rec.bmbt_block, OFF_BMBT_BLOCK)
-        | flag(unwritten, OFF_UNWRITTEN)
+        | flag(rec.unwritten, OFF_UNWRITTEN)
 }
 
 /// `offset_keymask()`
@@ -38,12 +38,8 @@ fn offset_keymask(offset: u64) -> u64 {
     offset & !OFF_UNWRITTEN
 }
 
-pub fn disk_key(rec: &Record, unwritten: bool) -> DiskKey {
-    (
-        rec.start,
-        rec.owner,
-        offset_keymask(pack_offset(rec, unwritten)),
-    )
+pub fn disk_key(rec: &Record) -> DiskKey {
+    (rec.start, rec.owner, offset_keymask(pack_offset(rec)))
 }
 
 #[derive(Debug, Clone, Default)]
@@ -61,7 +57,7 @@ impl Tree {
 
     /// Adds a record if there is none of that key.
     pub fn insert(&mut self, rec: Record) {
-        self.0.entry(disk_key(&rec, false)).or_insert(rec);
+        self.0.entry(disk_key(&rec)).or_insert(rec);
     }
 
     pub fn records(&self) -> impl Iterator<Item = &Record> {
@@ -99,9 +95,9 @@ prop_compose! {
         count in 1..8u32,
         owner in prop_oneof![1..4u64, Just(METADATA)],
         offset in prop_oneof![0..3u64, Just(OFF_MASK)],
-        (attr_fork, bmbt_block) in any::<(bool, bool)>(),
+        (attr_fork, bmbt_block, unwritten) in any::<(bool, bool, bool)>(),
     ) -> Record {
-        Record { start, count, owner, offset, attr_fork, bmbt_block }
+        Record { start, count, owner, offset, attr_fork, bmbt_block, unwritten }
     }
 }
 
