@@ -27,8 +27,9 @@ impl Platform {
         match self {
             Self::Legacy => "memmap=1G!4G memmap=1G!6G",
             // As firmware would report them (e820 type 7), or the legacy driver would
-            // take them. nfit.asl has the same ranges.
-            Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7",
+            // take them. nfit.asl has the same ranges, and ssdt.asl the last one, in
+            // which the firmware keeps its account.
+            Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7 memmap=64K$0x70000000",
         }
     }
 

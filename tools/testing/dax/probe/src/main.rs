@@ -13,6 +13,7 @@ mod bench;
 mod calls;
 mod dm;
 mod fault;
+mod firmware;
 mod ioctl;
 mod kernel;
 mod kmsg;
@@ -74,6 +75,8 @@ enum Action {
         #[arg(long)]
         cpu: Option<u32>,
     },
+    #[command(subcommand)]
+    Firmware(firmware::Command),
 }
 
 fn main() -> ExitCode {
@@ -117,6 +120,7 @@ fn run(action: Action) -> Result<bool> {
         }
         Action::Map(args) => map::run(args).map(|()| true),
         Action::Bench(args) => bench::run(&args).map(|()| true),
+        Action::Firmware(command) => firmware::run(&command).map(|()| true),
         Action::Mce { addr, cpu } => {
             let mut log = mce::Log::new()?;
             match cpu {

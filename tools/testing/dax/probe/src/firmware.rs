@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The firmware of `--platform nfit` (tools/testing/lab/nfit/ssdt.asl): which errors it
+//! knows of, and its switches for tests.
+//!
+//! This asks the firmware itself, by way of the bus's device and no ndctl: what the
+//! driver lists (badblocks) can be older.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use clap::Subcommand;
+
+use crate::kernel::{errno_name, last_errno};
+
+const BUSES: &str = "/sys/bus/nd/devices";
+/// _IOWR('N', 10, struct nd_cmd_pkg): calls a function of the firmware.
+const ND_IOCTL_CALL: libc::c_ulong =
+    (3 << 30) | ((HEADER as libc::c_ulong) << 16) | ((b'N' as libc::c_ulong) << 8) | 10;
+/// Size of struct nd_cmd_pkg. What goes in follows, and what comes out after that.
+const HEADER: usize = 64;
+/// More errors than the firmware has room for.
+const MAX_ANSWER: u32 = 32 << 10;
+
+const INJECT: u64 = 7;
+const INJECTED: u64 = 9;
+/// An option of `INJECT` that no standard has: set a switch.
+const SWITCH: u8 = 1 << 7;
+const REFUSE_CLEAR: u64 = 1;
+const SLOW_SCRUB: u64 = 2;
+
+/// Look at the firmware of `--platform nfit`, or have it misbehave
+#[derive(Subcommand)]
+pub enum Command {
+    /// The errors that it knows of: address and length
+    List,
+    /// Clearing an error fails
+    RefuseClear { mode: Mode },
+    /// A scrub is found busy this many times before it is done; 0 or off: not at all
+    SlowScrub {
+        #[arg(value_parser = parse_times)]
+        times: u32,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    On,
+    Off,
+}
+
+fn parse_times(text: &str) -> Result<u32, std::num::ParseIntError> {
+    match text {
+        "off" => Ok(0),
+        number => number.parse(),
+    }
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::List => {
+            for error in errors()? {
+                println!("{:#x} {}", error.address, error.length);
+            }
+            Ok(())
+        }
+        Command::RefuseClear { mode } => refuse_clear(*mode == Mode::On),
+        Command::SlowScrub { times } => slow_scrub(*times),
+    }
+}
+
+/// A range of physical addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Error {
+    pub address: u64,
+    pub length: u64,
+}
+
+/// The errors that the firmware knows of, in order, with gaps between them.
+pub fn errors() -> Result<Vec<Error>> {
+    decode(&call(INJECTED, &[], MAX_ANSWER)?)
+}
+
+/// Whether the firmware refuses to clear errors. It does until it is told otherwise,
+/// even after a scene that failed: see [`Refusing`].
+pub fn refuse_clear(on: bool) -> Result<()> {
+    switch(REFUSE_CLEAR, on.into())
+}
+
+/// How many times the kernel, which asks after 1, 2, 4, … seconds, finds a scrub of
+/// one range busy.
+pub fn slow_scrub(times: u32) -> Result<()> {
+    switch(SLOW_SCRUB, times)
+}
+
+/// The firmware refuses to clear errors while this lives.
+pub struct Refusing(());
+
+impl Refusing {
+    pub fn new() -> Result<Self> {
+        refuse_clear(true)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        // Best effort.
+        let _ = refuse_clear(false);
+    }
+}
+
+fn switch(number: u64, value: u32) -> Result<()> {
+    let mut input = [number, value.into()].map(u64::to_le_bytes).concat();
+    input.push(SWITCH);
+    let answer = call(INJECT, &input, 4)?;
+    ensure!(
+        answer == [0; 4],
+        "the firmware does not know switch {number}: {answer:?}"
+    );
+    Ok(())
+}
+
+/// What a function answered, but no more than `room`.
+fn call(function: u64, input: &[u8], room: u32) -> Result<Vec<u8>> {
+    let mut packet = vec![0; HEADER];
+    packet[8..16].copy_from_slice(&function.to_le_bytes());
+    packet[16..20].copy_from_slice(&(input.len() as u32).to_le_bytes());
+    packet[20..24].copy_from_slice(&room.to_le_bytes());
+    packet.extend(input);
+    packet.resize(packet.len() + room as usize, 0);
+    let bus = open()?;
+    // SAFETY: the packet is as long as its header says.
+    let status = unsafe { libc::ioctl(bus.as_raw_fd(), ND_IOCTL_CALL, packet.as_mut_ptr()) };
+    ensure!(
+        status >= 0,
+        "function {function} of the firmware: {}",
+        errno_name(last_errno())
+    );
+    let size = u32::from_le_bytes(packet[60..64].try_into()?).min(room);
+    let answer = HEADER + input.len();
+    Ok(packet[answer..answer + size as usize].to_vec())
+}
+
+/// The bus that has firmware.
+fn open() -> Result<File> {
+    for entry in fs::read_dir(BUSES).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("ndbus"));
+        if let (Some(number), true) = (number, entry.path().join("nfit").exists()) {
+            let path = Path::new("/dev").join(format!("ndctl{number}"));
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).open(&path);
+            return file.with_context(|| path.display().to_string());
+        }
+    }
+    anyhow::bail!("no firmware that keeps account of errors: start the guest with --platform nfit")
+}
+
+/// From the answer to `INJECTED`: status, count, ranges.
+fn decode(answer: &[u8]) -> Result<Vec<Error>> {
+    let (head, ranges) = answer.split_at_checked(8).context("a short answer")?;
+    let count = u32::from_le_bytes(head[4..].try_into()?) as usize;
+    ensure!(head[..4] == [0; 4], "status {:?}", &head[..4]);
+    ensure!(
+        ranges.len() == count * 16,
+        "{count} errors in {} bytes",
+        ranges.len()
+    );
+    let word = |bytes: &[u8]| -> Result<u64> { Ok(u64::from_le_bytes(bytes.try_into()?)) };
+    let mut errors = Vec::new();
+    for range in ranges.chunks(16) {
+        errors.push(Error {
+            address: word(&range[..8])?,
+            length: word(&range[8..])?,
+        });
+    }
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_decoded() {
+        let mut answer = vec![0, 0, 0, 0, 2, 0, 0, 0];
+        for number in [0x1_0020_0000u64, 256, 0x1_0030_0000, 512] {
+            answer.extend(number.to_le_bytes());
+        }
+        let errors = decode(&answer).unwrap();
+        assert_eq!(errors.len(), 2);
+        let last = Error {
+            address: 0x1_0030_0000,
+            length: 512,
+        };
+        assert_eq!(errors[1], last);
+        assert!(decode(&answer[..30]).is_err());
+        assert!(decode(&[1, 0, 0, 0, 0, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn the_ioctl_is_as_in_the_header() {
+        assert_eq!(ND_IOCTL_CALL, 0xc040_4e0a);
+    }
+}
