@@ -113,7 +113,7 @@ DefinitionBlock ("", "SSDT", 1, "DAXLAB", "NFIT", 1)
             Local0 = NERR * 24
             Local1 = Zero
             Local2 = ADDR (HALF)
-            Local3 = Mid (LIST, 1, 1) // empty
+            Local3 = Mid (LIST, Zero, Zero) // empty
             While (Local1 < Local0)
             {
                 Local4 = PEEK (Local2 + Local1)
