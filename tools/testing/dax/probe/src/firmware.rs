@@ -13,8 +13,12 @@ use std::path::Path;
 use anyhow::{ensure, Context, Result};
 use clap::Subcommand;
 
+use crate::fault::PAGE_SIZE;
 use crate::kernel::{errno_name, last_errno};
+use crate::mce;
+use crate::pmem::Pmem;
 
+const PAGE: u64 = PAGE_SIZE as u64;
 const BUSES: &str = "/sys/bus/nd/devices";
 /// _IOWR('N', 10, struct nd_cmd_pkg): calls a function of the firmware.
 const ND_IOCTL_CALL: libc::c_ulong =
@@ -110,6 +114,21 @@ impl Drop for Refusing {
         // Best effort.
         let _ = refuse_clear(false);
     }
+}
+
+/// A machine check for byte `offset` of a device: what becomes of an error, which the
+/// firmware must know of, when somebody meets it. QEMU's memory is good and will not
+/// raise one by itself. Without a CPU nobody has consumed the error; see [`mce`].
+pub fn consume(device: Pmem, offset: u64, cpu: Option<u32>) -> Result<String> {
+    let address = device.address(offset)?;
+    // It is good to a page.
+    let page = address - address % PAGE;
+    let is_bad = |e: &Error| e.address < page + PAGE && page < e.address + e.length;
+    ensure!(
+        errors()?.iter().any(is_bad),
+        "the firmware knows of no error in the page at {page:#x}"
+    );
+    mce::deliver_to(cpu, address)
 }
 
 fn switch(number: u64, value: u32) -> Result<()> {

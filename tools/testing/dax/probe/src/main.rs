@@ -75,6 +75,19 @@ enum Action {
         #[arg(long)]
         cpu: Option<u32>,
     },
+    /// The same for a byte of a pmem device, if the firmware knows of an error in its
+    /// page
+    Consume {
+        /// In bytes; 0x... is hexadecimal
+        #[arg(value_parser = pmem::parse_address)]
+        offset: u64,
+        /// Number of the pmem device
+        #[arg(long, default_value_t = 0)]
+        device: u32,
+        /// This CPU consumes the error: a panic if it is in the kernel then
+        #[arg(long)]
+        cpu: Option<u32>,
+    },
     #[command(subcommand)]
     Firmware(firmware::Command),
 }
@@ -122,12 +135,15 @@ fn run(action: Action) -> Result<bool> {
         Action::Bench(args) => bench::run(&args).map(|()| true),
         Action::Firmware(command) => firmware::run(&command).map(|()| true),
         Action::Mce { addr, cpu } => {
-            let mut log = mce::Log::new()?;
-            match cpu {
-                None => mce::srao(addr)?,
-                Some(cpu) => mce::srar(cpu, addr)?,
-            }
-            println!("{}", log.handled(addr)?);
+            println!("{}", mce::deliver_to(cpu, addr)?);
+            Ok(true)
+        }
+        Action::Consume {
+            offset,
+            device,
+            cpu,
+        } => {
+            println!("{}", firmware::consume(pmem::Pmem(device), offset, cpu)?);
             Ok(true)
         }
     }

@@ -42,8 +42,16 @@ fn command(cpu: u32, status: u64, mcg_status: u32, addr: u64) -> String {
 /// [`srao`], and waits until the kernel is through with it: what memory_failure()
 /// made of the page.
 pub fn deliver(addr: u64) -> Result<String> {
+    deliver_to(None, addr)
+}
+
+/// The same with [`srar`], if a CPU is named.
+pub fn deliver_to(cpu: Option<u32>, addr: u64) -> Result<String> {
     let mut log = Log::new()?;
-    srao(addr)?;
+    match cpu {
+        None => srao(addr)?,
+        Some(cpu) => srar(cpu, addr)?,
+    }
     log.handled(addr)
 }
 
