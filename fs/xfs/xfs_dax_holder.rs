@@ -190,9 +190,10 @@ fn revoke_owners(cause: &Cause<'_>, spans: translate::Spans) -> Tally {
     let mut buf = Buffer::new();
 
     for span in spans {
-        cause
-            .worker
-            .add_count(Count::Poisoned, span.blocks.count());
+        // What is about to be removed is not bad.
+        if !cause.is_removal() {
+            cause.worker.add_count(Count::Poisoned, span.blocks.count());
+        }
         let mut owners = Owners {
             cause,
             group: span.group,

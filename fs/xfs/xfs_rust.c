@@ -284,6 +284,7 @@ void xfs_rust_freed(struct list_head *busy)
 		u32			count = READ_ONCE(busyp->length);
 		void			*holder;
 
+		/* Pairs with xfs_fs_fill_super(). */
 		holder = smp_load_acquire(&xg->xg_mount->m_dax_holder);
 		if (!holder)
 			return;
@@ -430,22 +431,32 @@ void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len)
 	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
 }
 
+static const enum xfs_device xfs_rust_fdev[] = {
+	[XFS_RUST_DATA]	= XFS_DEV_DATA,
+	[XFS_RUST_LOG]	= XFS_DEV_LOG,
+	[XFS_RUST_RT]	= XFS_DEV_RT,
+};
+
 void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
 			   u64 sector, u64 sectors)
 {
-	static const enum xfs_device fdev[] = {
-		[XFS_RUST_DATA]	= XFS_DEV_DATA,
-		[XFS_RUST_LOG]	= XFS_DEV_LOG,
-		[XFS_RUST_RT]	= XFS_DEV_RT,
-	};
+	xfs_healthmon_report_media(mp, xfs_rust_fdev[dev], sector, sectors);
+}
 
-	xfs_healthmon_report_media(mp, fdev[dev], sector, sectors);
+void xfs_rust_report_cleared(struct xfs_mount *mp, enum xfs_rust_device dev,
+			     u64 sector, u64 sectors)
+{
+/* Only if the monitor has such an event. */
+#ifdef XFS_HEALTH_MONITOR_TYPE_MEDIA_CLEARED
+	xfs_healthmon_report_media_cleared(mp, xfs_rust_fdev[dev], sector,
+					   sectors);
+#endif
 }
 
 void xfs_rust_trace_event(struct xfs_mount *mp, enum xfs_rust_device dev,
 			  u64 offset, u64 len, u32 mf_flags)
 {
-	trace_xfs_dax_event(mp, dev, offset, len, mf_flags);
+	trace_xfs_dax_event(mp, xfs_rust_fdev[dev], offset, len, mf_flags);
 }
 
 void xfs_rust_trace_owner(struct xfs_mount *mp, u64 ino, u64 pos, u64 len)
@@ -456,7 +467,7 @@ void xfs_rust_trace_owner(struct xfs_mount *mp, u64 ino, u64 pos, u64 len)
 void xfs_rust_trace_repair(struct xfs_mount *mp, enum xfs_rust_device dev,
 			   u64 offset, u64 len, u32 step)
 {
-	trace_xfs_dax_repair(mp, dev, offset, len, step);
+	trace_xfs_dax_repair(mp, xfs_rust_fdev[dev], offset, len, step);
 }
 
 void xfs_rust_shutdown_corrupt(struct xfs_mount *mp)

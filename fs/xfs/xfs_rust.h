@@ -106,6 +106,8 @@ void xfs_rust_detach_all(struct xfs_mount *mp);
 void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len);
 void xfs_rust_report_media(struct xfs_mount *mp, enum xfs_rust_device dev,
 			   u64 sector, u64 sectors);
+void xfs_rust_report_cleared(struct xfs_mount *mp, enum xfs_rust_device dev,
+			     u64 sector, u64 sectors);
 void xfs_rust_trace_event(struct xfs_mount *mp, enum xfs_rust_device dev,
 			  u64 offset, u64 len, u32 mf_flags);
 void xfs_rust_trace_owner(struct xfs_mount *mp, u64 ino, u64 pos, u64 len);

@@ -50,7 +50,7 @@ pub(crate) fn efscorrupted() -> Error {
 }
 
 /// One of a mount's devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(crate) enum DeviceKind {
     /// The data device, with an internal log if there is no other.
@@ -61,7 +61,7 @@ pub(crate) enum DeviceKind {
     Rt = bindings::xfs_rust_device_XFS_RUST_RT,
 }
 
-/// A step of a repair, for the trace (`XFS_DAX_STEPS`).
+/// A step of a repair, for the trace (`trace_xfs_dax_repair()`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Step {
@@ -286,6 +286,19 @@ impl<'a> ActiveMount<'a> {
         // SAFETY: The mount is complete.
         unsafe {
             bindings::xfs_rust_report_media(
+                self.as_raw(),
+                kind as u32,
+                sectors.start,
+                sectors.end - sectors.start,
+            )
+        };
+    }
+
+    /// Reports to the health monitor that a media error is gone.
+    pub(crate) fn report_cleared(&self, kind: DeviceKind, sectors: Sectors) {
+        // SAFETY: The mount is complete.
+        unsafe {
+            bindings::xfs_rust_report_cleared(
                 self.as_raw(),
                 kind as u32,
                 sectors.start,
@@ -541,26 +554,53 @@ pub(crate) fn flush_work<T>(work: &Work<T>) {
     unsafe { bindings::flush_work(Work::raw_get(work)) };
 }
 
-/// Bytes of a device that are known to have failed, from `bytes.start` on.
-pub(crate) fn first_poisoned(dev: &dax::Device, bytes: DeviceBytes) -> Result<Option<DeviceBytes>> {
-    let end = usize::try_from((bytes.end - 1) >> PAGE_SHIFT)? + 1;
-    let mut pgoff = usize::try_from(bytes.start >> PAGE_SHIFT)?;
+/// The pages of a device that are known to have failed, each as its bytes.
+pub(crate) struct Poisoned<'a> {
+    dev: &'a dax::Device,
+    bytes: DeviceBytes,
+}
 
-    while pgoff < end {
-        let guard = dax::read_lock();
-        if !dev.is_poisoned(&guard, pgoff, end - pgoff)? {
-            break;
-        }
-        // How far it is to the first one, or one page.
-        let (_, good) = dev.pfn(&guard, pgoff, end - pgoff)?;
-        if dev.is_poisoned(&guard, pgoff, 1)? {
-            let start = (pgoff as u64) << PAGE_SHIFT;
-            return Ok(Some(DeviceBytes {
-                start,
-                end: start + (1 << PAGE_SHIFT),
-            }));
-        }
-        pgoff += good.max(1);
+impl<'a> Poisoned<'a> {
+    /// Looks for those that `bytes` touches.
+    pub(crate) fn new(dev: &'a dax::Device, bytes: DeviceBytes) -> Self {
+        Self { dev, bytes }
     }
-    Ok(None)
+
+    fn first(&self) -> Result<Option<DeviceBytes>> {
+        let end = usize::try_from((self.bytes.end - 1) >> PAGE_SHIFT)? + 1;
+        let mut pgoff = usize::try_from(self.bytes.start >> PAGE_SHIFT)?;
+
+        while pgoff < end {
+            let guard = dax::read_lock();
+            if !self.dev.is_poisoned(&guard, pgoff, end - pgoff)? {
+                break;
+            }
+            // How far it is to the first one, or one page.
+            let (_, good) = self.dev.pfn(&guard, pgoff, end - pgoff)?;
+            if self.dev.is_poisoned(&guard, pgoff, 1)? {
+                let start = (pgoff as u64) << PAGE_SHIFT;
+                return Ok(Some(DeviceBytes {
+                    start,
+                    end: start + (1 << PAGE_SHIFT),
+                }));
+            }
+            pgoff += good.max(1);
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Poisoned<'_> {
+    type Item = DeviceBytes;
+
+    fn next(&mut self) -> Option<DeviceBytes> {
+        if self.bytes.start >= self.bytes.end {
+            return None;
+        }
+        // If the device is gone, so are its errors.
+        let found = self.first().ok().flatten();
+
+        self.bytes.start = found.map_or(self.bytes.end, |bad| bad.end);
+        found
+    }
 }

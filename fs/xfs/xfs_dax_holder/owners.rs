@@ -79,7 +79,7 @@ impl FileBytes {
 }
 
 impl Cause<'_> {
-    fn is_removal(&self) -> bool {
+    pub(crate) fn is_removal(&self) -> bool {
         self.flags.contains(dax::MfFlag::MemPreRemove)
     }
 

@@ -15,6 +15,17 @@ pub(crate) struct Pending<K> {
     pub(crate) tries: u32,
 }
 
+impl<K> Pending<K> {
+    /// Not tried so far.
+    pub(crate) fn new(device: K, bytes: DeviceBytes) -> Self {
+        Self {
+            device,
+            bytes,
+            tries: 0,
+        }
+    }
+}
+
 /// Joins `new` with one of `waiting` that covers it, or that it touches and that was tried as often;
 /// false if there is none. So nothing waits twice, nor page by page.
 pub(crate) fn merge<K: PartialEq>(waiting: &mut [Pending<K>], new: &Pending<K>) -> bool {

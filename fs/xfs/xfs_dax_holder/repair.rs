@@ -9,9 +9,9 @@
 use super::{
     chunk::Next,
     door::{
-        first_poisoned,
         ActiveMount,
         Group,
+        Poisoned,
         Step, //
     },
     owners::{
@@ -267,6 +267,7 @@ impl Repair<'_> {
         self.worker.add_count(Count::Repaired, count);
         self.mount
             .trace_repair(self.range.device, bytes, Step::Cleared);
+        self.mount.report_cleared(self.range.device, sectors);
         pr_info!(
             "({}): cleared {count} blocks of {what} space, bytes {:#x}-{:#x} of the DAX device\n",
             self.mount.name(),
@@ -282,7 +283,7 @@ impl Repair<'_> {
         let Some(bytes) = self.bytes(group, blocks) else {
             return;
         };
-        if !matches!(first_poisoned(&self.dev, bytes), Ok(Some(_))) {
+        if Poisoned::new(&self.dev, bytes).next().is_none() {
             return;
         }
         let cause = Cause {

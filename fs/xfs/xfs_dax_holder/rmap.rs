@@ -103,10 +103,7 @@ impl Record {
 /// anything. `first` is the first record, in the order of the btree, that covers any of them.
 ///
 /// Data may be shared: further records may cover the same blocks, but they are data too.
-pub(crate) fn piece(
-    blocks: GroupBlocks,
-    first: Option<Record>,
-) -> (GroupBlocks, Option<Record>) {
+pub(crate) fn piece(blocks: GroupBlocks, first: Option<Record>) -> (GroupBlocks, Option<Record>) {
     let Some(rec) = first else {
         return (blocks, None);
     };

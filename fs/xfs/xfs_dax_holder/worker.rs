@@ -5,11 +5,11 @@
 
 use super::{
     door::{
-        first_poisoned,
         flush_work,
         ActiveMount,
         DeviceKind,
         Mount,
+        Poisoned,
         Step, //
     },
     pending::{
@@ -94,16 +94,34 @@ struct Todo {
     open: bool,
     /// One thing is being done.
     busy: bool,
-    /// Look for errors that the devices know of.
-    scan: bool,
+    /// Look for errors that the devices know of, when there is room for them.
+    scan: Option<Cursor>,
     reports: KVec<KVVec<Lost>>,
     ranges: KVec<Range>,
+}
+
+/// From where to look for errors: on this device, and those that come after it.
+struct Cursor {
+    device: DeviceKind,
+    /// Byte of the dax_device.
+    start: u64,
+    /// They were not told before.
+    new: bool,
+}
+
+impl Cursor {
+    /// Looks at all errors again: there was no room for one.
+    const AGAIN: Self = Self {
+        device: DeviceKind::Data,
+        start: 0,
+        new: false,
+    };
 }
 
 /// One thing to do.
 enum Job {
     Report(KVVec<Lost>),
-    Scan,
+    Scan(Cursor),
     Repair(Range),
 }
 
@@ -111,10 +129,10 @@ impl Todo {
     fn next(&mut self) -> Option<Job> {
         let job = if let Ok(batch) = self.reports.remove(0) {
             Some(Job::Report(batch))
-        } else if core::mem::take(&mut self.scan) {
-            Some(Job::Scan)
+        } else if let Ok(range) = self.ranges.remove(0) {
+            Some(Job::Repair(range))
         } else {
-            self.ranges.remove(0).ok().map(Job::Repair)
+            self.scan.take().map(Job::Scan)
         };
 
         self.busy = job.is_some();
@@ -142,7 +160,7 @@ impl WorkItem for Worker {
             let job = this.todo.lock().next();
             match job {
                 Some(Job::Report(batch)) => batch.iter().for_each(|lost| lost.report(&mount)),
-                Some(Job::Scan) => this.scan(&mount),
+                Some(Job::Scan(cursor)) => this.scan(&mount, cursor),
                 Some(Job::Repair(range)) => this.try_range(&mount, range),
                 None => break,
             }
@@ -156,7 +174,7 @@ impl Worker {
         let todo = Todo {
             open: false,
             busy: false,
-            scan: false,
+            scan: None,
             reports: KVec::with_capacity(BATCHES, GFP_KERNEL)?,
             ranges: KVec::with_capacity(RANGES, GFP_KERNEL)?,
         };
@@ -178,7 +196,10 @@ impl Worker {
         {
             let mut todo = self.todo.lock();
             todo.open = true;
-            todo.scan = true;
+            todo.scan = Some(Cursor {
+                new: true,
+                ..Cursor::AGAIN
+            });
         }
         self.enqueue();
     }
@@ -215,37 +236,25 @@ impl Worker {
         Ok(())
     }
 
-    /// Has bytes of a device repaired that seem to hold no data.
+    /// Has bytes of a device repaired that seem to hold no data. If there is no room, what is
+    /// marked of them is found by the next scan.
     pub(crate) fn repair(
         self: &Arc<Self>,
         mount: &ActiveMount<'_>,
         device: DeviceKind,
         bytes: DeviceBytes,
     ) {
-        mount.trace_repair(device, bytes, Step::Queued);
-        self.add(
-            mount,
-            Range {
-                device,
-                bytes,
-                tries: 0,
-            },
-        );
-    }
-
-    fn add(self: &Arc<Self>, mount: &ActiveMount<'_>, range: Range) {
-        let added = {
+        {
             let mut todo = self.todo.lock();
             if !todo.open {
                 return;
             }
-            todo.add_range(range)
-        };
-        if added {
-            self.enqueue();
-        } else {
-            self.give_up(mount, &range, "too much to do");
+            if !todo.add_range(Range::new(device, bytes)) {
+                todo.scan = Some(Cursor::AGAIN);
+            }
         }
+        mount.trace_repair(device, bytes, Step::Queued);
+        self.enqueue();
     }
 
     /// Blocks were freed, and will be free on disk too in a moment. If they hold an error, nobody
@@ -256,55 +265,56 @@ impl Worker {
         }
         // SAFETY: By the type invariant: the log is complete for longer than the mount.
         let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
-        let Some((_, target)) = mount.device(device) else {
+        let Some((dev, target)) = mount.device(device) else {
             return;
         };
         let Ok(geometry) = mount.geometry(device) else {
             return;
         };
-        self.queue_poisoned(&mount, device, geometry.bytes_of(&target, group, blocks));
-    }
-
-    /// Has those of `bytes` repaired that the device knows to have failed, and returns how many.
-    fn queue_poisoned(
-        self: &Arc<Self>,
-        mount: &ActiveMount<'_>,
-        device: DeviceKind,
-        mut bytes: DeviceBytes,
-    ) -> u64 {
-        let mut count = 0;
-        let Some((dev, _)) = mount.device(device) else {
-            return 0;
-        };
-
-        while bytes.start < bytes.end {
-            // If the device is gone, so are its errors.
-            let Ok(Some(bad)) = first_poisoned(&dev, bytes) else {
-                break;
-            };
-            self.repair(mount, device, bad);
-            count += bad.end - bad.start;
-            bytes.start = bad.end;
+        for bad in Poisoned::new(&dev, geometry.bytes_of(&target, group, blocks)) {
+            self.repair(&mount, device, bad);
         }
-        count
     }
 
-    /// Looks for errors that the devices know of: they came before the mount.
-    fn scan(self: &Arc<Self>, mount: &ActiveMount<'_>) {
+    /// Looks for errors that the devices know of, until there is no room for more: then it goes on
+    /// when these are done.
+    fn scan(&self, mount: &ActiveMount<'_>, from: Cursor) {
         for device in [DeviceKind::Data, DeviceKind::Rt] {
-            let Some((_, target)) = mount.device(device) else {
+            let Some((dev, target)) = mount.device(device).filter(|_| device >= from.device) else {
                 continue;
             };
-            let (Ok(geometry), Some(bytes)) = (mount.geometry(device), target.whole()) else {
+            let (Ok(geometry), Some(mut bytes)) = (mount.geometry(device), target.whole()) else {
                 continue;
             };
-            let bad = self.queue_poisoned(mount, device, bytes);
-            if bad > 0 {
-                self.add_count(Count::Poisoned, bad >> geometry.block_shift);
+            if device == from.device {
+                bytes.start = bytes.start.max(from.start);
+            }
+            let mut found = 0;
+            let mut rest = None;
+
+            for bad in Poisoned::new(&dev, bytes) {
+                if !self.todo.lock().add_range(Range::new(device, bad)) {
+                    rest = Some(bad.start);
+                    break;
+                }
+                mount.trace_repair(device, bad, Step::Queued);
+                found += bad.end - bad.start;
+            }
+            if found > 0 && from.new {
+                self.add_count(Count::Poisoned, found >> geometry.block_shift);
                 pr_warn!(
-                    "({}): the device has {bad} bytes that failed\n",
+                    "({}): {found} bytes of the DAX device failed before it was mounted\n",
                     mount.name()
                 );
+            }
+            if let Some(start) = rest {
+                let new = from.new;
+                // If all is to be looked at again, so it is.
+                self.todo
+                    .lock()
+                    .scan
+                    .get_or_insert(Cursor { device, start, new });
+                return;
             }
         }
     }
@@ -375,6 +385,6 @@ impl Worker {
         // CAST: Small numbers.
         (todo.reports.len() + todo.ranges.len()) as u64
             + u64::from(todo.busy)
-            + u64::from(todo.scan)
+            + u64::from(todo.scan.is_some())
     }
 }
