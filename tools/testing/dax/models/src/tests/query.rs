@@ -55,11 +55,13 @@ pub fn query(
     found
 }
 
-/// Metadata has no place in a file.
+/// Metadata has no place in a file, and neither has room for copies.
 fn file_block(rec: &Record, block: u64) -> u64 {
     match rec.content() {
-        Content::Data { .. } => rec.offset + block - u64::from(rec.start),
-        Content::Metadata => 0,
+        Content::Data { .. } | Content::Unwritten { .. } => {
+            rec.offset + block - u64::from(rec.start)
+        }
+        Content::Staging | Content::Metadata => 0,
     }
 }
 
