@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 const FICLONE: u64 = 0x4004_9409;
 const FICLONERANGE: u64 = 0x4020_940d;
@@ -16,6 +16,7 @@ const FS_IOC_GETFSMAP: u64 = 0xc0c0_583b;
 const FIFREEZE: u64 = 0xc004_5877;
 const FITHAW: u64 = 0xc004_5878;
 
+const XFS_IOC_HEALTH_MONITOR: u64 = 0x4020_5844;
 const XFS_IOC_FSGEOMETRY: u64 = 0x8100_587e;
 
 const FS_XFLAG_REALTIME: u32 = 1;
@@ -205,6 +206,19 @@ pub fn geometry(file: &File) -> io::Result<Geometry> {
     }
 }
 
+/// Where XFS tells what it finds wrong; `root` is its root directory.
+pub fn health_monitor(root: &File) -> io::Result<File> {
+    // SAFETY: HEALTH_MONITOR takes an xfs_health_monitor, all zeroes, and returns a
+    // descriptor that is new and nobody else's.
+    unsafe {
+        let mut arg = [0u64; 4];
+        match libc::ioctl(root.as_raw_fd(), XFS_IOC_HEALTH_MONITOR, &mut arg) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(File::from_raw_fd(fd)),
+        }
+    }
+}
+
 /// Owners that GETFSMAP reports in place of an inode number.
 pub const FMR_OWN_FREE: u64 = 1;
 pub const XFS_FMR_OWN_LOG: u64 = ((b'X' as u64) << 32) | 2;
@@ -243,8 +257,8 @@ struct FsmapHead {
     records: [Fsmap; FSMAP_RECORDS],
 }
 
-/// The extents of bytes `first..=last` of the device, or those that come first.
-fn extents(file: &File, first: u64, last: u64) -> io::Result<Vec<Fsmap>> {
+/// The first extents of all devices, from byte `first` of the first one on.
+fn extents(file: &File, first: u64) -> io::Result<Vec<Fsmap>> {
     let mut head = Box::new(FsmapHead {
         iflags: 0,
         oflags: 0,
@@ -258,7 +272,7 @@ fn extents(file: &File, first: u64, last: u64) -> io::Result<Vec<Fsmap>> {
     head.keys[1] = Fsmap {
         device: u32::MAX,
         flags: u32::MAX,
-        physical: last,
+        physical: u64::MAX,
         owner: u64::MAX,
         offset: u64::MAX,
         ..Default::default()
@@ -270,7 +284,7 @@ fn extents(file: &File, first: u64, last: u64) -> io::Result<Vec<Fsmap>> {
 
 /// The extents of a special owner, from the first records of the map.
 pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
-    let mut all = extents(file, 0, u64::MAX)?;
+    let mut all = extents(file, 0)?;
     all.retain(|extent| extent.is_of(owner));
     Ok(all)
 }
@@ -284,6 +298,9 @@ pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
 
 /// Whether the block at byte `at` of the device is free.
 pub fn is_free(file: &File, at: u64) -> io::Result<bool> {
-    let found = extents(file, at, at)?;
-    Ok(found.iter().any(|extent| extent.is_of(FMR_OWN_FREE)))
+    let found = extents(file, at)?;
+    Ok(found.iter().any(|extent| {
+        let bytes = extent.physical..extent.physical + extent.length;
+        extent.is_of(FMR_OWN_FREE) && bytes.contains(&at)
+    }))
 }
