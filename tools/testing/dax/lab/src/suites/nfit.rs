@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::vm::Vm;
 
-const SCENES: [&str; 13] = [
+const SCENES: [&str; 22] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -27,6 +27,15 @@ const SCENES: [&str; 13] = [
     "heal-twice",
     "heal-sectors",
     "simulated",
+    "free",
+    "free-huge",
+    "freed",
+    "freed-at-once",
+    "unwritten",
+    "staging",
+    "absent",
+    "known",
+    "refused",
 ];
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {

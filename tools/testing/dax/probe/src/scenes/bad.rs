@@ -3,10 +3,11 @@
 //! A block that hardware has reported, and how much of that the kernel still knows.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Result};
 
+use super::repair;
 use crate::area::Area;
 use crate::calls;
 use crate::fault::PAGE_SIZE;
@@ -87,23 +88,29 @@ impl Bad {
         at.is_ok_and(|at| at == self.at)
     }
 
-    /// Allocates, writes and maps files of `pages` pages, as many as were freed together
-    /// with the block, until one of them has it: "data intact".
-    pub fn use_again(&self, xfs: &Xfs, pages: usize) -> Result<String> {
-        const FILES: usize = 32;
+    /// A file of one page, the one before this block, which is page 1 of `file`.
+    pub fn neighbour(&self, xfs: &Xfs, file: &Path) -> Result<PathBuf> {
+        let path = xfs.path(&format!("before-{:x}", self.at));
+        let to = File::create(&path)?;
+        ioctl::clone_range(&File::open(file)?, 0, PAGE, &to, 0)?;
+        Ok(path)
+    }
+
+    /// Waits until the block is free, and has it allocated again: page `first - 1` of
+    /// `file` is the block before, and XFS gives a file that grows what comes next. Writes
+    /// and maps `first..last`: "data intact".
+    pub fn use_again(&self, xfs: &Xfs, file: &Path, first: usize, last: usize) -> Result<String> {
+        repair::wait_free(&xfs.root()?, self.at)?;
         // The log holds back what has just been freed.
-        calls::sync_filesystem(&xfs.root()?)?;
-        for n in 0..FILES {
-            let file = xfs.file(&format!("again-{:x}-{n}", self.at), pages)?;
-            let area = Area::shared(&file, pages)?;
-            let (read, stored) = (area.load_all_but(&[]), area.store(0));
-            let good = read == "reads" && stored == "stored";
-            ensure!(good, "{}: {read}, {stored}", file.display());
-            if (0..pages).any(|page| self.is_page(&file, page)) {
-                return Ok(xfs::intact(&file, pages));
-            }
+        repair::sync_and_settle(xfs)?;
+        mend(file, first, last)?;
+        if !self.is_page(file, first) {
+            return Ok("not allocated again".into());
         }
-        Ok("not allocated again".into())
+        let area = Area::shared(file, last)?;
+        let touches = [area.load_all_but(&[]), area.store(first)].join(", ");
+        ensure!(touches == "reads, stored", "{}: {touches}", file.display());
+        Ok(xfs::intact(file, last))
     }
 }
 

@@ -38,9 +38,8 @@ struct Way {
     act: fn(&Path) -> Result<String>,
     /// What the page holds then.
     after: &'static str,
-    /// How many pages are given away, if so; the error goes when they are allocated
-    /// again.
-    freed: Option<usize>,
+    /// Whether the block is given away; the error goes when it is free on disk too.
+    freed: bool,
 }
 
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
@@ -50,25 +49,25 @@ const WAYS: &[Way] = &[
         name: "pwrite",
         act: |path| bad::mend(path, 1, 2).map(|()| "0".into()),
         after: "reads",
-        freed: None,
+        freed: false,
     },
     Way {
         name: "pwrite, 3 pages",
         act: |path| bad::mend(path, 0, 3).map(|()| "0".into()),
         after: "reads",
-        freed: None,
+        freed: false,
     },
     Way {
         name: "pwrite from 100",
         act: write_from_100,
         after: "reads",
-        freed: None,
+        freed: false,
     },
     Way {
         name: "punch",
         act: |path| Ok(calls::fallocate(&open(path, 0)?, PUNCH, PAGE, PAGE)),
         after: "other data (0x0)",
-        freed: Some(1),
+        freed: true,
     },
     Way {
         name: "zero range",
@@ -77,7 +76,7 @@ const WAYS: &[Way] = &[
             Ok(calls::fallocate(&open(path, 0)?, mode, PAGE, PAGE))
         },
         after: "other data (0x0)",
-        freed: Some(1),
+        freed: true,
     },
     Way {
         name: "truncate, write",
@@ -88,7 +87,7 @@ const WAYS: &[Way] = &[
             Ok(done)
         },
         after: "reads",
-        freed: Some(4),
+        freed: true,
     },
     Way {
         name: "unlink, create",
@@ -98,7 +97,7 @@ const WAYS: &[Way] = &[
             Ok("0".into())
         },
         after: "reads",
-        freed: Some(4),
+        freed: true,
     },
 ];
 
@@ -121,12 +120,13 @@ pub fn ways(_: u64) -> Result<()> {
             read_page(&File::open(&file)?, PAGE) == "EIO",
             "{name}: not contained"
         );
+        let before = way.freed.then(|| bad.neighbour(&xfs, &file)).transpose()?;
         expect(name, "0", (way.act)(&file)?)?;
         let area = Area::shared(&file, 4)?;
         expect(&format!("{name}: page"), way.after, area.load(1))?;
         expect(&format!("{name}: others"), "reads", area.load_all_but(&[1]))?;
         drop(area);
-        if let Some(pages) = way.freed {
+        if let Some(before) = before {
             let marks = bad.marks()?;
             if bad.is_page(&file, 1) {
                 note(&format!("{name}: same block, marks: {marks}"))?;
@@ -135,7 +135,7 @@ pub fn ways(_: u64) -> Result<()> {
                 expect(&format!("{name}: written"), "data intact", data)?;
             } else {
                 note(&format!("{name}: block freed, marks: {marks}"))?;
-                let again = bad.use_again(&xfs, pages)?;
+                let again = bad.use_again(&xfs, &before, 1, 2)?;
                 expect(&format!("{name}: used again"), "data intact", again)?;
             }
         }

@@ -14,8 +14,10 @@ mod devices;
 mod files;
 mod heal;
 mod machine_check;
+mod platform;
 mod processes;
 mod refuse;
+mod repair;
 mod space;
 mod unbind;
 
@@ -26,6 +28,8 @@ pub struct Scene {
     pub deadline: Duration,
     /// Whether the scene runs for as long as the user asks, on top of the deadline.
     pub timed: bool,
+    /// Whether it needs pmem that an ACPI NFIT describes: it is played when named only.
+    pub nfit: bool,
     /// Plays the scene; the argument is that time in seconds.
     pub play: fn(u64) -> Result<()>,
 }
@@ -43,12 +47,18 @@ impl Scene {
             about,
             deadline: Duration::from_secs(120),
             timed: false,
+            nfit: false,
             play,
         }
     }
 
     const fn timed(mut self) -> Self {
         self.timed = true;
+        self
+    }
+
+    const fn nfit(mut self) -> Self {
+        self.nfit = true;
         self
     }
 
@@ -283,6 +293,121 @@ pub const ALL: &[Scene] = &[
         heal::at_once,
     ),
     Scene::new(
+        50,
+        "free",
+        "free blocks at the ends of AGs, by a real #MC (D2)",
+        repair::free::real,
+    ),
+    Scene::new(
+        51,
+        "free-huge",
+        "2 MiB of free space, page by page",
+        repair::free::huge,
+    ),
+    Scene::new(
+        52,
+        "free-inject",
+        "free blocks, by simulated errors",
+        repair::free::injectors,
+    ),
+    Scene::new(
+        53,
+        "freed",
+        "a bad block that its file gives away, in each way",
+        repair::freed::after,
+    ),
+    Scene::new(
+        54,
+        "freed-at-once",
+        "a block that fails before the log knows that it is free",
+        repair::freed::at_once,
+    ),
+    Scene::new(
+        55,
+        "unwritten",
+        "space of a file that was never written",
+        repair::unwritten::play,
+    ),
+    Scene::new(
+        56,
+        "unwritten-race",
+        "such space, while it is written",
+        repair::unwritten::race,
+    ),
+    Scene::new(
+        57,
+        "staging",
+        "space that a copy-on-write has left over (D8)",
+        repair::staging::leftover,
+    ),
+    Scene::new(
+        58,
+        "staging-write",
+        "space that a copy-on-write is filling",
+        repair::staging::filling,
+    ),
+    Scene::new(
+        59,
+        "absent",
+        "data of files that are not in memory (D9)",
+        repair::absent::play,
+    ),
+    Scene::new(
+        60,
+        "known",
+        "errors from before the mount",
+        repair::known::play,
+    ),
+    Scene::new(
+        61,
+        "refused",
+        "free blocks that the firmware does not clear",
+        repair::refused::play,
+    )
+    .nfit(),
+    Scene::new(
+        62,
+        "free-race",
+        "free blocks, while files are made and deleted",
+        repair::stress::play,
+    )
+    .timed(),
+    Scene::new(
+        70,
+        "firmware",
+        "the platform: ndctl injects errors and takes them back",
+        platform::inject,
+    )
+    .nfit(),
+    Scene::new(
+        71,
+        "firmware-clear",
+        "the platform: errors are cleared in part, or refused",
+        platform::clear,
+    )
+    .nfit(),
+    Scene::new(
+        72,
+        "firmware-many",
+        "the platform: a hundred errors",
+        platform::many,
+    )
+    .nfit(),
+    Scene::new(
+        73,
+        "firmware-slow",
+        "the platform: a scrub that takes its time",
+        platform::slow,
+    )
+    .nfit(),
+    Scene::new(
+        74,
+        "consume",
+        "an error that lies there until it is met",
+        platform::consume,
+    )
+    .nfit(),
+    Scene::new(
         26,
         "refuse-race",
         "copies under way when a page of theirs fails (law 1)",
@@ -299,13 +424,17 @@ pub fn find(name: &str) -> Result<&'static Scene> {
     }
 }
 
-/// The scenes in `only` (all if empty) that are not in `except`.
+/// The scenes in `only` (if empty, all that can be played anywhere) that are not in
+/// `except`.
 pub fn select(only: &[String], except: &[String]) -> Result<Vec<&'static Scene>> {
     let names = |list: &[String]| -> Result<Vec<&str>> {
         list.iter().map(|name| Ok(find(name)?.name)).collect()
     };
     let (only, except) = (names(only)?, names(except)?);
-    let wanted = |s: &&Scene| only.is_empty() || only.contains(&s.name);
+    let wanted = |s: &&Scene| match only[..] {
+        [] => !s.nfit,
+        _ => only.contains(&s.name),
+    };
     Ok(ALL
         .iter()
         .filter(wanted)
@@ -346,9 +475,11 @@ mod tests {
     #[test]
     fn selection() {
         let strings = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(select(&[], &[]).unwrap().len(), ALL.len());
+        let anywhere = ALL.iter().filter(|s| !s.nfit).count();
+        assert_eq!(select(&[], &[]).unwrap().len(), anywhere);
         assert_eq!(select(&strings(&["9", "deleted"]), &[]).unwrap().len(), 2);
-        assert_eq!(select(&[], &strings(&["11"])).unwrap().len(), ALL.len() - 1);
+        assert_eq!(select(&strings(&["refused"]), &[]).unwrap().len(), 1);
+        assert_eq!(select(&[], &strings(&["11"])).unwrap().len(), anywhere - 1);
         assert!(select(&strings(&["x"]), &[]).is_err());
     }
 }

@@ -83,13 +83,11 @@ pub fn cow(_: u64) -> Result<()> {
     drop((area, other));
 
     // What the fault had allocated is free again, and fit for use.
+    let before = bad.neighbour(&xfs, &a)?;
     fs::remove_file(&a)?;
     fs::remove_file(&b)?;
-    expect(
-        "deleted, used again",
-        "data intact",
-        bad.use_again(&xfs, 16)?,
-    )?;
+    let again = bad.use_again(&xfs, &before, 1, 2)?;
+    expect("deleted, used again", "data intact", again)?;
     expect("marks", "none", bad.marks()?)?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }

@@ -2,7 +2,7 @@
 
 //! Bad blocks whose owners give them away, before and after the error.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -145,11 +145,12 @@ fn hit_mapped(name: &str, file: &Path) -> Result<Bad> {
 /// crash it would have its owner back, who must not find zeros there.
 pub fn at_once(_: u64) -> Result<()> {
     const ROUNDS: usize = 8;
+    type Act = fn(&Path) -> Result<()>;
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let counts = Counts::now();
     let all = format!("{ROUNDS} of {ROUNDS}");
-    let acts: [(&str, fn(&Path) -> Result<()>); 2] = [
+    let acts: [(&str, Act); 2] = [
         ("truncated", |path| Ok(open(path, 0)?.set_len(0)?)),
         ("deleted", |path| Ok(fs::remove_file(path)?)),
     ];

@@ -19,10 +19,10 @@ use crate::report::expect;
 use crate::xfs::Xfs;
 
 pub mod absent;
-mod fserror;
 pub mod free;
 pub mod freed;
 mod full;
+mod healthmon;
 pub mod known;
 pub mod refused;
 pub mod staging;
@@ -51,7 +51,7 @@ fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
 
 /// Waits until the block at byte `at` belongs to nobody. A deleted file goes some time
 /// after its last close.
-fn wait_free(root: &File, at: u64) -> Result<()> {
+pub fn wait_free(root: &File, at: u64) -> Result<()> {
     let free = until(|| Ok(ioctl::is_free(root, at)?))?;
     ensure!(free, "the block at {at:#x} does not become free");
     Ok(())
@@ -79,7 +79,7 @@ fn expect_counts(name: &str, expected: &str, before: &Counts) -> Result<()> {
 }
 
 /// Has what was done so far in the log, and what that makes free repaired.
-fn sync_and_settle(xfs: &Xfs) -> Result<()> {
+pub fn sync_and_settle(xfs: &Xfs) -> Result<()> {
     calls::sync_filesystem(&xfs.root()?)?;
     worker::settle()
 }

@@ -38,6 +38,11 @@ impl Counts {
         Self(NAMES.map(|name| read(name).ok()))
     }
 
+    /// As a mount begins.
+    pub fn of_new_mount() -> Self {
+        Self([Some(0); NAMES.len()])
+    }
+
     /// What was counted since, such as "1 poisoned, 1 repaired".
     pub fn since(&self) -> String {
         let mut words = Vec::new();

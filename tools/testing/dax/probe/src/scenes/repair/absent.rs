@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Data of files that are not in memory: no process can have mapped it, but it is lost.
+
+use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{ensure, Result};
+
+use super::super::bad::{self, refused, Bad};
+use super::healthmon::{self, Monitor};
+use super::{sync_and_settle, wait_free, worker, PAGE};
+use crate::area::Area;
+use crate::ioctl;
+use crate::map::read_page;
+use crate::report::expect;
+use crate::xfs::{self, Options, Xfs};
+
+/// How many files have the same block beside the two that are looked at.
+const CLONES: usize = 100;
+
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let a = xfs.file("a", 4)?;
+    let b = xfs.path("b");
+    ioctl::clone_range(&File::open(&a)?, 0, 4 * PAGE, &File::create(&b)?, 4 * PAGE)?;
+    let clones = (0..CLONES)
+        .map(|n| xfs.clone_of(&a, &format!("clone-{n}")))
+        .collect::<Result<Vec<_>>>()?;
+    let inode = |file: &Path| fs::metadata(file).map(|data| data.st_ino());
+    let (ino_a, ino_b) = (inode(&a)?, inode(&b)?);
+    let others = (clones.iter().map(|file| inode(file))).collect::<Result<Vec<_>, _>>()?;
+    let bad = Bad::unreported(&a, 1)?;
+
+    // Now nobody has opened them.
+    xfs::umount()?;
+    xfs.mount()?;
+    let mut monitor = Monitor::new(&xfs)?;
+    expect("machine check", "Recovered", bad.report()?)?;
+    worker::settle()?;
+    let losses = monitor.losses(CLONES + 2)?;
+    let of_a = healthmon::of(&losses, ino_a);
+    expect("a has lost", "4096 bytes at 4096", of_a)?;
+    let of_b = healthmon::of(&losses, ino_b);
+    expect("b has lost", "4096 bytes at 20480", of_b)?;
+    let told = |ino: &&u64| healthmon::of(&losses, **ino) == "4096 bytes at 4096";
+    let told = others.iter().filter(told).count();
+    expect("100 others, told of", "100", told.to_string())?;
+
+    let read = |file: &Path, page: u64| -> Result<String> {
+        Ok(read_page(&File::open(file)?, page * PAGE))
+    };
+    expect("a, pread", "EIO", read(&a, 1)?)?;
+    // The page may be missing in the direct map: writing would crash the kernel.
+    ensure!(read(&a, 1)? == "EIO", "not contained: not written to");
+    expect("a, the next page", "ok", read(&a, 2)?)?;
+    expect("b, pread", "EIO", read(&b, 5)?)?;
+    let area = Area::shared(&a, 4)?;
+    expect("a, touched", &refused(1), area.load(1))?;
+    drop((area, monitor));
+    xfs::umount()?;
+    xfs.mount()?;
+    expect("mounted again: a", "EIO", read(&a, 1)?)?;
+    expect("mounted again: b", "EIO", read(&b, 5)?)?;
+
+    for file in clones.iter().chain([&b]) {
+        fs::remove_file(file)?;
+    }
+    bad::mend(&a, 1, 2)?;
+    if !bad.is_page(&a, 1) {
+        wait_free(&xfs.root()?, bad.at)?;
+    }
+    sync_and_settle(&xfs)?;
+    expect("a, written", "data intact", xfs::intact(&a, 4))?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors from before the mount: the driver knows of them, and nobody could be told.
+
+use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{ensure, Result};
+
+use super::super::bad::{self, refused, Bad};
+use super::worker::{self, Counts};
+use super::{expect_counts, PAGE};
+use crate::area::Area;
+use crate::ioctl::{self, FMR_OWN_FREE};
+use crate::kmsg;
+use crate::map::read_page;
+use crate::pmem::Pmem;
+use crate::report::{expect, note};
+use crate::xfs::{self, Options, Xfs};
+
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    // One of each is listed, the other one fails.
+    let files = [xfs.file("listed", 4)?, xfs.file("failed", 4)?];
+    let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?;
+    let free = [PAGE, 64 * PAGE].map(|at| free.physical + at);
+    let owned = [
+        Bad::unreported(&files[0], 1)?,
+        Bad::unreported(&files[1], 1)?,
+    ];
+    let none = Bad::block(free[1])?;
+    xfs::umount()?;
+    for at in free {
+        Pmem(0).write(at, 0xa5)?;
+    }
+    for at in [free[0], owned[0].at] {
+        Pmem(0).list_bad(at)?;
+    }
+    for bad in [&none, &owned[1]] {
+        let outcome = bad.report()?;
+        note(&format!("machine check, not mounted: {outcome}"))?;
+    }
+    let read = Pmem(0).read(free[1])?;
+    expect("not mounted: block", "EIO", &read)?;
+    // The page may be missing in the direct map, and XFS be given it.
+    ensure!(read == "EIO", "not contained: not mounted");
+
+    let mut logs = [kmsg::Log::new()?, kmsg::Log::new()?];
+    xfs.mount()?;
+    worker::settle()?;
+    for (name, at) in ["free, listed", "free, failed"].into_iter().zip(free) {
+        expect(name, "zeros", Pmem(0).read(at)?)?;
+    }
+    expect_counts("all", "4 poisoned, 2 repaired", &Counts::of_new_mount())?;
+    let names = ["a file, listed", "a file, failed"];
+    for ((name, file), log) in names.into_iter().zip(&files).zip(&mut logs) {
+        let ino = fs::metadata(file)?.st_ino();
+        let told = format!("inode {ino} lost 4096 bytes at 4096");
+        let lines = log.count(&told)?.to_string();
+        expect(&format!("{name}: lines in the log"), "1", lines)?;
+        expect(&format!("{name}: pread"), "EIO", pread(file)?)?;
+        let area = Area::shared(file, 4)?;
+        expect(&format!("{name}: touched"), &refused(1), area.load(1))?;
+    }
+    let mut left = [owned[0].at, owned[1].at];
+    left.sort_unstable();
+    let left = left.map(|at| format!("{}+8", at / 512)).join(" ");
+    expect("bad sectors", &left, Pmem(0).badblocks()?)?;
+
+    for file in &files {
+        bad::mend(file, 1, 2)?;
+        expect("a file, written", "data intact", xfs::intact(file, 4))?;
+    }
+    expect("marks", "none", none.marks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+fn pread(file: &Path) -> Result<String> {
+    Ok(read_page(&File::open(file)?, PAGE))
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors in free space that is just being handed out.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+
+use super::super::bad::Bad;
+use super::full::{self, Full};
+use super::worker::{self, Counts};
+use super::{sync_and_settle, until, PAGE, PATIENCE};
+use crate::ioctl::{self, Fsmap, FMR_OWN_FREE};
+use crate::kernel::QuietConsole;
+use crate::mce;
+use crate::pmem::{self, Pmem};
+use crate::report::{expect, note};
+use crate::shared::{counters, Worker};
+use crate::xfs::{Options, Xfs};
+
+/// The longest time in seconds.
+const LONG: u64 = 20;
+const WRITERS: usize = 3;
+/// Files that each of them keeps, and pages of the largest.
+const FILES: u64 = 8;
+const PAGES: u64 = 1024;
+
+/// What is counted.
+const MADE: usize = 0;
+const LOST: usize = 1;
+const FAILED: usize = 2;
+const WRONG: usize = 3;
+const STOP: usize = 4;
+type Counters = [AtomicU64; 5];
+
+pub fn play(seconds: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let root = xfs.root()?;
+    let before = Bad::block(0)?;
+    let counts = Counts::now();
+    let counters: &Counters = counters()?;
+    for n in 0..WRITERS {
+        // Each directory goes to another AG.
+        fs::create_dir(xfs.path(&n.to_string()))?;
+    }
+    let quiet = QuietConsole::new()?;
+    let workers = (0..WRITERS)
+        .map(|n| Worker::start(|| Writer::new(&xfs, n as u64).run(counters)))
+        .collect::<Result<Vec<_>>>()?;
+    // All inodes that are needed are there by then: what is free now becomes data.
+    let begun = until(|| Ok(counters[MADE].load(SeqCst) > 2 * FILES * WRITERS as u64))?;
+    ensure!(begun, "the writers do not get on");
+
+    let end = Instant::now() + Duration::from_secs(seconds.min(LONG));
+    let mut errors = [0; 2];
+    while Instant::now() < end {
+        let n = errors.iter().sum();
+        let at = any_free(&root, n)?;
+        let real = n % 3 == 2;
+        if real {
+            mce::deliver(Pmem(0).address(at)?)?;
+        } else {
+            let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
+            ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+        }
+        errors[usize::from(real)] += 1;
+    }
+    counters[STOP].store(1, SeqCst);
+    for (n, worker) in workers.iter().enumerate() {
+        expect(&format!("writer {n}"), "done", worker.end(PATIENCE))?;
+    }
+    drop(quiet);
+    sync_and_settle(&xfs)?;
+    let count = |which: usize| counters[which].load(SeqCst);
+    note(&format!(
+        "{} simulated errors, {} machine checks: {}",
+        errors[0],
+        errors[1],
+        counts.since()
+    ))?;
+    let (made, lost, failed) = (count(MADE), count(LOST), count(FAILED));
+    note(&format!(
+        "{made} files, {lost} lost data afterwards, {failed} could not be written"
+    ))?;
+    expect("files that hold other data", "0", count(WRONG).to_string())?;
+
+    for n in 0..WRITERS {
+        fs::remove_dir_all(xfs.path(&n.to_string()))?;
+    }
+    worker::settle()?;
+    let full = Full::new(&xfs, 0)?;
+    expect("filled up", "0 errors", format!("{} errors", full.errors))?;
+    expect("all files", "data intact", full.check())?;
+    full.remove()?;
+    sync_and_settle(&xfs)?;
+    expect("marks", "none", before.marks()?)?;
+    drop(root);
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A free block among those that are handed out next: where the writers' files are, behind
+/// the AG's metadata.
+fn any_free(root: &File, n: u64) -> Result<u64> {
+    let ag = u64::from(ioctl::geometry(root)?.agblocks) * PAGE;
+    let near = |free: &Fsmap| {
+        let start = free.physical / ag * ag;
+        let first = free.physical.max(start + (4 << 20));
+        let last = (free.physical + free.length).min(start + (64 << 20));
+        (first < last).then_some((first, (last - first) / PAGE))
+    };
+    let all = ioctl::all_owned_by(root, FMR_OWN_FREE)?;
+    let near: Vec<_> = all.iter().filter_map(near).collect();
+    let (first, pages) = near
+        .get(n as usize * 7 % near.len().max(1))
+        .context("nothing is free")?;
+    Ok(first + n * 31 % (*pages).min(2 * PAGES) * PAGE)
+}
+
+struct Writer {
+    dir: PathBuf,
+    number: u64,
+    /// Files that were made.
+    made: u64,
+}
+
+impl Writer {
+    fn new(xfs: &Xfs, number: u64) -> Self {
+        let dir = xfs.path(&number.to_string());
+        let made = 0;
+        Self { dir, number, made }
+    }
+
+    /// The path of a file, the name that its pages have, and how many there are.
+    fn file(&self, n: u64) -> (PathBuf, u64, usize) {
+        let name = 1 + n * WRITERS as u64 + self.number;
+        let pages = 1 + (name * 389) % PAGES;
+        (self.dir.join(n.to_string()), name, pages as usize)
+    }
+
+    fn run(mut self, counters: &Counters) -> Result<()> {
+        let count = |which: usize| {
+            counters[which].fetch_add(1, SeqCst);
+        };
+        while counters[STOP].load(SeqCst) == 0 {
+            let (path, name, pages) = self.file(self.made);
+            let (there, done) = full::write(&File::create(&path)?, name, 0, pages);
+            if done.is_err() || there != pages {
+                count(FAILED);
+                fs::remove_file(&path)?;
+                fs::write(&path, [])?;
+            }
+            count(MADE);
+            self.made += 1;
+            if let Some(oldest) = self.made.checked_sub(FILES) {
+                self.check(oldest, count)?;
+            }
+        }
+        let rest = self.made.saturating_sub(FILES - 1)..self.made;
+        rest.into_iter().try_for_each(|n| self.check(n, count))
+    }
+
+    /// Looks at a file and deletes it.
+    fn check(&self, n: u64, count: impl Fn(usize)) -> Result<()> {
+        let (path, name, pages) = self.file(n);
+        if fs::metadata(&path)?.len() > 0 {
+            match full::check(&path, name, pages).as_str() {
+                "data intact" => (),
+                "EIO" => count(LOST),
+                _ => count(WRONG),
+            }
+        }
+        Ok(fs::remove_file(path)?)
+    }
+}

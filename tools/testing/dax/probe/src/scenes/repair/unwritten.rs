@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Unwritten space of a file: it is owned, but there is nothing to lose.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+
+use super::super::bad::{self, Bad};
+use super::worker::{self, Counts};
+use super::{expect_counts, expect_repaired, sync_and_settle, PAGE, PATIENCE};
+use crate::area::Area;
+use crate::calls::{self, open};
+use crate::fault::{self, PAGE_SIZE};
+use crate::ioctl;
+use crate::kernel::QuietConsole;
+use crate::map;
+use crate::mce;
+use crate::pmem::{self, Pmem};
+use crate::process::pattern;
+use crate::report::{expect, note};
+use crate::shared::{counters, Worker};
+use crate::xfs::{self, Options, Xfs};
+
+/// A file of pages that are allocated, and not written.
+fn unwritten(xfs: &Xfs, name: &str, pages: usize) -> Result<PathBuf> {
+    let path = xfs.path(name);
+    let file = File::create(&path)?;
+    let allocated = calls::fallocate(&file, 0, 0, pages as u64 * PAGE);
+    ensure!(allocated == "0", "fallocate: {allocated}");
+    file.sync_all()?;
+    Ok(path)
+}
+
+/// A process that maps it, and has read it, is left alone.
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = unwritten(&xfs, "file", 4)?;
+    let blocks = [Bad::unreported(&path, 1)?, Bad::unreported(&path, 2)?];
+    xfs::umount()?;
+    for bad in &blocks {
+        Pmem(0).write(bad.at, 0xa5)?;
+    }
+    xfs.mount()?;
+
+    let zero = "other data (0x0)";
+    map::early_kill()?;
+    let area = Area::shared(&path, 4)?;
+    expect("mapper", zero, area.load(1))?;
+    let [bad, other] = &blocks;
+    for (name, bad) in [("machine check", bad), ("hwpoison-inject", other)] {
+        let counts = Counts::now();
+        match name {
+            "machine check" => expect(name, "Recovered", bad.report()?)?,
+            _ => expect(name, "0", pmem::corrupt(Pmem(0).pfn(bad.at)?)?)?,
+        }
+        worker::settle()?;
+        expect(&format!("{name}: signals"), "0", fault::seen().to_string())?;
+        expect_repaired(name, bad)?;
+        expect_counts(name, "1 poisoned, 1 repaired", &counts)?;
+    }
+    // The next touch would make the kernel write to the block.
+    ensure!(bad.marks()? == "none", "not repaired: not written to");
+    expect("mapper, loads", zero, area.load(1))?;
+    expect("mapper, stores", "stored", area.store(1))?;
+    expect("mapper, loads", "reads", area.load(1))?;
+    bad::mend(&path, 0, 4)?;
+    expect("file, written", "data intact", xfs::intact(&path, 4))?;
+    let same = bad.is_page(&path, 1) && other.is_page(&path, 2);
+    expect(
+        "its blocks",
+        "the same",
+        if same { "the same" } else { "others" },
+    )?;
+    drop(area);
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Pages of each file that is written during the errors.
+const PAGES: usize = 128;
+/// What a writer was told of a page.
+const WRITTEN: u64 = 1;
+const REFUSED: u64 = 2;
+
+/// Counters: the pages of one file, those of the other, and how far the errors are.
+const CLOCK: usize = 2 * PAGES;
+type Counters = [AtomicU64; 2 * PAGES + 1];
+
+/// A page that was written holds that data, or is known to have lost it.
+pub fn race(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let paths = [
+        unwritten(&xfs, "write", PAGES)?,
+        unwritten(&xfs, "store", PAGES)?,
+    ];
+    let before = Bad::unreported(&paths[0], 0)?;
+    let counts = Counts::now();
+    let counters: &Counters = counters()?;
+    let quiet = QuietConsole::new()?;
+    let workers = [
+        Worker::start(|| write(&paths[0], &counters[..PAGES], &counters[CLOCK]))?,
+        Worker::start(|| store(&paths[1], &counters[PAGES..CLOCK], &counters[CLOCK]))?,
+    ];
+    let files = [File::open(&paths[0])?, File::open(&paths[1])?];
+    for n in 0..PAGES {
+        counters[CLOCK].store(n as u64 + 1, SeqCst);
+        // One that is written, that is just being so, or that is not yet.
+        let page = (n + n / 2 % 3).clamp(1, PAGES) - 1;
+        let at = ioctl::physical(&files[n % 2], page as u64 * PAGE)?;
+        let outcome = mce::deliver(Pmem(0).address(at)?)?;
+        ensure!(outcome == "Recovered", "machine check: {outcome}");
+    }
+    for (name, worker) in ["write()", "stores"].into_iter().zip(&workers) {
+        expect(name, "done", worker.end(PATIENCE))?;
+    }
+    drop(quiet);
+    sync_and_settle(&xfs)?;
+    note(&format!("{PAGES} errors: {}", counts.since()))?;
+
+    for (n, (path, file)) in paths.iter().zip(&files).enumerate() {
+        let told = &counters[n * PAGES..(n + 1) * PAGES];
+        // A store is of one byte.
+        let seen = Seen::of(file, told, if n == 0 { PAGE_SIZE } else { 1 });
+        let name = ["write()", "stores"][n];
+        expect(
+            &format!("{name}: pages told of"),
+            "128",
+            seen.told.to_string(),
+        )?;
+        let wrong = seen.wrong.to_string();
+        expect(&format!("{name}: other data"), "0", wrong)?;
+        let Seen {
+            kept,
+            lost,
+            refused,
+            ..
+        } = seen;
+        note(&format!(
+            "{name}: {kept} written, {lost} lost afterwards, {refused} refused"
+        ))?;
+        bad::mend(path, 0, PAGES)?;
+        let data = xfs::intact(path, PAGES);
+        expect(&format!("{name}: written again"), "data intact", data)?;
+    }
+    sync_and_settle(&xfs)?;
+    expect("marks", "none", before.marks()?)?;
+    drop(files);
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Waits for the error that comes when this page may be written, and some moments.
+fn wait(page: usize, clock: &AtomicU64) {
+    while clock.load(SeqCst) <= page as u64 {
+        sleep(Duration::from_millis(1));
+    }
+    sleep(Duration::from_millis(page as u64 * 7 % 16));
+}
+
+fn write(path: &Path, told: &[AtomicU64], clock: &AtomicU64) -> Result<()> {
+    let file = open(path, 0)?;
+    for (page, told) in told.iter().enumerate() {
+        wait(page, clock);
+        let done = file.write_at(&[pattern(page); PAGE_SIZE], page as u64 * PAGE);
+        let written = matches!(done, Ok(PAGE_SIZE));
+        told.store(if written { WRITTEN } else { REFUSED }, SeqCst);
+    }
+    Ok(())
+}
+
+fn store(path: &Path, told: &[AtomicU64], clock: &AtomicU64) -> Result<()> {
+    let area = Area::shared(path, PAGES)?;
+    for (page, told) in told.iter().enumerate() {
+        wait(page, clock);
+        // Reads zeroes first, as a rule.
+        area.load(page);
+        let stored = area.store(page) == "stored";
+        told.store(if stored { WRITTEN } else { REFUSED }, SeqCst);
+    }
+    Ok(())
+}
+
+/// Pages of a file, by what their writer was told and what is there.
+#[derive(Default)]
+struct Seen {
+    told: usize,
+    kept: usize,
+    lost: usize,
+    refused: usize,
+    wrong: usize,
+}
+
+impl Seen {
+    fn of(file: &File, told: &[AtomicU64], bytes: usize) -> Self {
+        let mut seen = Self::default();
+        for (page, told) in told.iter().enumerate() {
+            let mut data = [0; PAGE_SIZE];
+            let read = file.read_exact_at(&mut data, page as u64 * PAGE);
+            let good = data[..bytes].iter().all(|&byte| byte == pattern(page));
+            let told = told.load(SeqCst);
+            seen.told += usize::from(told != 0);
+            *match (told, read) {
+                (WRITTEN, Ok(())) if good => &mut seen.kept,
+                (WRITTEN, Ok(())) => &mut seen.wrong,
+                (WRITTEN, Err(_)) => &mut seen.lost,
+                _ => &mut seen.refused,
+            } += 1;
+        }
+        seen
+    }
+}
