@@ -43,7 +43,9 @@ impl Xfs {
             realtime: options.realtime,
         };
         // A scene that failed may have left some.
-        xfs.data.overwrite_bad()?;
+        for pmem in [Some(xfs.data), xfs.realtime].into_iter().flatten() {
+            pmem.overwrite_bad()?;
+        }
         let mut mkfs = Command::new("mkfs.xfs");
         mkfs.args(["-q", "-f", "-m"]);
         mkfs.arg(match options {

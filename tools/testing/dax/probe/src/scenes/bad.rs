@@ -27,6 +27,7 @@ pub fn refused(page: usize) -> String {
 }
 
 pub struct Bad {
+    pub pmem: Pmem,
     /// Byte of the device.
     pub at: u64,
     /// What the kernel knew before: bad sectors, and kilobytes of HardwareCorrupted.
@@ -34,11 +35,17 @@ pub struct Bad {
 }
 
 impl Bad {
-    /// The block at byte `at` of the device, without an error so far.
+    /// The block at byte `at` of the data device, without an error so far.
     pub fn block(at: u64) -> Result<Self> {
+        Self::block_of(Pmem(0), at)
+    }
+
+    /// The same of another device.
+    pub fn block_of(pmem: Pmem, at: u64) -> Result<Self> {
         Ok(Self {
+            pmem,
             at,
-            before: (Pmem(0).badblocks()?, kernel::hardware_corrupted()?),
+            before: (pmem.badblocks()?, kernel::hardware_corrupted()?),
         })
     }
 
@@ -57,7 +64,7 @@ impl Bad {
 
     /// One more machine check on it.
     pub fn report(&self) -> Result<String> {
-        mce::deliver(Pmem(0).address(self.at)?)
+        mce::deliver(self.pmem.address(self.at)?)
     }
 
     /// As [`Pmem::badblocks`] lists it.
@@ -69,7 +76,7 @@ impl Bad {
     pub fn marks(&self) -> Result<String> {
         let (sectors, lost) = &self.before;
         let mut marks = Vec::new();
-        if Pmem(0).badblocks()? != *sectors {
+        if self.pmem.badblocks()? != *sectors {
             marks.push("bad sectors".into());
         }
         let more = kernel::hardware_corrupted()? as i64 - *lost as i64;
@@ -124,7 +131,7 @@ pub fn mend(file: &Path, first: usize, last: usize) -> Result<()> {
 pub fn end(xfs: Xfs, bad: &[&Bad]) -> Result<()> {
     xfs::umount()?;
     for bad in bad {
-        Pmem(0).overwrite(bad.at)?;
+        bad.pmem.overwrite(bad.at)?;
     }
     expect("overwritten: bad", "none", Pmem(0).badblocks()?)?;
     xfs.mount()?;

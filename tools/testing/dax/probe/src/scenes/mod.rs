@@ -366,6 +366,12 @@ pub const ALL: &[Scene] = &[
     )
     .nfit(),
     Scene::new(
+        63,
+        "free-realtime",
+        "space of a realtime device that holds no data",
+        repair::realtime::play,
+    ),
+    Scene::new(
         62,
         "free-race",
         "free blocks, while files are made and deleted",

@@ -188,5 +188,5 @@ pub fn at_once(_: u64) -> Result<()> {
 
 /// Whether a block is as good as new.
 fn good(bad: &Bad) -> Result<bool> {
-    Ok(bad.marks()? == "none" && Pmem(0).read(bad.at)? == "zeros")
+    Ok(bad.marks()? == "none" && bad.pmem.read(bad.at)? == "zeros")
 }

@@ -14,7 +14,6 @@ use anyhow::{ensure, Result};
 use super::bad::Bad;
 use crate::calls;
 use crate::ioctl;
-use crate::pmem::Pmem;
 use crate::report::expect;
 use crate::xfs::Xfs;
 
@@ -24,6 +23,7 @@ pub mod freed;
 mod full;
 mod healthmon;
 pub mod known;
+pub mod realtime;
 pub mod refused;
 pub mod staging;
 pub mod stress;
@@ -70,7 +70,7 @@ fn freed_file(xfs: &Xfs, path: &Path) -> Result<u64> {
 /// The rows of a block that must be as good as new by now.
 fn expect_repaired(name: &str, bad: &Bad) -> Result<()> {
     expect(&format!("{name}: marks"), "none", bad.marks()?)?;
-    expect(&format!("{name}: block"), "zeros", Pmem(0).read(bad.at)?)
+    expect(&format!("{name}: block"), "zeros", bad.pmem.read(bad.at)?)
 }
 
 /// The row of what was counted since `before`.

@@ -141,7 +141,11 @@ pub fn filling(_: u64) -> Result<()> {
     expect("b, filled", "EIO", holds(&file, 0))?;
     let rest = (1..PAGES).map(|page| holds(&file, page));
     let odd: Vec<_> = rest.filter(|holds| holds != "new").collect();
-    let rest = if odd.is_empty() { "new" } else { &odd.join(", ") };
+    let rest = if odd.is_empty() {
+        "new"
+    } else {
+        &odd.join(", ")
+    };
     expect("b, filled afterwards", "new", rest)?;
     let losses = monitor.losses(1)?;
     let of_b = healthmon::of(&losses, ino);
