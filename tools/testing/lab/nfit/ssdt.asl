@@ -234,6 +234,13 @@ DefinitionBlock ("", "SSDT", 1, "DAXLAB", "NFIT", 1)
                 }
                 Local1++
             }
+            If (Local1 == Local0 + One)
+            {
+                If (EBEG (Local0) == Local2 && EEND (Local0) == Local3)
+                {
+                    Return (Zero) // known already
+                }
+            }
             Return (REPL (Local0, Local1, MAKE (Local2, Local3)))
         }
 
