@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Scenes on a platform whose ACPI tables describe the pmem, and whose driver keeps
-//! account of bad blocks.
+//! Scenes on a platform whose ACPI tables describe the pmem, and whose firmware and
+//! driver keep account of bad blocks; and scenes that prove the platform.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::vm::Vm;
 
-const SCENES: [&str; 22] = [
+const SCENES: [&str; 27] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -36,6 +36,11 @@ const SCENES: [&str; 22] = [
     "absent",
     "known",
     "refused",
+    "firmware",
+    "firmware-clear",
+    "firmware-many",
+    "firmware-slow",
+    "consume",
 ];
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
