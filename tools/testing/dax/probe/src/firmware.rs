@@ -87,6 +87,20 @@ pub fn errors() -> Result<Vec<Error>> {
     decode(&call(INJECTED, &[], MAX_ANSWER)?)
 }
 
+/// Whether there is any.
+pub fn exists() -> bool {
+    open().is_ok()
+}
+
+/// An error, of which the kernel is not told.
+pub fn inject(error: Error) -> Result<()> {
+    let mut input = [error.address, error.length].map(u64::to_le_bytes).concat();
+    input.push(0);
+    let answer = call(INJECT, &input, 4)?;
+    ensure!(answer == [0; 4], "the firmware on {error:?}: {answer:?}");
+    Ok(())
+}
+
 /// Whether the firmware refuses to clear errors. It does until it is told otherwise,
 /// even after a scene that failed: see [`Refusing`].
 pub fn refuse_clear(on: bool) -> Result<()> {

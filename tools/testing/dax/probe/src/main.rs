@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod area;
 mod bench;
 mod calls;
+mod crash;
 mod dm;
 mod fault;
 mod firmware;
@@ -66,6 +67,9 @@ enum Action {
     /// Measure what `dax-lab bench` asks for
     #[command(hide = true)]
     Bench(bench::Args),
+    /// Work until the machine dies, and look afterwards; for `dax-lab crash`
+    #[command(hide = true)]
+    Crash(crash::Args),
     /// Report an uncorrectable error at a physical address, as hardware does
     Mce {
         /// In bytes; 0x... is hexadecimal
@@ -133,6 +137,7 @@ fn run(action: Action) -> Result<bool> {
         }
         Action::Map(args) => map::run(args).map(|()| true),
         Action::Bench(args) => bench::run(&args).map(|()| true),
+        Action::Crash(args) => crash::run(&args),
         Action::Firmware(command) => firmware::run(&command).map(|()| true),
         Action::Mce { addr, cpu } => {
             println!("{}", mce::deliver_to(cpu, addr)?);

@@ -73,6 +73,16 @@ impl Xfs {
         Ok(xfs)
     }
 
+    /// What is on /dev/pmem0 already, not mounted.
+    pub fn existing() -> Result<Self> {
+        fs::create_dir_all(MOUNT_POINT)?;
+        Ok(Self {
+            data: Pmem(0),
+            log: None,
+            realtime: None,
+        })
+    }
+
     /// With a file of which huge pages can be mapped.
     pub fn with_huge_file(name: &str, pages: usize) -> Result<(Self, PathBuf)> {
         let xfs = Self::new(&Options {

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is left after a crash, and what must be.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::journal::{Journal, WORKERS};
+use super::model::{self, Content, Files, Page};
+use super::{count, directory, say, settle, until, work, PAGE, PATIENCE};
+use crate::calls;
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::pmem::Pmem;
+use crate::xfs::{self, Xfs};
+
+/// Whether the filesystem is as it must be. Says what is not.
+pub fn run(run: u64, harm: bool) -> Result<bool> {
+    say("mounting");
+    // Who wants to stop us meanwhile needs a moment.
+    sleep(Duration::from_millis(100));
+    let xfs = Xfs::existing()?;
+    xfs.mount()?;
+    settle()?;
+    let look = Look::new(&xfs, run, PATIENCE)?;
+    for what in &look.found {
+        say(&format!("bad: {what}"));
+    }
+    let mut good = look.found.is_empty();
+    say(&format!("checked {look}"));
+    if harm && good {
+        return harmed(xfs, run, &look);
+    }
+
+    // The space of what was lost can be had again.
+    for path in &look.lost {
+        fs::remove_file(path)?;
+    }
+    let root = xfs.root()?;
+    calls::sync_filesystem(&root)?;
+    for what in free_and_marked(&root, PATIENCE)? {
+        say(&format!("bad: when what was lost is removed: {what}"));
+        good = false;
+    }
+    drop(root);
+    let end = xfs.end();
+    if end != "umount, xfs_repair clean" {
+        say(&format!("bad: {end}"));
+        good = false;
+    }
+    Ok(good)
+}
+
+/// Whether each way of doing harm is noticed.
+fn harmed(xfs: Xfs, run: u64, look: &Look) -> Result<bool> {
+    let root = xfs.root()?;
+    let free = ioctl::owned_by(&root, ioctl::FMR_OWN_FREE)?.physical;
+    let inodes = ioctl::owned_by(&root, ioctl::XFS_FMR_OWN_INODES)?.physical;
+    drop(root);
+    let mut expected = vec![
+        "unknown: nobody's".into(),
+        format!("the block at {free:#x} is free and marked"),
+    ];
+    fs::write(xfs.path(&directory(0)).join("unknown"), "x")?;
+    Pmem(0).list_bad(free)?;
+    let harms: [fn(&Path) -> Result<String>; 4] =
+        [overwrite_with_zeros, overwrite, remove, make_longer];
+    for (file, harm) in look.certain.iter().zip(harms) {
+        expected.push(format!("{}: {}", file.display(), harm(file)?));
+    }
+
+    let found = Look::new(&xfs, run, Duration::from_secs(1))?.found;
+    say(&format!("harm of {} kinds", expected.len() + 1));
+    expected.retain(|what| !found.iter().any(|line| line.contains(what)));
+    xfs::umount()?;
+    Pmem(0).overwrite(free)?;
+    Pmem(0).write(inodes, 0xa5)?;
+    if xfs.check().is_ok() {
+        expected.push("xfs_repair".into());
+    }
+    if look.certain.is_empty() {
+        expected.push("there is no file".into());
+    }
+    for what in &expected {
+        say(&format!("bad: not noticed: {what}"));
+    }
+    Ok(expected.is_empty())
+}
+
+/// These return what must be found then.
+fn overwrite_with_zeros(file: &Path) -> Result<String> {
+    calls::open(file, 0)?.write_all_at(&[0; PAGE_SIZE], 0)?;
+    Ok("page 0 holds zeros".into())
+}
+
+fn overwrite(file: &Path) -> Result<String> {
+    let stray = Content::Data { tag: 1, page: 0 };
+    calls::open(file, 0)?.write_all_at(&stray.bytes(), 0)?;
+    Ok(format!("page 0 holds {stray:x?}"))
+}
+
+fn remove(file: &Path) -> Result<String> {
+    fs::remove_file(file)?;
+    Ok("gone".into())
+}
+
+fn make_longer(file: &Path) -> Result<String> {
+    let end = fs::metadata(file)?.len();
+    calls::open(file, 0)?.write_all_at(&[1; PAGE_SIZE], end)?;
+    Ok(format!("{} pages", end / PAGE + 1))
+}
+
+/// What was seen of all files.
+struct Look {
+    /// What must not be.
+    found: Vec<String>,
+    /// Files with pages that can't be read.
+    lost: Vec<PathBuf>,
+    /// Files whose first page can only be one thing.
+    certain: Vec<PathBuf>,
+    steps: usize,
+    files: usize,
+    pages: usize,
+    refused: usize,
+}
+
+impl std::fmt::Display for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (files, pages, refused) = (self.files, self.pages, self.refused);
+        let steps = self.steps;
+        write!(
+            f,
+            "{steps} steps, {files} files, {pages} pages, {refused} of them EIO"
+        )
+    }
+}
+
+impl Look {
+    fn new(xfs: &Xfs, run: u64, patience: Duration) -> Result<Self> {
+        let mut look = Self {
+            found: Vec::new(),
+            lost: Vec::new(),
+            certain: Vec::new(),
+            steps: 0,
+            files: 0,
+            pages: 0,
+            refused: 0,
+        };
+        let marked = marked()?;
+        for worker in 0..WORKERS {
+            let journal = Journal::all(run, worker)?;
+            look.steps += journal.len();
+            look.directory(
+                &xfs.path(&directory(worker)),
+                Files::after(&journal),
+                &marked,
+            )?;
+        }
+        if look.steps == 0 {
+            look.found.push("the journal is empty".into());
+        }
+        look.found.extend(free_and_marked(&xfs.root()?, patience)?);
+        Ok(look)
+    }
+
+    fn directory(&mut self, dir: &Path, files: Files, marked: &BTreeSet<u64>) -> Result<()> {
+        let mut present = BTreeSet::new();
+        for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+            present.insert(entry?.file_name());
+        }
+        for (number, file) in &files.0 {
+            let path = dir.join(work::name(*number));
+            let is_there = path.file_name().is_some_and(|name| present.remove(name));
+            match is_there {
+                true if !file.may_exist() => self.bad(&path, "is there again"),
+                true => self.file(&path, file, marked)?,
+                false if file.must_exist() => self.bad(&path, "gone"),
+                false => (),
+            }
+        }
+        for name in present {
+            self.bad(&dir.join(name), "nobody's");
+        }
+        Ok(())
+    }
+
+    fn bad(&mut self, path: &Path, what: &str) {
+        self.found.push(format!("{}: {what}", path.display()));
+    }
+
+    fn file(&mut self, path: &Path, model: &model::File, marked: &BTreeSet<u64>) -> Result<()> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let there = len.div_ceil(PAGE) as usize;
+        let pages = &model.pages[..there.min(model.pages.len())];
+        if len % PAGE != 0
+            || there > model.pages.len()
+            || !pages.iter().all(Page::may_be_present)
+            || !model.pages[there.min(model.pages.len())..]
+                .iter()
+                .all(Page::may_be_absent)
+        {
+            self.bad(path, &format!("{there} pages, {len} bytes"));
+        }
+        if model.must_exist() && pages.first().is_some_and(Page::is_certain) {
+            self.certain.push(path.into());
+        }
+        self.files += 1;
+        self.pages += pages.len();
+        let mut lost = false;
+        for (n, page) in pages.iter().enumerate() {
+            let at = n as u64 * PAGE;
+            let mut bytes = [0; PAGE_SIZE];
+            match file.read_exact_at(&mut bytes, at) {
+                Ok(()) => {
+                    if let Some(what) = page.judge(&bytes) {
+                        let place = place(&file, at);
+                        self.bad(path, &format!("page {n} {what}, {place}"));
+                    }
+                }
+                Err(e) if e.raw_os_error() == Some(libc::EIO) => {
+                    lost = true;
+                    self.refused += 1;
+                    let is_marked = |at| marked.contains(&at);
+                    if !ioctl::physical(&file, at).is_ok_and(is_marked) {
+                        let place = place(&file, at);
+                        self.bad(
+                            path,
+                            &format!("page {n}: EIO, {place}, which is not marked"),
+                        );
+                    }
+                }
+                Err(e) => self.bad(path, &format!("page {n}: {e}")),
+            }
+        }
+        if lost {
+            self.lost.push(path.into());
+        }
+        Ok(())
+    }
+}
+
+fn place(file: &File, at: u64) -> String {
+    match ioctl::physical(file, at) {
+        Ok(at) => format!("block at {at:#x}"),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// The bytes of the device at which the blocks begin that its driver has marked.
+fn marked() -> Result<BTreeSet<u64>> {
+    const SECTORS: u64 = PAGE / 512;
+    let list = Pmem(0).badblocks()?;
+    let mut blocks = BTreeSet::new();
+    for range in list.split(' ').filter(|range| *range != "none") {
+        let (first, len) = range.split_once('+').context("no range")?;
+        let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
+        for n in first / SECTORS..(first + len).div_ceil(SECTORS) {
+            blocks.insert(n * PAGE);
+        }
+    }
+    Ok(blocks)
+}
+
+/// Blocks that are free, marked, and stay so though nobody was told.
+fn free_and_marked(root: &File, patience: Duration) -> Result<Vec<String>> {
+    let mut blocks = Vec::new();
+    let look = |blocks: &mut Vec<u64>| -> Result<bool> {
+        let free = |at: &u64| ioctl::is_free(root, *at);
+        blocks.clear();
+        for at in marked()? {
+            if free(&at)? {
+                blocks.push(at);
+            }
+        }
+        // The worker says what it can't clear.
+        Ok(count("pending")? == 0 && blocks.len() as u64 <= count("stuck")?)
+    };
+    if until(patience, || look(&mut blocks))? {
+        return Ok(Vec::new());
+    }
+    let line = |at: u64| format!("the block at {at:#x} is free and marked");
+    Ok(blocks.into_iter().map(line).collect())
+}
