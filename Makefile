@@ -8,6 +8,7 @@ LAB := tools/testing/lab
 help:
 	@echo 'make run     build what is missing, poison files in a guest, print what became of whom'
 	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one)'
+	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make shell   an interactive guest with /dev/pmem0 and /dev/pmem1; Ctrl-a x ends it'
 	@echo 'make tree    build/linux: the kernel, a git tree with a commit for each patch'
@@ -34,6 +35,10 @@ test: kernel module healthy image tools
 ifdef STOCK
 test: stock
 endif
+
+crash: kernel image tools
+	@$(LAB)/guest.sh crash $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PLATFORM),--platform $(PLATFORM))
 
 bench: kernel stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)
@@ -78,6 +83,6 @@ lint: kernel
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test bench shell sysroot tree kernel module healthy stock image tools \
+.PHONY: help run test crash bench shell sysroot tree kernel module healthy stock image tools \
 	series steps lint clean
 .NOTPARALLEL:

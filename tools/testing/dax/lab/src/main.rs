@@ -84,10 +84,11 @@ enum Action {
         /// Play the scenes on the stock kernel as well and compare
         #[arg(long)]
         stock: bool,
-        /// Only these suites: host, kunit, scenes, nfit, recovery, module, lint, series, stock
+        /// Only these suites: host, healthy, kunit, scenes, nfit, recovery, crash, module, lint, series, stock
         suites: Vec<suites::Name>,
     },
     Bench(bench::Args),
+    Crash(suites::crash::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
@@ -139,6 +140,7 @@ fn run(action: Action) -> Result<u8> {
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
         }
         Action::Test { stock, suites } => suites::run(&lab, &suites, stock),
+        Action::Crash(args) => suites::crash::command(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);

@@ -2,13 +2,18 @@
 
 //! QEMU's command line.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::lab::Lab;
 
-/// 2 GiB lie below the PCI hole, the rest from 4 GiB on.
-const MEMORY: &str = "5G";
+/// Bytes of memory: 2 GiB lie below the PCI hole, the rest from 4 GiB on.
+pub const MEMORY: u64 = 5 << 30;
+
+/// What of it is RAM, and lost when the guest is gone. The rest is pmem, and where the
+/// firmware keeps account of errors.
+pub const VOLATILE: [Range<u64>; 2] = [0..0x7000_0000, 0x7001_0000..0x8000_0000];
 
 /// What the guest's two pmem devices are. Each has a gap behind it: ranges that touch
 /// become one device.
@@ -50,6 +55,8 @@ impl Platform {
             Self::Legacy => "",
             Self::Nfit => {
                 "for n in 0 1; do
+                 # It has its superblock already if the memory outlived another guest.
+                 case $(readlink /sys/block/pmem$n/device) in */pfn*) continue ;; esac
                  ndctl create-namespace -f -e namespace$n.0 --mode=fsdax --map=mem >/dev/null || exit
                  done
 "
@@ -70,6 +77,17 @@ const EMULATION: &str = "no_timer_check";
 /// some hundred thousand injections prints.
 const POLICY: &str = "panic=-1 oops=panic log_buf_len=4M";
 
+/// Words for QEMU that have the guest's memory in a file.
+pub fn memory_file(path: &Path) -> [String; 4] {
+    let (path, size) = (path.display(), MEMORY >> 20);
+    [
+        "-object".into(),
+        format!("memory-backend-file,id=memory,size={size}M,mem-path={path},share=on"),
+        "-machine".into(),
+        "memory-backend=memory".into(),
+    ]
+}
+
 /// A guest that runs in `dir`, where its files are: console.log and sockets. The
 /// serial port for the guest's command is still to be added.
 pub fn command(
@@ -87,7 +105,8 @@ pub fn command(
         // /dev/kvm may open and hang, so always emulate.
         .args(["-M", "q35", "-accel", "tcg"])
         .args(["-cpu", "max,vendor=GenuineIntel", "-smp", "2"])
-        .args(["-m", MEMORY, "-nodefaults", "-no-reboot"])
+        .args(["-nodefaults", "-no-reboot", "-m"])
+        .arg(format!("{}M", MEMORY >> 20))
         .args(["-display", "none"])
         .arg("-drive")
         .arg(format!(

@@ -37,6 +37,7 @@ pub struct Vm<'a> {
     allow: Option<Regex>,
     platform: Platform,
     append: String,
+    memory: Option<PathBuf>,
 }
 
 /// How the guest ended.
@@ -108,6 +109,7 @@ impl<'a> Vm<'a> {
             allow: None,
             platform: Platform::default(),
             append: String::new(),
+            memory: None,
         }
     }
 
@@ -123,6 +125,14 @@ impl<'a> Vm<'a> {
     /// More words for the kernel's command line.
     pub fn append(self, append: String) -> Self {
         Self { append, ..self }
+    }
+
+    /// A file that holds the guest's memory and outlives it.
+    pub fn memory(self, memory: PathBuf) -> Self {
+        Self {
+            memory: Some(memory),
+            ..self
+        }
     }
 
     /// Two guests of one name would share their files.
@@ -223,6 +233,9 @@ impl<'a> Vm<'a> {
             self.platform,
             &self.append,
         );
+        if let Some(memory) = &self.memory {
+            qemu.args(qemu::memory_file(memory));
+        }
         // SAFETY: prctl is async-signal-safe. A guest nobody watches must not go on.
         unsafe {
             qemu.pre_exec(|| {

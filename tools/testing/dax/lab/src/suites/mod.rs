@@ -11,6 +11,7 @@ use crate::lab::Lab;
 use crate::vm::Outcome;
 
 mod compare;
+pub mod crash;
 mod healthy;
 mod host;
 mod kunit;
@@ -34,6 +35,8 @@ pub enum Name {
     Nfit,
     /// The patched kernel panics when memory fails, where it is told to
     Recovery,
+    /// Guests that are killed, and what is left of their filesystems
+    Crash,
     /// XFS as a module: load, play, unload
     Module,
     /// Formatting and static checks
@@ -45,7 +48,7 @@ pub enum Name {
 }
 
 /// Quick ones first.
-const ORDER: [Name; 10] = [
+const ORDER: [Name; 11] = [
     Name::Host,
     Name::Lint,
     Name::Series,
@@ -54,6 +57,7 @@ const ORDER: [Name; 10] = [
     Name::Recovery,
     Name::Module,
     Name::Nfit,
+    Name::Crash,
     Name::Scenes,
     Name::Stock,
 ];
@@ -118,6 +122,7 @@ fn play(lab: &Lab, name: Name, patched: &[Test]) -> Result<Vec<Test>> {
         Name::Scenes => scenes::run(lab),
         Name::Nfit => nfit::run(lab),
         Name::Recovery => recovery::run(lab),
+        Name::Crash => crash::run(lab),
         Name::Module => module::run(lab),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),
