@@ -49,6 +49,9 @@ pub struct Args {
     /// What the pmem devices are; without it, one and then the other
     #[arg(long, value_enum)]
     platform: Option<Platform>,
+    /// Have this function of the kernel return 0 while guests work: points should fail
+    #[arg(long)]
+    gut: Option<String>,
     /// Look again at a crash that was kept: the file, and the number of its run
     #[arg(long, num_args = 2, value_names = ["FILE", "RUN"])]
     again: Option<Vec<String>>,
@@ -62,6 +65,7 @@ pub fn run(lab: &Lab) -> Result<Vec<Test>> {
         kernel: "build/kernels/patched".into(),
         name: "crash".into(),
         platform: None,
+        gut: None,
         again: None,
     };
     play(lab, &args)
@@ -95,6 +99,8 @@ fn play(lab: &Lab, args: &Args) -> Result<Vec<Test>> {
     if failed.exists() && args.again.is_none() {
         fs::remove_dir_all(&failed)?;
     }
+    let gut = args.gut.as_ref().map(|name| symbols.address(name));
+    let gut = gut.transpose()?;
     let mut tests = Vec::new();
     if args.again.is_none() {
         println!("1..{}", points.len() + platforms.len());
@@ -112,6 +118,7 @@ fn play(lab: &Lab, args: &Args) -> Result<Vec<Test>> {
             vm: &vm,
             memory: &memory,
             symbols: &symbols,
+            gut,
             left: None,
             platform,
             failed: failed.clone(),
@@ -147,6 +154,8 @@ struct Suite<'a> {
     vm: &'a Vm<'a>,
     memory: &'a Memory,
     symbols: &'a Symbols,
+    /// A function that returns 0 at once.
+    gut: Option<u64>,
     /// It is still to be looked at.
     left: Option<Left>,
     platform: Platform,
@@ -194,6 +203,9 @@ impl Suite<'_> {
                 // After a failure, the next one has nothing to look at.
                 Begun::Failed | Begun::Not => (),
                 Begun::Working(mut guest) => {
+                    if let Some(function) = self.gut {
+                        guest.gut(function)?;
+                    }
                     let what = match guest.kill(point.kill, address)? {
                         Killed::Yes => point.to_string(),
                         Killed::Late => format!("{point}: does not come, so after some time"),

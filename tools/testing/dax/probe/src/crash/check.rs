@@ -60,7 +60,9 @@ pub fn run(run: u64, harm: bool) -> Result<bool> {
 /// Whether each way of doing harm is noticed.
 fn harmed(xfs: Xfs, run: u64, look: &Look) -> Result<bool> {
     let root = xfs.root()?;
-    let free = ioctl::owned_by(&root, ioctl::FMR_OWN_FREE)?.physical;
+    // What is allocated comes from its start.
+    let free = ioctl::owned_by(&root, ioctl::FMR_OWN_FREE)?;
+    let free = free.physical + free.length - PAGE;
     let inodes = ioctl::owned_by(&root, ioctl::XFS_FMR_OWN_INODES)?.physical;
     drop(root);
     let mut expected = vec![

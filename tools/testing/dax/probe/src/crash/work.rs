@@ -45,10 +45,11 @@ pub fn run(run: u64) -> Result<bool> {
     fault::install()?;
     let mut workers = Vec::new();
     for number in 0..WORKERS {
-        workers.push(Worker::new(&xfs, run, number)?);
+        let mut worker = Worker::new(&xfs, run, number)?;
+        worker.prepare()?;
+        workers.push(worker);
     }
     let root = xfs.root()?;
-    calls::sync_filesystem(&root)?;
     let _quiet = QuietConsole::new()?;
     say("running");
     let mut rng = Rng::with_seed(run);
@@ -124,6 +125,9 @@ struct Worker {
     dir: PathBuf,
     root: File,
     rng: Rng,
+    /// How often what was done is written to the log at once, in percent. As long as it
+    /// is not, it may be undone.
+    syncs: u32,
     journal: Journal,
     /// How many pages they have.
     files: BTreeMap<u64, u64>,
@@ -142,11 +146,20 @@ impl Worker {
             dir,
             root: xfs.root()?,
             rng: Rng::with_seed(super::mix(run) ^ number),
+            syncs: [3, 10, 50][run as usize % 3],
             journal: Journal::new(run, number)?,
             files: BTreeMap::new(),
             next: 0,
             tag: 0,
         })
+    }
+
+    /// Makes the files that there are at first, for certain.
+    fn prepare(&mut self) -> Result<()> {
+        for _ in 0..MAX_FILES / 3 {
+            self.create()?;
+        }
+        self.sync_all()
     }
 
     /// Why it ended.
@@ -171,8 +184,9 @@ impl Worker {
             55..65 => self.punch(file),
             65..75 => self.truncate(file),
             75..83 => self.lose(file),
-            83..93 => self.sync(file),
-            93..95 => self.sync_all(),
+            83..93 if self.chance(self.syncs) => self.sync(file),
+            93..95 if self.chance(self.syncs) => self.sync_all(),
+            83..95 => Ok(()),
             _ => self.remove(file),
         }
     }
@@ -263,7 +277,7 @@ impl Worker {
         self.next += 1;
         let file = self.next;
         let pages = self.rng.u64(1..=MAX_PAGES / 2);
-        if self.write(file, 0, pages)? && self.chance(70) {
+        if self.write(file, 0, pages)? && self.chance(self.syncs) {
             self.sync(file)?;
         }
         Ok(())
@@ -272,7 +286,7 @@ impl Worker {
     fn rewrite(&mut self, file: u64) -> Result<()> {
         let (first, pages) = self.some(MAX_PAGES / 2);
         let first = first.min(self.files[&file]);
-        if self.write(file, first, pages)? && self.chance(50) {
+        if self.write(file, first, pages)? && self.chance(self.syncs) {
             self.sync(file)?;
         }
         Ok(())
@@ -292,7 +306,7 @@ impl Worker {
         }
         let pages = self.files[&from];
         self.files.insert(file, pages);
-        if self.chance(50) {
+        if self.chance(self.syncs) {
             self.sync(file)?;
         }
         if pages > 0 && self.chance(70) {
@@ -321,7 +335,7 @@ impl Worker {
             return Ok(());
         }
         self.files.insert(file, first + pages);
-        if self.chance(50) {
+        if self.chance(self.syncs) {
             self.sync(file)?;
         }
         for at in self.blocks(file, first, pages, 2)? {
@@ -329,7 +343,7 @@ impl Worker {
         }
         if self.chance(70) {
             let (at, count) = self.some(pages);
-            if self.write(file, first + at, count)? && self.chance(50) {
+            if self.write(file, first + at, count)? && self.chance(self.syncs) {
                 self.sync(file)?;
             }
         }
@@ -373,7 +387,7 @@ impl Worker {
         for at in after {
             hit(at)?;
         }
-        if self.chance(30) {
+        if self.chance(self.syncs) {
             self.sync_all()?;
         }
         Ok(())
@@ -433,7 +447,7 @@ impl Worker {
             return Ok(());
         };
         hit(at)?;
-        if self.chance(50) && self.write(file, page, 1)? && self.chance(50) {
+        if self.chance(50) && self.write(file, page, 1)? && self.chance(self.syncs) {
             self.sync(file)?;
         }
         Ok(())

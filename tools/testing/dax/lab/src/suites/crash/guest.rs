@@ -162,14 +162,28 @@ impl Guest {
         Ok(killed)
     }
 
-    fn wait_for(&mut self, address: u64, hit: u32, steps: u32) -> Result<Killed> {
-        let mut gdb = match self.gdb.take() {
+    /// Has a function of the guest's kernel return 0 at once.
+    pub fn gut(&mut self, address: u64) -> Result<()> {
+        let mut gdb = self.stopped()?;
+        gdb.gut(address)?;
+        gdb.go_on()?;
+        self.gdb = Some(gdb);
+        Ok(())
+    }
+
+    /// Stops the guest.
+    fn stopped(&mut self) -> Result<Gdb> {
+        match self.gdb.take() {
             Some(mut gdb) => {
                 gdb.stop()?;
-                gdb
+                Ok(gdb)
             }
-            None => Gdb::connect(&self.socket)?,
-        };
+            None => Gdb::connect(&self.socket),
+        }
+    }
+
+    fn wait_for(&mut self, address: u64, hit: u32, steps: u32) -> Result<Killed> {
+        let mut gdb = self.stopped()?;
         gdb.break_at(address)?;
         let end = Instant::now() + HIT;
         for hits in 0..hit {
