@@ -203,16 +203,21 @@ impl Suite<'_> {
                 // After a failure, the next one has nothing to look at.
                 Begun::Failed | Begun::Not => (),
                 Begun::Working(mut guest) => {
+                    // It has recovered.
+                    let name = Point {
+                        recovery: false,
+                        ..*point
+                    };
                     if let Some(function) = self.gut {
                         guest.gut(function)?;
                     }
                     let what = match guest.kill(point.kill, address)? {
-                        Killed::Yes => point.to_string(),
-                        Killed::Late => format!("{point}: does not come, so after some time"),
+                        Killed::Yes => name.to_string(),
+                        Killed::Late => format!("{name}: does not come, so after some time"),
                         // As good as killed.
-                        Killed::No(Said::Quit(why)) => format!("{point}: QEMU ended before: {why}"),
+                        Killed::No(Said::Quit(why)) => format!("{name}: QEMU ended before: {why}"),
                         Killed::No(said) => {
-                            self.fail(&[point.to_string()], &format!("{said:?}"), run)?;
+                            self.fail(&[name.to_string()], &format!("{said:?}"), run)?;
                             return Ok(());
                         }
                     };
