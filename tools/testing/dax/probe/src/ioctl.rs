@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
 
 const FICLONE: u64 = 0x4004_9409;
 const FICLONERANGE: u64 = 0x4020_940d;
@@ -257,8 +258,8 @@ struct FsmapHead {
     records: [Fsmap; FSMAP_RECORDS],
 }
 
-/// The first extents of all devices, from byte `first` of the first one on.
-fn extents(file: &File, first: u64) -> io::Result<Vec<Fsmap>> {
+/// The extents of all devices up to byte `last` of the last one, or the first of them.
+fn extents(file: &File, device: u32, last: u64) -> io::Result<Vec<Fsmap>> {
     let mut head = Box::new(FsmapHead {
         iflags: 0,
         oflags: 0,
@@ -268,11 +269,10 @@ fn extents(file: &File, first: u64) -> io::Result<Vec<Fsmap>> {
         keys: [Fsmap::default(); 2],
         records: [Fsmap::default(); FSMAP_RECORDS],
     });
-    head.keys[0].physical = first;
     head.keys[1] = Fsmap {
-        device: u32::MAX,
+        device,
         flags: u32::MAX,
-        physical: u64::MAX,
+        physical: last,
         owner: u64::MAX,
         offset: u64::MAX,
         ..Default::default()
@@ -284,7 +284,7 @@ fn extents(file: &File, first: u64) -> io::Result<Vec<Fsmap>> {
 
 /// The extents of a special owner, from the first records of the map.
 pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
-    let mut all = extents(file, 0)?;
+    let mut all = extents(file, u32::MAX, u64::MAX)?;
     all.retain(|extent| extent.is_of(owner));
     Ok(all)
 }
@@ -296,11 +296,37 @@ pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
         .ok_or_else(|| io::Error::other(format!("GETFSMAP: no extent of owner {owner:#x}")))
 }
 
-/// Whether the block at byte `at` of the device is free.
+/// Whether the block at byte `at` of the filesystem's data device is free.
 pub fn is_free(file: &File, at: u64) -> io::Result<bool> {
-    let found = extents(file, at)?;
+    is_free_on(file, file.metadata()?.dev() as u32, at)
+}
+
+/// The same of one of its devices.
+pub fn is_free_on(file: &File, device: u32, at: u64) -> io::Result<bool> {
+    // Who may not know of owners is told of free space as such. Others are told of space
+    // without an owner, which is not free for some moments yet.
+    let found = as_nobody(|| extents(file, device, at))??;
+    if found.len() == FSMAP_RECORDS {
+        return Err(io::Error::other("GETFSMAP: too many extents"));
+    }
     Ok(found.iter().any(|extent| {
         let bytes = extent.physical..extent.physical + extent.length;
-        extent.is_of(FMR_OWN_FREE) && bytes.contains(&at)
+        extent.device == device && extent.is_of(FMR_OWN_FREE) && bytes.contains(&at)
     }))
+}
+
+/// Does something without root's rights.
+fn as_nobody<T>(act: impl FnOnce() -> T) -> io::Result<T> {
+    const NOBODY: libc::uid_t = 65534;
+    let become_user = |user| {
+        // SAFETY: touches no memory of this process.
+        match unsafe { libc::seteuid(user) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    become_user(NOBODY)?;
+    let outcome = act();
+    become_user(0)?;
+    Ok(outcome)
 }

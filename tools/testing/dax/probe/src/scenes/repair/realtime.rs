@@ -28,9 +28,10 @@ pub fn play(_: u64) -> Result<()> {
         realtime: Some(rt),
         ..Options::default()
     })?;
+    let root = xfs.root()?;
     let device = fs::metadata(rt.path())?.rdev() as u32;
     let owned_by = |owner| -> Result<_> {
-        let mut all = ioctl::all_owned_by(&xfs.root()?, owner)?;
+        let mut all = ioctl::all_owned_by(&root, owner)?;
         all.retain(|extent| extent.device == device);
         Ok(all)
     };
@@ -39,12 +40,7 @@ pub fn play(_: u64) -> Result<()> {
     let at = ioctl::physical(&File::open(&gone)?, 0)?;
     let mut mapper = Map::new(&xfs.file("file", PAGES)?, PAGES).early().start()?;
     fs::remove_file(&gone)?;
-    let is_free = |at: u64| {
-        let free = owned_by(FMR_OWN_FREE)?;
-        Ok(free
-            .iter()
-            .any(|free| (free.physical..free.physical + free.length).contains(&at)))
-    };
+    let is_free = |at: u64| Ok(ioctl::is_free_on(&root, device, at)?);
     ensure!(
         until(|| is_free(at))?,
         "the file's blocks do not become free"
@@ -101,7 +97,7 @@ pub fn play(_: u64) -> Result<()> {
     expect_counts("deleted", "1 poisoned, 1 repaired", &counts)?;
 
     expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
-    drop((mapper, file));
+    drop((mapper, file, root));
     expect("bad sectors", "none", rt.badblocks()?)?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
