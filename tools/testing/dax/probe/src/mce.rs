@@ -112,9 +112,10 @@ fn recovery(line: &str, pfn: u64) -> Option<&str> {
 }
 
 /// Whether the line is the machine check's own, with its address, which the kernel
-/// rounds to a page.
+/// rounds to a page. Where another CPU has printed in between, the address begins a
+/// record.
 fn is_printed(line: &str, pfn: u64) -> bool {
-    let mut words = line.split_whitespace();
+    let mut words = line.split([' ', ';', '\n']);
     let address = format!("{:x}", pfn * PAGE_SIZE as u64);
     words.any(|word| word == "ADDR") && words.next() == Some(address.as_str())
 }
@@ -141,6 +142,10 @@ mod tests {
         let printed = LOG.map(|line| is_printed(line, 0x10_0201));
         assert_eq!(printed, [false, false, false, true]);
         assert!(!LOG.iter().any(|line| is_printed(line, 0x10_0202)));
+        assert!(is_printed(
+            "0,604,9000000,c;ADDR 100201000 MISC 8c \n",
+            0x10_0201
+        ));
     }
 
     #[test]
