@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::vm::Vm;
 
-const SCENES: [&str; 27] = [
+const SCENES: [&str; 33] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -41,6 +41,12 @@ const SCENES: [&str; 27] = [
     "firmware-many",
     "firmware-slow",
     "consume",
+    "scrub-mapped",
+    "scrub-absent",
+    "scrub-free",
+    "scrub-metadata",
+    "scrub-many",
+    "scrub-realtime",
 ];
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {

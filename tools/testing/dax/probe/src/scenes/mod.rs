@@ -414,6 +414,48 @@ pub const ALL: &[Scene] = &[
     )
     .nfit(),
     Scene::new(
+        80,
+        "scrub-mapped",
+        "a block that mapped files share, injected by ndctl (D6)",
+        repair::scrub::mapped,
+    )
+    .nfit(),
+    Scene::new(
+        81,
+        "scrub-absent",
+        "a file that nobody has open, injected by ndctl",
+        repair::scrub::absent,
+    )
+    .nfit(),
+    Scene::new(
+        82,
+        "scrub-free",
+        "a free block, injected by ndctl",
+        repair::scrub::free,
+    )
+    .nfit(),
+    Scene::new(
+        83,
+        "scrub-metadata",
+        "an inode block, injected by ndctl: shutdown",
+        repair::scrub::metadata,
+    )
+    .nfit(),
+    Scene::new(
+        84,
+        "scrub-many",
+        "a hundred errors that a scrub finds",
+        repair::scrub::many,
+    )
+    .nfit(),
+    Scene::new(
+        85,
+        "scrub-realtime",
+        "blocks of a realtime device, injected by ndctl",
+        repair::scrub::realtime,
+    )
+    .nfit(),
+    Scene::new(
         26,
         "refuse-race",
         "copies under way when a page of theirs fails (law 1)",

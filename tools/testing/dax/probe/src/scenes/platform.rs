@@ -33,10 +33,10 @@ const MANY: u64 = 100;
 const ELSEWHERE: u64 = 5;
 
 /// A device, with no error to begin with.
-struct Device(Pmem);
+pub struct Device(pub Pmem);
 
 impl Device {
-    fn new(number: u32) -> Result<Self> {
+    pub fn new(number: u32) -> Result<Self> {
         let known = firmware::errors()?.len();
         ensure!(known == 0, "{known} errors are there already");
         let device = Self(Pmem(number));
@@ -52,7 +52,8 @@ impl Device {
         Ok(name.trim().into())
     }
 
-    fn inject(&self, page: u64, count: u64, options: &[&str]) -> Result<Value> {
+    /// `ndctl inject-error`, from a page on.
+    pub fn inject(&self, page: u64, count: u64, options: &[&str]) -> Result<Value> {
         let block = format!("--block={}", page * BLOCKS);
         let count = format!("--count={count}");
         let namespace = self.namespace()?;
@@ -74,7 +75,7 @@ impl Device {
     }
 
     /// The errors that the firmware knows of: bytes from the device's start.
-    fn errors(&self) -> Result<String> {
+    pub fn errors(&self) -> Result<String> {
         let start = self.0.address(0)?;
         let errors = firmware::errors()?;
         let texts = errors.iter().map(|error| {
@@ -128,7 +129,7 @@ fn join(texts: Vec<String>) -> String {
 }
 
 /// A scrub of all devices, from its start to its end.
-fn scrub() -> Result<()> {
+pub fn scrub() -> Result<()> {
     ndctl(&["start-scrub"])?;
     ndctl(&["wait-scrub"])?;
     Ok(())

@@ -25,6 +25,7 @@ mod healthmon;
 pub mod known;
 pub mod realtime;
 pub mod refused;
+pub mod scrub;
 pub mod staging;
 pub mod stress;
 pub mod unwritten;

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors that a scrub has found, or that ndctl has injected (D6): nobody has consumed
+//! them, but the filesystem hears of them at once.
+
+use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::super::bad::{self, refused, Bad};
+use super::super::fate;
+use super::super::platform::{self, Device};
+use super::healthmon::{self, Monitor};
+use super::worker::{self, Counts};
+use super::{expect_repaired, freed_file, sync_and_settle, until, PAGE};
+use crate::firmware;
+use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_INODES};
+use crate::map::read_page;
+use crate::pmem::Pmem;
+use crate::process::{Map, Probe};
+use crate::report::expect;
+use crate::xfs::{self, Options, Xfs};
+
+const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
+
+/// `ndctl inject-error` for the page at byte `at`.
+fn inject(device: &Device, at: u64) -> Result<()> {
+    device.inject(at / PAGE, 8, &["--saturate"]).map(drop)
+}
+
+/// Waits for a signal; what came.
+fn wait_told(probe: &mut Probe) -> Result<String> {
+    let mut seen = String::new();
+    until(|| {
+        seen = probe.seen();
+        Ok(seen != "no signal")
+    })?;
+    Ok(seen)
+}
+
+fn expect_none_left(device: &Device) -> Result<()> {
+    expect("firmware", "none", device.errors()?)?;
+    expect("bad sectors", "none", device.0.badblocks()?)
+}
+
+/// A block that mapped files share.
+pub fn mapped(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let a = xfs.file("a", 4)?;
+    let b = xfs.clone_of(&a, "b")?;
+    let mut early = Map::new(&a, 4).early().start()?;
+    let mut late = Map::new(&b, 4).start()?;
+
+    let bad = Bad::unreported(&a, 1)?;
+    inject(&device, bad.at)?;
+    expect("a, early kill", TOLD, wait_told(&mut early)?)?;
+    expect("b, late kill", "no signal", late.seen())?;
+    expect("b, touches it", &refused(1), late.touch(1))?;
+    expect("a, touches it", &refused(1), early.touch(1))?;
+    let read = read_page(&File::open(&b)?, PAGE);
+    expect("b, pread", "EIO", read)?;
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    expect("marks", marks, bad.marks()?)?;
+
+    // It was told, and is not again.
+    platform::scrub()?;
+    expect("scrubbed again: a", "no signal", early.seen())?;
+    for file in [&a, &b] {
+        bad::mend(file, 1, 2)?;
+        expect("written", "data intact", xfs::intact(file, 4))?;
+    }
+    expect("b, touches it", "reads", late.touch(1))?;
+    drop((early, late));
+    sync_and_settle(&xfs)?;
+    expect("marks", "none", bad.marks()?)?;
+    expect_none_left(&device)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A file that nobody has open.
+pub fn absent(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let ino = fs::metadata(&file)?.st_ino();
+    let bad = Bad::unreported(&file, 1)?;
+    xfs::umount()?;
+    xfs.mount()?;
+
+    let mut monitor = Monitor::new(&xfs)?;
+    inject(&device, bad.at)?;
+    let losses = monitor.losses(1)?;
+    let lost = healthmon::of(&losses, ino);
+    expect("the file has lost", "4096 bytes at 4096", lost)?;
+    let read = |page: u64| -> Result<String> { Ok(read_page(&File::open(&file)?, page * PAGE)) };
+    expect("pread", "EIO", read(1)?)?;
+    expect("the next page", "ok", read(2)?)?;
+    drop(monitor);
+    bad::mend(&file, 1, 2)?;
+    expect("written", "data intact", xfs::intact(&file, 4))?;
+    expect_none_left(&device)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Free space, and nobody is hurt.
+pub fn free(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
+    let at = freed_file(&xfs, &xfs.file("gone", 4)?)?;
+
+    let bad = Bad::block(at)?;
+    let counts = Counts::now();
+    inject(&device, at)?;
+    until(|| Ok(counts.since() == "1 poisoned, 1 repaired"))?;
+    expect("counted", "1 poisoned, 1 repaired", counts.since())?;
+    expect_repaired("injected", &bad)?;
+    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
+    drop(mapper);
+    expect_none_left(&device)?;
+
+    // Found when it is mounted.
+    xfs::umount()?;
+    inject(&device, at)?;
+    expect("not mounted: block", "EIO", device.0.read(at)?)?;
+    xfs.mount()?;
+    worker::settle()?;
+    expect_repaired("mounted", &bad)?;
+    expect_none_left(&device)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// The filesystem can't go on without its inodes.
+pub fn metadata(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
+    let at = ioctl::owned_by(&xfs.root()?, XFS_FMR_OWN_INODES)?.physical;
+    inject(&device, at)?;
+    let other = xfs.path("other");
+    until(|| Ok(xfs::try_write(&other) == "EIO"))?;
+    expect("writer", "EIO", xfs::try_write(&other))?;
+    expect("mapper of a file", "no signal", mapper.seen())?;
+    drop(mapper);
+    xfs::umount()?;
+    expect(
+        "bad sectors",
+        &format!("{}+8", at / 512),
+        device.0.badblocks()?,
+    )?;
+    // With the next one all is made anew.
+    device.0.overwrite(at)?;
+    expect_none_left(&device)
+}
+
+/// A hundred errors that one scrub finds: pages of a file, and free blocks.
+pub fn many(_: u64) -> Result<()> {
+    const EACH: usize = 50;
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 2 * EACH)?;
+    let mut mapper = Map::new(&file, 2 * EACH).start()?;
+    let free = ioctl::all_owned_by(&xfs.root()?, FMR_OWN_FREE)?;
+    let free = free.iter().max_by_key(|free| free.length);
+    let free = free.map_or(0, |free| {
+        free.physical + (free.length / 2).next_multiple_of(PAGE)
+    });
+
+    let before = Bad::block(free)?;
+    let counts = Counts::now();
+    let opened = File::open(&file)?;
+    for n in 0..EACH as u64 {
+        for at in [ioctl::physical(&opened, 2 * n * PAGE)?, free + 2 * n * PAGE] {
+            firmware::inject(firmware::Error {
+                address: Pmem(0).address(at)?,
+                length: PAGE,
+            })?;
+        }
+    }
+    platform::scrub()?;
+    until(|| Ok(counts.since() == "100 poisoned, 50 repaired"))?;
+    expect("counted", "100 poisoned, 50 repaired", counts.since())?;
+    let reads = |first: usize| {
+        let pages = (first..2 * EACH).step_by(2);
+        let read: Vec<_> = pages.map(|n| read_page(&opened, n as u64 * PAGE)).collect();
+        let bad = read.iter().filter(|read| *read == "EIO").count();
+        format!("{bad} of {} EIO", read.len())
+    };
+    expect("bad pages, pread", "50 of 50 EIO", reads(0))?;
+    expect("the others, pread", "0 of 50 EIO", reads(1))?;
+    expect("mapper, touches one", &refused(0), mapper.touch(0))?;
+    expect("touches another", "reads", mapper.touch(1))?;
+    drop((mapper, opened));
+    bad::mend(&file, 0, 2 * EACH)?;
+    expect("written", "data intact", xfs::intact(&file, 2 * EACH))?;
+    expect("marks", "none", before.marks()?)?;
+    expect_none_left(&device)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A realtime device is a device of its own.
+pub fn realtime(_: u64) -> Result<()> {
+    let device = Device::new(1)?;
+    let xfs = Xfs::new(&Options {
+        realtime: Some(device.0),
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    let gone = xfs.file("gone", 4)?;
+    let at = |file: &Path| -> Result<u64> { Ok(ioctl::physical(&File::open(file)?, PAGE)?) };
+    let (owned, free) = (at(&file)?, at(&gone)?);
+    let mut mapper = Map::new(&file, 4).early().start()?;
+    fs::remove_file(&gone)?;
+    sync_and_settle(&xfs)?;
+
+    inject(&device, owned)?;
+    expect("mapper", TOLD, wait_told(&mut mapper)?)?;
+    inject(&device, free)?;
+    // The file may have gone only now.
+    until(|| {
+        sync_and_settle(&xfs)?;
+        Ok(device.0.read(free)? == "zeros")
+    })?;
+    expect("free block", "zeros", device.0.read(free)?)?;
+    bad::mend(&file, 1, 2)?;
+    expect("touches it, written", "reads", mapper.touch(1))?;
+    drop(mapper);
+    expect_none_left(&device)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
