@@ -11,12 +11,12 @@ use regex_lite::Regex;
 use super::{guest_verdict, scenes};
 use crate::ktap::{self, Test, Verdict};
 use crate::lab::Lab;
-use crate::vm::Vm;
+use crate::vm::{End, Outcome, Vm};
 
 /// Scenes in which the stock kernel deadlocks, for good: a guest for each.
 const DEADLOCKS: [&str; 2] = ["unbind", "cow-race"];
 /// Scenes that fail on the stock kernel and may crash it: a guest for each.
-const DAMAGES: [&str; 14] = [
+const DAMAGES: [&str; 26] = [
     "machine-check",
     "refuse-faults",
     "refuse-cow",
@@ -30,11 +30,23 @@ const DAMAGES: [&str; 14] = [
     "heal-sectors",
     "simulated",
     "heal-at-once",
+    "free",
+    "free-huge",
+    "freed",
+    "freed-at-once",
+    "unwritten",
+    "unwritten-race",
+    "staging",
+    "staging-write",
+    "absent",
+    "known",
+    "free-realtime",
+    "free-race",
     "refuse-race",
 ];
 /// Scenes that fail on the stock kernel and leave it as it was: it tells other
 /// processes, or does not take the page away.
-const DIFFERS: [&str; 7] = [
+const DIFFERS: [&str; 8] = [
     "threads",
     "shared-mm",
     "private",
@@ -42,40 +54,51 @@ const DIFFERS: [&str; 7] = [
     "evicted",
     "late",
     "filter",
+    "free-inject",
 ];
 const STUCK: &str = "hung: ";
+const CRASHES: &str = "crashes";
 
 pub fn run(lab: &Lab, patched: &[Test]) -> Result<Vec<Test>> {
     let apart = [&DEADLOCKS[..], &DAMAGES[..]].concat();
     let except: Vec<String> = apart.iter().map(ToString::to_string).collect();
     let others = scenes::script(&[], &except, scenes::SECONDS);
-    let (mut stock, mut tests) = play(lab, "stock", &others, &mut |_| ())?;
+    let outcome = play(lab, "stock", &others, &mut |_| ())?;
+    let mut stock = scenes::results(&outcome, "stock");
+    let mut tests: Vec<_> = stock.pop().into_iter().collect();
     for name in apart {
         let script = scenes::script(&[name.into()], &[], scenes::SECONDS);
         let guest = format!("stock-{name}");
-        let (scene, verdict) = play(lab, &guest, &script, &mut |line| println!("{line}"))?;
-        stock.extend(scene);
-        tests.extend(verdict);
+        let outcome = play(lab, &guest, &script, &mut |line| println!("{line}"))?;
+        if DEADLOCKS.contains(&name) {
+            tests.push(guest_verdict(&guest, &outcome));
+        }
+        stock.push(result(name, &outcome));
     }
     println!("{:16} {:28} patched", "scene", "stock");
     tests.extend(stock.iter().map(|test| compare(test, patched)));
     Ok(tests)
 }
 
-/// The scenes' results, and that of the guest. Scenes that hang are what this
-/// looks for, so hung tasks are no finding.
-fn play(
-    lab: &Lab,
-    guest: &str,
-    script: &str,
-    sink: &mut dyn FnMut(&str),
-) -> Result<(Vec<Test>, Vec<Test>)> {
+/// Plays scenes that may hang: that is what this looks for, so hung tasks are no finding.
+fn play(lab: &Lab, guest: &str, script: &str, sink: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let limit = scenes::time_limit(scenes::SECONDS);
     let vm = Vm::new(lab, guest, Path::new("build/kernels/stock"), limit)
         .allow(Some(Regex::new("blocked for more than")?));
-    let outcome = vm.run(script, sink)?;
-    let tests = ktap::parse(outcome.output.iter().map(String::as_str));
-    Ok((tests, vec![guest_verdict(guest, &outcome)]))
+    vm.run(script, sink)
+}
+
+/// The result of a scene that had a guest for itself, which it may have crashed.
+fn result(name: &str, outcome: &Outcome) -> Test {
+    let mut tests = ktap::parse(outcome.output.iter().map(String::as_str));
+    if let Some(test) = tests.pop().filter(|test| test.name == name) {
+        return test;
+    }
+    let why = match (outcome.end, outcome.findings.first()) {
+        (End::Died, Some(words)) => format!("{CRASHES}: {words}"),
+        (end, _) => format!("{end:?}"),
+    };
+    Test::new(name, Verdict::Failed, &why)
 }
 
 /// One line of the comparison.
@@ -85,6 +108,7 @@ fn compare(stock: &Test, patched: &[Test]) -> Test {
     let told = |test: &Test| match test.verdict {
         Verdict::Passed => "as expected".into(),
         _ if test.remark.contains(STUCK) => "hangs for good".into(),
+        _ if test.remark.starts_with(CRASHES) => CRASHES.into(),
         _ => test.remark.clone(),
     };
     let other = patched.iter().find(|test| test.name == name);
