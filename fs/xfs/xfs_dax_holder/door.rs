@@ -23,6 +23,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    container_of,
     dax,
     dax_owners::Notice,
     error::{
@@ -40,7 +41,10 @@ use kernel::{
         NotThreadSafe,
         Opaque, //
     },
-    workqueue::Work, //
+    workqueue::{
+        DelayedWork,
+        Work, //
+    }, //
 };
 
 /// Structure or data of the filesystem is damaged on disk (`EFSCORRUPTED`).
@@ -548,10 +552,13 @@ impl Drop for DataLock<'_> {
     }
 }
 
-/// Waits until `work` has run that was enqueued before.
-pub(crate) fn flush_work<T>(work: &Work<T>) {
-    // SAFETY: The work was initialized, as `Work::new()` does.
-    unsafe { bindings::flush_work(Work::raw_get(work)) };
+/// Has `work` run now if it was enqueued, and waits until it is done.
+pub(crate) fn flush_work<T>(work: &DelayedWork<T>) {
+    // SAFETY: The pointer comes from a reference.
+    let work = unsafe { Work::raw_get(DelayedWork::raw_as_work(work)) };
+
+    // SAFETY: This is the `work` of a `delayed_work`, which `DelayedWork::new()` has initialized.
+    unsafe { bindings::flush_delayed_work(container_of!(work, bindings::delayed_work, work)) };
 }
 
 /// The pages of a device that are known to have failed, each as its bytes.

@@ -26,9 +26,9 @@ use super::{
 use core::ptr::NonNull;
 use kernel::{
     bindings,
-    impl_has_work,
+    impl_has_delayed_work,
+    new_delayed_work,
     new_spinlock,
-    new_work,
     prelude::*,
     sync::{
         atomic::{
@@ -40,11 +40,12 @@ use kernel::{
     },
     time::{
         delay::fsleep,
+        msecs_to_jiffies,
         Delta, //
     },
     workqueue::{
         self,
-        Work,
+        DelayedWork,
         WorkItem, //
     }, //
 };
@@ -55,6 +56,8 @@ const RANGES: usize = 256;
 /// How often a range is tried: the last tries are some tenths of a second apart.
 const TRIES: u32 = 20;
 const DELAY_MS: i64 = 10;
+/// How long the worker waits before it begins: processes that were signalled come first.
+const START_MS: u32 = 10;
 
 /// A range of a device that waits.
 pub(crate) type Range = Pending<DeviceKind>;
@@ -77,7 +80,7 @@ pub(crate) enum Count {
 pub(crate) struct Worker {
     mount: NonNull<Mount>,
     #[pin]
-    work: Work<Self>,
+    work: DelayedWork<Self>,
     /// Taken from where log I/O completes; nothing is locked or allocated meanwhile.
     #[pin]
     todo: SpinLock<Todo>,
@@ -145,8 +148,8 @@ impl Todo {
     }
 }
 
-impl_has_work! {
-    impl HasWork<Self> for Worker { self.work }
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Worker { self.work }
 }
 
 impl WorkItem for Worker {
@@ -183,7 +186,7 @@ impl Worker {
         Arc::pin_init(
             pin_init!(Self {
                 mount: NonNull::from(mount),
-                work <- new_work!("xfs_dax_holder"),
+                work <- new_delayed_work!("xfs_dax_holder"),
                 todo <- new_spinlock!(todo),
                 counts: [Atomic::new(0), Atomic::new(0), Atomic::new(0)],
             }),
@@ -216,8 +219,10 @@ impl Worker {
     }
 
     fn enqueue(self: &Arc<Self>) {
+        let delay = msecs_to_jiffies(START_MS);
+
         // If it waits already, that will do.
-        let _ = workqueue::system_long().enqueue(self.clone());
+        let _ = workqueue::system_unbound().enqueue_delayed(self.clone(), delay);
     }
 
     /// Has the loss of data reported, or returns the batch if that can't wait.
