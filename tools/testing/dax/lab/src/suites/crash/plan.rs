@@ -42,8 +42,8 @@ const STAGES: [(&str, u32); 25] = [
 ];
 /// A guest works this long at most before it is killed by the clock...
 const WORK: Duration = Duration::from_millis(4000);
-/// ... and its recovery from the last crash is done by then.
-const RECOVERY: Duration = Duration::from_millis(1500);
+/// ... and that much into its recovery from the last crash.
+const RECOVERY: Duration = Duration::from_millis(700);
 const MOST_STEPS: u32 = 300;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
