@@ -2,7 +2,7 @@
 
 //! One injection: how long until the last signal.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::pmem::CORRUPT_PFN;
 const QUIET_NS: u64 = 5_000_000;
 /// A kernel that does not signal at all.
 const PATIENCE_NS: u64 = 20_000_000_000;
+/// Reports to write and space to repair.
+const PENDING: &str = "/sys/fs/xfs/pmem0/dax/pending";
 
 /// What the mapper maps: `count` times page frame `pfn`, in the group of the AGF at
 /// sector `agf`.
@@ -52,6 +54,7 @@ pub fn sample(mapper: &mut Mapper, mapped: &Mapped) -> Result<Sample> {
         .context(CORRUPT_PFN)?;
     let pfn = mapped.pfn.to_string();
     mapper.reset();
+    settle()?;
 
     let start = now();
     inject.write_all(pfn.as_bytes()).context("injection")?;
@@ -70,6 +73,16 @@ pub fn sample(mapper: &mut Mapper, mapped: &Mapped) -> Result<Sample> {
         returned: returned - start,
         signals,
     })
+}
+
+/// Waits until what the last sample has left for later is done, if the kernel has such.
+fn settle() -> Result<()> {
+    let end = now() + PATIENCE_NS;
+    while fs::read_to_string(PENDING).is_ok_and(|text| text.trim() != "0") {
+        ensure!(now() < end, "{PENDING} is not 0");
+        sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn wait(mapper: &Mapper, returned: u64) -> Result<(u64, u64)> {
