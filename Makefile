@@ -28,6 +28,7 @@ help:
 
 run: kernel image tools
 	@$(LAB)/guest.sh run $(if $(PLATFORM),--platform $(PLATFORM))
+	@$(LAB)/guest.sh run --platform nfit scrub-mapped scrub-free
 
 test: kernel module healthy image tools
 	@$(LAB)/guest.sh test $(if $(STOCK),--stock)

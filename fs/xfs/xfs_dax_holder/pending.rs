@@ -26,8 +26,8 @@ impl<K> Pending<K> {
     }
 }
 
-/// Joins `new` with one of `waiting` that covers it, or that it touches and that was tried as often;
-/// false if there is none. So nothing waits twice, nor page by page.
+/// Joins `new` with one of `waiting` that covers it, or that it touches and that was tried as
+/// often; false if there is none. So nothing waits twice, nor page by page.
 pub(crate) fn merge<K: PartialEq>(waiting: &mut [Pending<K>], new: &Pending<K>) -> bool {
     let (start, end) = (new.bytes.start, new.bytes.end);
     let joins = |old: &&mut Pending<K>| {

@@ -9,6 +9,7 @@ use anyhow::{ensure, Context, Result};
 use super::super::bad::Bad;
 use super::super::fate;
 use super::full::Full;
+use super::healthmon::Monitor;
 use super::worker::{self, Counts};
 use super::{expect_counts, expect_repaired, freed_file, wait_free, PAGE};
 use crate::area::Area;
@@ -133,12 +134,18 @@ pub fn injectors(_: u64) -> Result<()> {
     let at = freed_file(&xfs, &gone)? + PAGE;
     let bad = Bad::block(at)?;
     let counts = Counts::now();
+    let mut monitor = Monitor::new(&xfs)?;
     let name = "hwpoison-inject";
     expect(name, "0", pmem::corrupt(Pmem(0).pfn(at)?)?)?;
     expect(&format!("{name}: marks"), "none", bad.marks()?)?;
     worker::settle()?;
     expect_repaired(name, &bad)?;
     expect_counts(name, "1 poisoned, 1 repaired", &counts)?;
+    let sectors = bad.sectors();
+    let told = monitor.media(2)?.join(", ");
+    let both = format!("{sectors} bad, {sectors} cleared");
+    expect(&format!("{name}: monitor"), &both, told)?;
+    drop(monitor);
     let next = Pmem(0).read(at + PAGE)?;
     expect(&format!("{name}: next block"), "other data", next)?;
 

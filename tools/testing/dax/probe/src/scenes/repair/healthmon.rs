@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, Result};
 
 use super::PATIENCE;
 use crate::ioctl;
@@ -20,7 +20,10 @@ use crate::xfs::Xfs;
 const EVENT: usize = 64;
 const DOMAIN_FILERANGE: u32 = 8;
 const TYPE_LOST: u32 = 1;
+const TYPE_MEDIA_ERROR: u32 = 7;
 const TYPE_DATALOST: u32 = 12;
+/// `XFS_HEALTH_MONITOR_TYPE_MEDIA_CLEARED`, which the series adds
+const TYPE_MEDIA_CLEARED: u32 = 13;
 
 /// Begins when it is made. There is one for a mount, which it does not keep busy.
 pub struct Monitor(File);
@@ -35,19 +38,48 @@ impl Monitor {
 
     /// Waits until that many files have lost data, or for too long.
     pub fn losses(&mut self, files: usize) -> Result<Losses> {
-        let end = Instant::now() + PATIENCE;
         let mut losses = Losses::new();
-        while losses.len() < files && Instant::now() < end {
+        self.read(|event| {
+            if let Event::Lost { ino, bytes } = event {
+                let told = losses.entry(ino).or_default();
+                if !told.is_empty() {
+                    *told += ", ";
+                }
+                *told += &bytes;
+            }
+            losses.len() >= files
+        })?;
+        Ok(losses)
+    }
+
+    /// Waits until that much was told of the devices, or for too long: what, and of how
+    /// many sectors from which on.
+    pub fn media(&mut self, events: usize) -> Result<Vec<String>> {
+        let mut told = Vec::new();
+        self.read(|event| {
+            if let Event::Media(what) = event {
+                told.push(what);
+            }
+            told.len() >= events
+        })?;
+        Ok(told)
+    }
+
+    /// Reads until there is enough, or for too long.
+    fn read(&mut self, mut enough: impl FnMut(Event) -> bool) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let mut done = false;
+        while !done && Instant::now() < end {
             if !self.waits(Duration::from_millis(100)) {
                 continue;
             }
             let mut events = [0; 64 * EVENT];
             let len = self.0.read(&mut events)?;
             for event in events[..len].chunks_exact(EVENT) {
-                take(event, &mut losses)?;
+                done = enough(parse(event)?);
             }
         }
-        Ok(losses)
+        Ok(())
     }
 
     /// Whether there is something to read.
@@ -62,21 +94,27 @@ impl Monitor {
     }
 }
 
-/// Looks at one event.
-fn take(event: &[u8], losses: &mut Losses) -> Result<()> {
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Lost { ino: u64, bytes: String },
+    Media(String),
+    Other,
+}
+
+fn parse(event: &[u8]) -> Result<Event> {
     let word = |at: usize| u32::from_ne_bytes(event[at..at + 4].try_into().unwrap());
     let long = |at: usize| u64::from_ne_bytes(event[at..at + 8].try_into().unwrap());
-    let (domain, kind) = (word(0), word(4));
-    ensure!(kind != TYPE_LOST, "the monitor has lost events");
-    if domain == DOMAIN_FILERANGE && kind == TYPE_DATALOST {
-        let (pos, len, ino) = (long(16), long(24), long(32));
-        let told = losses.entry(ino).or_default();
-        if !told.is_empty() {
-            *told += ", ";
-        }
-        *told += &format!("{len} bytes at {pos}");
-    }
-    Ok(())
+    let (first, second, third) = (long(16), long(24), long(32));
+    Ok(match (word(0), word(4)) {
+        (_, TYPE_LOST) => bail!("the monitor has lost events"),
+        (DOMAIN_FILERANGE, TYPE_DATALOST) => Event::Lost {
+            ino: third,
+            bytes: format!("{second} bytes at {first}"),
+        },
+        (_, TYPE_MEDIA_ERROR) => Event::Media(format!("{first}+{second} bad")),
+        (_, TYPE_MEDIA_CLEARED) => Event::Media(format!("{first}+{second} cleared")),
+        _ => Event::Other,
+    })
 }
 
 /// What a file has lost.
@@ -97,14 +135,16 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_told_apart() {
-        let mut losses = Losses::new();
-        for (kind, pos) in [(TYPE_DATALOST, 4096), (9, 0), (TYPE_DATALOST, 16384)] {
-            let event = event(DOMAIN_FILERANGE, kind, [pos, 4096, 131]);
-            take(&event, &mut losses).unwrap();
-        }
-        assert_eq!(of(&losses, 131), "4096 bytes at 4096, 4096 bytes at 16384");
-        assert_eq!(of(&losses, 132), "nothing");
-        assert!(take(&event(0, TYPE_LOST, [1, 0, 0]), &mut losses).is_err());
+    fn events_are_told_apart() {
+        let parse = |domain, kind| parse(&event(domain, kind, [4096, 8, 131]));
+        let lost = Event::Lost {
+            ino: 131,
+            bytes: "8 bytes at 4096".into(),
+        };
+        assert_eq!(parse(DOMAIN_FILERANGE, TYPE_DATALOST).unwrap(), lost);
+        assert_eq!(parse(DOMAIN_FILERANGE, 9).unwrap(), Event::Other);
+        let cleared = Event::Media("4096+8 cleared".into());
+        assert_eq!(parse(5, TYPE_MEDIA_CLEARED).unwrap(), cleared);
+        assert!(parse(0, TYPE_LOST).is_err());
     }
 }
