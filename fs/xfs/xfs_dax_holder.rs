@@ -107,6 +107,7 @@ impl HolderOps for Holder {
         // SAFETY: By the type invariant, the mount is valid for as long as `held` is.
         let mount = unsafe { held.mount.as_ref() };
         let Some(sb) = mount.activate() else {
+            held.worker.look_again();
             pr_warn!("({}): memory failed while not mounted\n", mount.name());
             return Err(EIO);
         };

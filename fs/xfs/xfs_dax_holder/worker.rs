@@ -194,17 +194,32 @@ impl Worker {
         )
     }
 
-    /// Begins, with the errors that the devices know of. The mount must be complete.
+    /// Begins, with the errors that the devices know of. The mount must be complete, but must not
+    /// answer notifications yet: what comes by these later is not found here, and not told twice.
     pub(crate) fn open(self: &Arc<Self>) {
-        {
-            let mut todo = self.todo.lock();
-            todo.open = true;
-            todo.scan = Some(Cursor {
+        // SAFETY: By the type invariant: it is complete now.
+        let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
+
+        self.todo.lock().open = true;
+        self.scan(
+            &mount,
+            Cursor {
                 new: true,
                 ..Cursor::AGAIN
-            });
-        }
+            },
+        );
         self.enqueue();
+    }
+
+    /// An error was not taken, as the mount is not visible yet. If it is marked, it is found.
+    pub(crate) fn look_again(self: &Arc<Self>) {
+        let mut todo = self.todo.lock();
+
+        if todo.open {
+            todo.scan = Some(Cursor::AGAIN);
+            drop(todo);
+            self.enqueue();
+        }
     }
 
     /// Does what is to be done, and nothing any more when this returns.
