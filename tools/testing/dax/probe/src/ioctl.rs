@@ -226,6 +226,8 @@ pub const XFS_FMR_OWN_LOG: u64 = ((b'X' as u64) << 32) | 2;
 pub const XFS_FMR_OWN_INODES: u64 = ((b'X' as u64) << 32) | 5;
 pub const XFS_FMR_OWN_COW: u64 = ((b'X' as u64) << 32) | 7;
 
+const FMR_OF_ATTR_FORK: u32 = 0x2;
+const FMR_OF_EXTENT_MAP: u32 = 0x4;
 const FMR_OF_SPECIAL_OWNER: u32 = 0x10;
 const FSMAP_RECORDS: usize = 1024;
 
@@ -244,6 +246,11 @@ pub struct Fsmap {
 impl Fsmap {
     fn is_of(&self, special: u64) -> bool {
         self.flags & FMR_OF_SPECIAL_OWNER != 0 && self.owner == special
+    }
+
+    /// Whether it holds data of a file, or of a directory.
+    fn is_data(&self) -> bool {
+        self.flags & (FMR_OF_SPECIAL_OWNER | FMR_OF_ATTR_FORK | FMR_OF_EXTENT_MAP) == 0
     }
 }
 
@@ -289,7 +296,14 @@ pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
     Ok(all)
 }
 
-/// The largest of them.
+/// The extents that are free or hold data of files, from the first records of the map.
+pub fn all_data_or_free(file: &File) -> io::Result<Vec<Fsmap>> {
+    let mut all = extents(file, u32::MAX, u64::MAX)?;
+    all.retain(|extent| extent.is_data() || extent.is_of(FMR_OWN_FREE));
+    Ok(all)
+}
+
+/// The largest of a special owner.
 pub fn owned_by(file: &File, owner: u64) -> io::Result<Fsmap> {
     let all = all_owned_by(file, owner)?.into_iter();
     all.max_by_key(|extent| extent.length)

@@ -68,7 +68,7 @@ pub fn run(lab: &Lab, names: &[Name], stock: bool) -> Result<u8> {
     let wanted = |name: Name| match name {
         Name::Stock => compare,
         // The comparison needs both sides.
-        Name::Scenes if compare => true,
+        Name::Scenes | Name::Nfit if compare => true,
         _ => names.is_empty() || names.contains(&name),
     };
     let mut patched = Vec::new();
@@ -97,8 +97,17 @@ pub fn run(lab: &Lab, names: &[Name], stock: bool) -> Result<u8> {
             crate::seconds(start.elapsed())
         ));
         counts += sum;
-        if name == Name::Scenes {
-            patched = tests;
+        match name {
+            Name::Scenes => patched.extend(tests),
+            // Of the others there are results of the first kind.
+            Name::Nfit => {
+                patched.extend(
+                    tests
+                        .into_iter()
+                        .filter(|test| test.name.starts_with("scrub-")),
+                );
+            }
+            _ => (),
         }
     }
     println!("===");

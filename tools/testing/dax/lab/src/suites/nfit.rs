@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::vm::Vm;
 
-const SCENES: [&str; 33] = [
+const SCENES: [&str; 34] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -47,12 +47,15 @@ const SCENES: [&str; 33] = [
     "scrub-metadata",
     "scrub-many",
     "scrub-realtime",
+    "scrub-race",
 ];
+/// How long the race runs.
+const SECONDS: u64 = 20;
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
     let kernel = Path::new("build/kernels/patched");
-    let vm = Vm::new(lab, "nfit", kernel, scenes::time_limit(0)).platform(Platform::Nfit);
-    let script = scenes::script(&SCENES.map(String::from), &[], 0);
+    let vm = Vm::new(lab, "nfit", kernel, scenes::time_limit(SECONDS)).platform(Platform::Nfit);
+    let script = scenes::script(&SCENES.map(String::from), &[], SECONDS);
     let outcome = vm.run(&script, &mut |line| println!("{line}"))?;
     Ok(scenes::results(&outcome, "guest"))
 }

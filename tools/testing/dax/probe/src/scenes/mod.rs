@@ -456,6 +456,14 @@ pub const ALL: &[Scene] = &[
     )
     .nfit(),
     Scene::new(
+        86,
+        "scrub-race",
+        "blocks injected by ndctl, while files are made and deleted",
+        repair::stress::injected,
+    )
+    .timed()
+    .nfit(),
+    Scene::new(
         26,
         "refuse-race",
         "copies under way when a page of theirs fails (law 1)",

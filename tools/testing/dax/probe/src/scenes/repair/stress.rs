@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors in free space that is just being handed out.
+//! Errors in space that is just being handed out, written and freed.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 
 use super::super::bad::Bad;
+use super::super::platform::Device;
 use super::full::{self, Full};
-use super::worker::{self, Counts};
+use super::worker::Counts;
 use super::{sync_and_settle, until, PAGE, PATIENCE};
+use crate::firmware;
 use crate::ioctl::{self, Fsmap, FMR_OWN_FREE};
 use crate::kernel::QuietConsole;
 use crate::mce;
@@ -36,7 +38,43 @@ const WRONG: usize = 3;
 const STOP: usize = 4;
 type Counters = [AtomicU64; 5];
 
+/// Simulated errors and machine checks in free space.
 pub fn play(seconds: u64) -> Result<()> {
+    under_load(seconds, |root, n| {
+        let at = any_of(&ioctl::all_owned_by(root, FMR_OWN_FREE)?, root, n)?;
+        if n % 3 == 2 {
+            mce::deliver(Pmem(0).address(at)?)?;
+        } else {
+            let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
+            ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+        }
+        Ok(1)
+    })
+}
+
+/// Errors in free space and in files. ndctl takes a second for one, so it injects the last
+/// of a batch; the scrub that it asks for finds the others.
+pub fn injected(seconds: u64) -> Result<()> {
+    const BATCH: u64 = 16;
+    let device = Device::new(0)?;
+    under_load(seconds, |root, n| {
+        let extents = ioctl::all_data_or_free(root)?;
+        for n in n + 1..n + BATCH {
+            firmware::inject(firmware::Error {
+                address: Pmem(0).address(any_of(&extents, root, n)?)?,
+                length: PAGE,
+            })?;
+        }
+        let at = any_of(&extents, root, n)?;
+        device.inject(at / PAGE, 8, &["--saturate"])?;
+        Ok(BATCH)
+    })?;
+    expect("firmware", "none", device.errors()?)
+}
+
+/// Injects errors while files are written, read and deleted. `inject` gets the root
+/// directory and the number of errors so far, and returns how many it has injected.
+fn under_load(seconds: u64, mut inject: impl FnMut(&File, u64) -> Result<u64>) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let before = Bad::block(0)?;
@@ -55,18 +93,9 @@ pub fn play(seconds: u64) -> Result<()> {
     ensure!(begun, "the writers do not get on");
 
     let end = Instant::now() + Duration::from_secs(seconds.min(LONG));
-    let mut errors = [0; 2];
+    let mut errors = 0;
     while Instant::now() < end {
-        let n = errors.iter().sum();
-        let at = any_free(&root, n)?;
-        let real = n % 3 == 2;
-        if real {
-            mce::deliver(Pmem(0).address(at)?)?;
-        } else {
-            let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-            ensure!(outcome == "0", "hwpoison-inject: {outcome}");
-        }
-        errors[usize::from(real)] += 1;
+        errors += inject(&root, errors)?;
     }
     counters[STOP].store(1, SeqCst);
     for (n, worker) in workers.iter().enumerate() {
@@ -75,12 +104,7 @@ pub fn play(seconds: u64) -> Result<()> {
     drop(quiet);
     sync_and_settle(&xfs)?;
     let count = |which: usize| counters[which].load(SeqCst);
-    note(&format!(
-        "{} simulated errors, {} machine checks: {}",
-        errors[0],
-        errors[1],
-        counts.since()
-    ))?;
+    note(&format!("{errors} errors: {}", counts.since()))?;
     let (made, lost, failed) = (count(MADE), count(LOST), count(FAILED));
     note(&format!(
         "{made} files, {lost} lost data afterwards, {failed} could not be written"
@@ -90,7 +114,7 @@ pub fn play(seconds: u64) -> Result<()> {
     for n in 0..WRITERS {
         fs::remove_dir_all(xfs.path(&n.to_string()))?;
     }
-    worker::settle()?;
+    sync_and_settle(&xfs)?;
     let full = Full::new(&xfs, 0)?;
     expect("filled up", "0 errors", format!("{} errors", full.errors))?;
     expect("all files", "data intact", full.check())?;
@@ -101,21 +125,20 @@ pub fn play(seconds: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
-/// A free block among those that are handed out next: where the writers' files are, behind
-/// the AG's metadata.
-fn any_free(root: &File, n: u64) -> Result<u64> {
+/// A block of these extents, among those that are handed out next: where the writers' files
+/// are, behind the AG's metadata.
+fn any_of(extents: &[Fsmap], root: &File, n: u64) -> Result<u64> {
     let ag = u64::from(ioctl::geometry(root)?.agblocks) * PAGE;
-    let near = |free: &Fsmap| {
-        let start = free.physical / ag * ag;
-        let first = free.physical.max(start + (4 << 20));
-        let last = (free.physical + free.length).min(start + (64 << 20));
+    let near = |extent: &Fsmap| {
+        let start = extent.physical / ag * ag;
+        let first = extent.physical.max(start + (4 << 20));
+        let last = (extent.physical + extent.length).min(start + (64 << 20));
         (first < last).then_some((first, (last - first) / PAGE))
     };
-    let all = ioctl::all_owned_by(root, FMR_OWN_FREE)?;
-    let near: Vec<_> = all.iter().filter_map(near).collect();
+    let near: Vec<_> = extents.iter().filter_map(near).collect();
     let (first, pages) = near
         .get(n as usize * 7 % near.len().max(1))
-        .context("nothing is free")?;
+        .context("there is no such block")?;
     Ok(first + n * 31 % (*pages).min(2 * PAGES) * PAGE)
 }
 
