@@ -10,6 +10,10 @@ help:
 	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one)'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
+	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
+	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
+	@echo '             QUICK=1: the stock kernel runs only what does not pass on the patched one)'
+	@echo 'make ndctl-test NDCTL=path    the same with the tests in a checkout of ndctl (TESTS="dax-xfs.sh")'
 	@echo 'make shell   an interactive guest with /dev/pmem0 and /dev/pmem1; Ctrl-a x ends it'
 	@echo 'make tree    build/linux: the kernel, a git tree with a commit for each patch'
 	@echo 'make kernel  the patched kernel, build/kernels/patched'
@@ -43,6 +47,22 @@ crash: kernel image tools
 
 bench: kernel stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)
+
+# The checkout first: who names a wrong one need not wait for kernels.
+xfstests: ARGS ?= -g dax
+xfstests:
+	@$(LAB)/foreign.sh xfstests '$(XFSTESTS)'
+	@$(MAKE) --no-print-directory foreign-kernels image tools
+	@$(LAB)/guest.sh xfstests $(if $(REALTIME),--realtime) $(if $(QUICK),--quick) -- $(ARGS)
+
+ndctl-test:
+	@$(LAB)/foreign.sh ndctl '$(NDCTL)'
+	@$(MAKE) --no-print-directory foreign-kernels image tools
+	@$(LAB)/guest.sh ndctl-test $(TESTS)
+
+foreign-kernels: tree
+	@$(LAB)/kernel.sh xfstests
+	@$(LAB)/kernel.sh stock-xfstests
 
 shell: kernel image tools
 	@$(LAB)/guest.sh shell $(if $(PLATFORM),--platform $(PLATFORM))
@@ -84,6 +104,6 @@ lint: kernel
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test crash bench shell sysroot tree kernel module healthy stock image tools \
+.PHONY: help run test crash bench foreign-kernels xfstests ndctl-test shell sysroot tree kernel module healthy stock image tools \
 	series steps lint clean
 .NOTPARALLEL:

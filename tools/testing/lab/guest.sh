@@ -7,7 +7,11 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
 
 need_root
-need_memory 6144
+case ${1-} in
+# Two guests at a time, with more pmem.
+xfstests | ndctl-test) need_memory 16384 ;;
+*) need_memory 6144 ;;
+esac
 need_space 2
 cd "$top"
 exec "$lab/enter" "$build/target/release/dax-lab" "$@"

@@ -3,8 +3,9 @@
 #
 # kernel.sh FLAVOUR: build/kernels/FLAVOUR. Its configuration is tinyconfig and
 # the fragments lab.config, patched.config and FLAVOUR.config. The flavour
-# "stock" is the base, untouched, with lab.config alone. Of "healthy" only the
-# objects are built that faults and I/O run through.
+# "stock" is the base, untouched, with lab.config alone; "stock-NAME" has
+# NAME.config as well. Of "healthy" only the objects are built that faults and
+# I/O run through.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
@@ -12,16 +13,19 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 flavour=$1
 out=$build/kernels/$flavour
 fragments=$lab/lab.config
-if [ "$flavour" = stock ]; then
-	source=$build/base
-else
-	source=$build/linux
+case $flavour in
+stock | stock-*)
+	source=$build/base like=stock
+	;;
+*)
+	source=$build/linux like=patched
 	fragments="$fragments $lab/patched.config"
-	extra=$lab/$flavour.config
-	if [ "$flavour" != patched ]; then
-		[ -f "$extra" ] || die "there is no kernel $flavour: tools/testing/lab/$flavour.config is missing"
-		fragments="$fragments $extra"
-	fi
+	;;
+esac
+if [ "$flavour" != "$like" ]; then
+	extra=$lab/${flavour#stock-}.config
+	[ -f "$extra" ] || die "there is no kernel $flavour: $extra is missing"
+	fragments="$fragments $extra"
 fi
 
 kmake() {
@@ -88,11 +92,11 @@ make_worktree() {
 	printf '%s\n' "$base" >"$stamp"
 }
 
-# A kernel like the patched one starts from its objects.
+# A kernel like another one starts from its objects.
 seed() {
-	[ ! -d "$out" ] && [ -e "$build/kernels/patched/.built" ] || return 0
+	[ ! -d "$out" ] && [ -e "$build/kernels/$like/.built" ] || return 0
 	rm -rf --one-file-system "$out.tmp"
-	cp -a "$build/kernels/patched" "$out.tmp"
+	cp -a "$build/kernels/$like" "$out.tmp"
 	rm -f "$out.tmp/.built" "$out.tmp/.configured"
 	mv "$out.tmp" "$out"
 }
@@ -122,7 +126,7 @@ esac
 
 need_root
 lock
-[ "$flavour" != stock ] || make_worktree
+[ "$like" != stock ] || make_worktree
 keys=$("$lab/enter" "$lab/kernel.sh" "$flavour" keys)
 ! stamped "$out/.built" "$keys" || exit 0
 need_space 3

@@ -10,7 +10,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 release=trixie
 source_package=linux-source-7.3
 # A realtime device with rmap and reflink needs xfsprogs 6.14 or later.
-from_testing=xfsprogs
+from_testing='xfsprogs xfslibs-dev'
 unwanted='/usr/share/man/* /usr/share/doc/* /usr/share/locale/*'
 
 # The first Debian mirror in the host's apt settings. Origin is empty when the

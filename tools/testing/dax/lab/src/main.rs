@@ -13,6 +13,7 @@ use regex_lite::Regex;
 
 mod bench;
 mod console;
+mod foreign;
 mod ktap;
 mod lab;
 mod qemu;
@@ -21,7 +22,7 @@ mod vm;
 
 use lab::Lab;
 use qemu::Platform;
-use vm::{End, Vm};
+use vm::{Disk, End, Vm};
 
 /// Boot guests with /dev/pmem0 and /dev/pmem1, and test in them.
 #[derive(Parser)]
@@ -51,6 +52,9 @@ struct Guest {
     /// More words for the kernel's command line
     #[arg(long, default_value = "")]
     append: String,
+    /// A raw image for /dev/vdb and so on; what is written there is lost
+    #[arg(long)]
+    disk: Vec<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -89,6 +93,8 @@ enum Action {
     },
     Bench(bench::Args),
     Crash(suites::crash::Args),
+    Xfstests(foreign::xfstests::Args),
+    NdctlTest(foreign::ndctl::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
@@ -118,7 +124,12 @@ fn run(action: Action) -> Result<u8> {
             interactive,
             command,
         } => {
+            let disk = |image: &PathBuf| Disk {
+                image: lab.top.join(image),
+                keep: false,
+            };
             let vm = Vm::new(&lab, &guest.name, &guest.kernel, guest.timeout)
+                .disks(guest.disk.iter().map(disk).collect())
                 .allow(guest.allow)
                 .platform(guest.platform)
                 .append(guest.append);
@@ -141,6 +152,8 @@ fn run(action: Action) -> Result<u8> {
         }
         Action::Test { stock, suites } => suites::run(&lab, &suites, stock),
         Action::Crash(args) => suites::crash::command(&lab, &args),
+        Action::Xfstests(args) => foreign::xfstests::run(&lab, &args),
+        Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);

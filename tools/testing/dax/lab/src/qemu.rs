@@ -10,6 +10,8 @@ use crate::lab::Lab;
 
 /// Bytes of memory: 2 GiB lie below the PCI hole, the rest from 4 GiB on.
 pub const MEMORY: u64 = 5 << 30;
+/// The same for [`Platform::Large`].
+const LARGE_MEMORY: u64 = (2 << 30) + (13 << 30);
 
 /// What of it is RAM, and lost when the guest is gone. The rest is pmem, and where the
 /// firmware keeps account of errors.
@@ -24,6 +26,8 @@ pub enum Platform {
     Legacy,
     /// ACPI tables describe them; the firmware keeps account of errors
     Nfit,
+    /// As legacy, but four of 2, 4, 2 and 4 GiB: for the test suites of others
+    Large,
 }
 
 impl Platform {
@@ -35,13 +39,22 @@ impl Platform {
             // take them. nfit.asl has the same ranges, and ssdt.asl the last one, in
             // which the firmware keeps its account.
             Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7 memmap=64K$0x70000000",
+            Self::Large => "memmap=2G!4G memmap=4G!6400M memmap=2G!10752M memmap=4G!13056M",
+        }
+    }
+
+    /// Bytes of memory.
+    fn size(self) -> u64 {
+        match self {
+            Self::Legacy | Self::Nfit => MEMORY,
+            Self::Large => LARGE_MEMORY,
         }
     }
 
     /// The ACPI tables, which nfit.sh has compiled.
     pub fn tables(self, lab: &Lab) -> Vec<PathBuf> {
         let names: &[_] = match self {
-            Self::Legacy => &[],
+            Self::Legacy | Self::Large => &[],
             Self::Nfit => &["nfit.aml", "ssdt.aml"],
         };
         let path = |name| lab.build("nfit").join(name);
@@ -52,7 +65,7 @@ impl Platform {
     /// pages, and without those no DAX; legacy pmem always has them.
     pub fn setup(self) -> &'static str {
         match self {
-            Self::Legacy => "",
+            Self::Legacy | Self::Large => "",
             Self::Nfit => {
                 "for n in 0 1; do
                  # It has its superblock already if the memory outlived another guest.
@@ -88,6 +101,16 @@ pub fn memory_file(path: &Path) -> [String; 4] {
     ]
 }
 
+/// Words for QEMU that have another disk.
+pub fn disk(image: &Path, keep: bool) -> [String; 2] {
+    let fate = if keep { "cache=unsafe" } else { "snapshot=on" };
+    let image = image.display();
+    [
+        "-drive".into(),
+        format!("file={image},format=raw,if=virtio,{fate}"),
+    ]
+}
+
 /// A guest that runs in `dir`, where its files are: console.log and sockets. The
 /// serial port for the guest's command is still to be added.
 pub fn command(
@@ -104,9 +127,9 @@ pub fn command(
     qemu.current_dir(dir)
         // /dev/kvm may open and hang, so always emulate.
         .args(["-M", "q35", "-accel", "tcg"])
-        .args(["-cpu", "max,vendor=GenuineIntel", "-smp", "2"])
+        .args(["-cpu", "max,vendor=GenuineIntel"])
         .args(["-nodefaults", "-no-reboot", "-m"])
-        .arg(format!("{}M", MEMORY >> 20))
+        .arg(format!("{}M", platform.size() >> 20))
         .args(["-display", "none"])
         .arg("-drive")
         .arg(format!(

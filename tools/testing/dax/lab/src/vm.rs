@@ -38,6 +38,17 @@ pub struct Vm<'a> {
     platform: Platform,
     append: String,
     memory: Option<PathBuf>,
+    cpus: u32,
+    disks: Vec<Disk>,
+    /// In seconds; 0 is for ever.
+    silence: u64,
+}
+
+/// A raw image that the guest has as /dev/vdb, /dev/vdc, ...
+pub struct Disk {
+    pub image: PathBuf,
+    /// Whether what the guest writes goes to the image.
+    pub keep: bool,
 }
 
 /// How the guest ended.
@@ -110,6 +121,9 @@ impl<'a> Vm<'a> {
             platform: Platform::default(),
             append: String::new(),
             memory: None,
+            cpus: 2,
+            disks: Vec::new(),
+            silence: 0,
         }
     }
 
@@ -133,6 +147,19 @@ impl<'a> Vm<'a> {
             memory: Some(memory),
             ..self
         }
+    }
+
+    pub fn cpus(self, cpus: u32) -> Self {
+        Self { cpus, ..self }
+    }
+
+    pub fn disks(self, disks: Vec<Disk>) -> Self {
+        Self { disks, ..self }
+    }
+
+    /// A guest that prints nothing for so many seconds has hung.
+    pub fn silence(self, silence: u64) -> Self {
+        Self { silence, ..self }
     }
 
     /// Two guests of one name would share their files.
@@ -236,6 +263,10 @@ impl<'a> Vm<'a> {
         if let Some(memory) = &self.memory {
             qemu.args(qemu::memory_file(memory));
         }
+        qemu.args(["-smp", &self.cpus.to_string()]);
+        for disk in &self.disks {
+            qemu.args(qemu::disk(&disk.image, disk.keep));
+        }
         // SAFETY: prctl is async-signal-safe. A guest nobody watches must not go on.
         unsafe {
             qemu.pre_exec(|| {
@@ -266,7 +297,7 @@ impl<'a> Vm<'a> {
             exit: None,
             sink,
         };
-        let end = watch.until_end(&mut child, &lines, self.timeout);
+        let end = watch.until_end(&mut child, &lines, self.timeout, self.silence);
         // Harmless if it has ended.
         let _ = child.kill();
         child.wait()?;
@@ -333,13 +364,17 @@ impl Watch<'_> {
         child: &mut Child,
         lines: &Receiver<String>,
         limit: u64,
+        silence: u64,
     ) -> Result<End> {
         let start = Instant::now();
-        let limit = Duration::from_secs(if limit == 0 { u32::MAX.into() } else { limit });
+        let time = |limit| Duration::from_secs(if limit == 0 { u32::MAX.into() } else { limit });
+        let (limit, silence) = (time(limit), time(silence));
+        let mut heard = start;
         let mut last_words = None;
         loop {
             let ended = match lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {
+                    heard = Instant::now();
                     self.line(line)?;
                     false
                 }
@@ -359,6 +394,9 @@ impl Watch<'_> {
             }
             if start.elapsed() > limit {
                 return Ok(End::Timeout(limit));
+            }
+            if heard.elapsed() > silence {
+                return Ok(End::Timeout(silence));
             }
         }
     }

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! xfstests on DAX, with reflink and reverse mapping.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{anyhow, bail, ensure, Context, Result};
+use regex_lite::Regex;
+
+use super::report::report;
+use super::{both, check, failed, why, Progress, Side};
+use crate::ktap::{Test, Verdict};
+use crate::lab::Lab;
+use crate::qemu::Platform;
+use crate::vm::{self, Disk, Outcome, Vm};
+
+/// Run xfstests, which foreign.sh has built, on the stock and on the patched kernel
+#[derive(clap::Args)]
+pub struct Args {
+    /// Files are on a realtime device with rtgroups
+    #[arg(long)]
+    realtime: bool,
+    /// The stock kernel runs only what does not pass on the patched one
+    #[arg(long)]
+    quick: bool,
+    /// Seconds after which a test has hung
+    #[arg(long, default_value_t = 1800)]
+    limit: u64,
+    /// CPUs of each of the two guests
+    #[arg(long, default_value_t = 1)]
+    cpus: u32,
+    /// What check gets: groups, tests
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    check: Vec<String>,
+}
+
+/// Bytes for the results, and for what dm-log-writes records.
+const RESULTS: u64 = 1 << 30;
+const LOG_WRITES: u64 = 4 << 30;
+
+/// The disks: /dev/vdb has the suite, vdc takes the results, vdd is for dm-log-writes.
+const SETUP: &str = r#"
+mkdir -p /mnt/test /mnt/scratch /mnt/results /xfstests
+mount /dev/vdb /xfstests && mount /dev/vdc /mnt/results && cd /xfstests || exit
+for user in fsgqa fsgqa2 123456-fsgqa; do
+    useradd --badname --user-group --create-home $user 2>/dev/null || exit
+done
+hostname lab
+# There is no udevd to wait for, nor to make devices.
+rm -f /usr/bin/udevadm
+export DM_DISABLE_UDEV=1
+cat >/tmp/config <<'END'
+export FSTYP=xfs
+export TEST_DEV=/dev/pmem0 TEST_DIR=/mnt/test
+export SCRATCH_DEV=/dev/pmem1 SCRATCH_MNT=/mnt/scratch
+export LOGWRITES_DEV=/dev/vdd RESULT_BASE=/mnt/results
+export MOUNT_OPTIONS='-o dax=always' TEST_FS_MOUNT_OPTS='-o dax=always'
+END
+export HOST_OPTIONS=/tmp/config
+"#;
+
+const PLAIN: &str = r#"
+echo "export MKFS_OPTIONS='-m reflink=1,rmapbt=1'" >>/tmp/config
+mkfs.xfs -q -f -m reflink=1,rmapbt=1 /dev/pmem0 || exit
+"#;
+
+/// Reflink on a realtime device takes rtgroups, and these take metadir.
+const REALTIME: &str = r#"
+options='-m reflink=1,rmapbt=1,metadir=1 -d rtinherit=1'
+cat >>/tmp/config <<END
+export MKFS_OPTIONS='$options'
+export USE_EXTERNAL=yes TEST_RTDEV=/dev/pmem2 SCRATCH_RTDEV=/dev/pmem3
+END
+mkfs.xfs -q -f $options -r rtdev=/dev/pmem2 /dev/pmem0 || exit
+"#;
+
+struct Suite<'a> {
+    lab: &'a Lab,
+    name: &'static str,
+    args: &'a Args,
+}
+
+pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
+    let name = if args.realtime {
+        "xfstests-realtime"
+    } else {
+        "xfstests"
+    };
+    let suite = Suite { lab, name, args };
+    ensure!(
+        suite.image().is_file(),
+        "{} is missing: make xfstests XFSTESTS=path builds it",
+        suite.image().display()
+    );
+    let log = lab.build("xfstests/log-writes.img");
+    File::create(&log)?.set_len(LOG_WRITES)?;
+    let version = fs::read_to_string(lab.build("xfstests/version"))?;
+    println!(
+        "xfstests {}, check {}",
+        version.trim(),
+        args.check.join(" ")
+    );
+    let names = suite.list()?;
+    let progress = Progress::new(names.len());
+    if !args.quick {
+        return both(lab, name, &names, &|side| {
+            suite.side(side, "", &names, &progress)
+        });
+    }
+    let patched = suite.halves(Side::Patched, &names, &progress)?;
+    let passed = |test: &&Test| test.verdict == Verdict::Passed;
+    let (passed, rest): (Vec<_>, Vec<_>) = patched.iter().partition(passed);
+    let rest: Vec<_> = rest.iter().map(|test| test.name.clone()).collect();
+    let mut stock = suite.halves(Side::Stock, &rest, &Progress::new(rest.len()))?;
+    let left = |test: &&Test| Test::new(&test.name, Verdict::Skipped, "passes on the patched one");
+    stock.extend(passed.iter().map(left));
+    report(lab, name, &names, &stock, &patched)
+}
+
+impl Suite<'_> {
+    fn image(&self) -> PathBuf {
+        self.lab.build("xfstests/xfstests.img")
+    }
+
+    /// The tests that check's arguments stand for.
+    fn list(&self) -> Result<Vec<String>> {
+        let words = [&["-n".into()][..], &self.args.check].concat();
+        let outcome = self.guest("list", Side::Patched, &words, &mut |_| ())?;
+        let lines = outcome.output.iter();
+        let names: Vec<_> = lines
+            .filter_map(|line| check::name(line.trim()))
+            .map(String::from)
+            .collect();
+        if names.is_empty() {
+            bail!(
+                "check has no such tests: {}",
+                outcome.output.last().map_or("it says nothing", |l| l)
+            );
+        }
+        Ok(names)
+    }
+
+    /// Runs every other test in a guest of its own, which makes two guests.
+    fn halves(&self, side: Side, names: &[String], progress: &Progress) -> Result<Vec<Test>> {
+        let half = |n: usize| -> Vec<_> { names.iter().skip(n).step_by(2).cloned().collect() };
+        let run = |n: usize| self.side(side, ["a", "b"][n], &half(n), progress);
+        let (a, b) = thread::scope(|scope| {
+            let a = scope.spawn(|| run(0));
+            let b = run(1);
+            (a.join(), b)
+        });
+        let a = a.map_err(|_| anyhow!("the other half's thread panicked"))??;
+        Ok([a, b?].concat())
+    }
+
+    /// Runs tests until each has a result. One that takes the guest with it has failed.
+    fn side(
+        &self,
+        side: Side,
+        lane: &str,
+        names: &[String],
+        progress: &Progress,
+    ) -> Result<Vec<Test>> {
+        let mut tests: Vec<Test> = Vec::new();
+        let mut boots = 0;
+        loop {
+            let done: HashSet<_> = tests.iter().map(|test| test.name.clone()).collect();
+            let left: Vec<_> = names
+                .iter()
+                .filter(|n| !done.contains(*n))
+                .cloned()
+                .collect();
+            if left.is_empty() {
+                return Ok(tests);
+            }
+            boots += 1;
+            let guest = format!("{}{lane}-{boots}", side.name());
+            let words = [&["--exact-order".into()][..], &left].concat();
+            let before = tests.len();
+            let outcome = self.guest(&guest, side, &words, &mut |line| {
+                if let Some(test) = check::result(line).filter(|test| left.contains(&test.name)) {
+                    progress.tell(side, &test);
+                    tests.push(test);
+                }
+            })?;
+            let console = fs::read_to_string(&outcome.console).unwrap_or_default();
+            let known = |name: &&str| tests.iter().all(|test| test.name != *name);
+            if let Some(name) = check::begun(&console).filter(known) {
+                let test = failed(name, &why(&outcome));
+                progress.tell(side, &test);
+                tests.push(test);
+            }
+            if tests.len() == before {
+                let said = outcome.output.last().map_or("nothing", |line| line);
+                bail!(
+                    "{guest}: {} before the first test; it said: {said}",
+                    why(&outcome)
+                );
+            }
+        }
+    }
+
+    /// check in a guest; its results go to build/results/SUITE-GUEST/results.
+    fn guest(
+        &self,
+        guest: &str,
+        side: Side,
+        words: &[String],
+        sink: &mut dyn FnMut(&str),
+    ) -> Result<Outcome> {
+        let name = format!("{}-{guest}", self.name);
+        let results = self.lab.build("xfstests").join(format!("{name}.img"));
+        let _ = fs::remove_file(&results);
+        File::create(&results)?.set_len(RESULTS)?;
+        tool(
+            Command::new("mke2fs")
+                .args(["-q", "-F", "-t", "ext4"])
+                .arg(&results),
+        )?;
+        let disk = |image, keep| Disk { image, keep };
+        let vm = Vm::new(self.lab, &name, &side.kernel(), 0)
+            .platform(Platform::Large)
+            .cpus(self.args.cpus)
+            .silence(self.args.limit)
+            // check looks at the console itself; tests make the kernel complain.
+            .allow(Some(Regex::new(
+                "WARNING: |blocked for more than|rcu: INFO|soft lockup",
+            )?))
+            .disks(vec![
+                disk(self.image(), false),
+                disk(results.clone(), true),
+                disk(self.lab.build("xfstests/log-writes.img"), false),
+            ]);
+        let mkfs = if self.args.realtime { REALTIME } else { PLAIN };
+        let check = vm::script(&[&["./check".into()][..], words].concat());
+        let end = "status=$?\ncd /\numount /mnt/results\nexit $status";
+        let outcome = vm.run(&format!("{SETUP}{mkfs}{check}\n{end}"), sink)?;
+        let kept = vm.dir().join("results");
+        fs::create_dir_all(&kept)?;
+        let dump = format!("rdump / {}", kept.display());
+        tool(Command::new("debugfs").args(["-R", &dump]).arg(&results))?;
+        fs::remove_file(&results)?;
+        Ok(outcome)
+    }
+}
+
+fn tool(command: &mut Command) -> Result<()> {
+    let out = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(
+        out.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&out.stderr).trim()
+    );
+    Ok(())
+}
