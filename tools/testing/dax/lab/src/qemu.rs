@@ -11,7 +11,7 @@ use crate::lab::Lab;
 /// Bytes of memory: 2 GiB lie below the PCI hole, the rest from 4 GiB on.
 pub const MEMORY: u64 = 5 << 30;
 /// The same for [`Platform::Large`].
-const LARGE_MEMORY: u64 = (2 << 30) + (13 << 30);
+const LARGE_MEMORY: u64 = (2 << 30) + (15 << 30);
 
 /// What of it is RAM, and lost when the guest is gone. The rest is pmem, and where the
 /// firmware keeps account of errors.
@@ -26,7 +26,7 @@ pub enum Platform {
     Legacy,
     /// ACPI tables describe them; the firmware keeps account of errors
     Nfit,
-    /// As legacy, but four of 2, 4, 2 and 4 GiB: for the test suites of others
+    /// As legacy, but four of 4, 4, 2 and 4 GiB: for the test suites of others
     Large,
 }
 
@@ -39,7 +39,7 @@ impl Platform {
             // take them. nfit.asl has the same ranges, and ssdt.asl the last one, in
             // which the firmware keeps its account.
             Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7 memmap=64K$0x70000000",
-            Self::Large => "memmap=2G!4G memmap=4G!6400M memmap=2G!10752M memmap=4G!13056M",
+            Self::Large => "memmap=4G!4G memmap=4G!8448M memmap=2G!12800M memmap=4G!15104M",
         }
     }
 

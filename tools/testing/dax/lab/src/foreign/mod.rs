@@ -80,15 +80,22 @@ fn both(
     names: &[String],
     run: &(dyn Fn(Side) -> Result<Vec<Test>> + Sync),
 ) -> Result<u8> {
+    let (stock, patched) = at_once(|| run(Side::Stock), || run(Side::Patched))?;
+    report::report(lab, suite, names, &stock, &patched)
+}
+
+fn at_once<T: Send>(
+    a: impl FnOnce() -> Result<T> + Send,
+    b: impl FnOnce() -> Result<T>,
+) -> Result<(T, T)> {
     // The other one may take an hour until this comes to light.
-    let run = |side: Side| run(side).inspect_err(|e| eprintln!("dax-lab: {}: {e:#}", side.name()));
-    let (stock, patched) = thread::scope(|scope| {
-        let stock = scope.spawn(|| run(Side::Stock));
-        let patched = run(Side::Patched);
-        (stock.join(), patched)
-    });
-    let stock = stock.map_err(|_| anyhow!("the stock kernel's thread panicked"))??;
-    report::report(lab, suite, names, &stock, &patched?)
+    let tell = |e: &anyhow::Error| eprintln!("dax-lab: {e:#}");
+    thread::scope(|scope| {
+        let a = scope.spawn(|| a().inspect_err(tell));
+        let b = b().inspect_err(tell);
+        let a = a.join().map_err(|_| anyhow!("a thread panicked"))?;
+        Ok((a?, b?))
+    })
 }
 
 fn failed(name: &str, why: &str) -> Test {

@@ -36,6 +36,18 @@ const NFIT: [&str; 5] = [
     "sub-section.sh",
 ];
 
+/// Some tests count on where trace-cmd prints what, and newer ones print a column of flags.
+const TRACE_CMD: &str = r#"
+mkdir /tmp/bin
+cat >/tmp/bin/trace-cmd <<'END'
+#!/bin/sh
+[ "$1" = report ] || exec /usr/bin/trace-cmd "$@"
+/usr/bin/trace-cmd "$@" | sed -E 's/(\[[0-9]+\]) [^ ]{5} /\1 /'
+END
+chmod +x /tmp/bin/trace-cmd
+PATH=/tmp/bin:$PATH
+"#;
+
 /// A test as meson introspects it.
 struct Command {
     name: String,
@@ -108,7 +120,7 @@ fn play(lab: &Lab, side: Side, command: &Command) -> Result<Test> {
     let src: PathBuf = lab.build("ndctl/src");
     let src = src.display();
     let script = format!(
-        "mkdir -p {src} && mount /dev/vdb {src} && cd {src}/built || exit\n{}",
+        "{TRACE_CMD}mkdir -p {src} && mount /dev/vdb {src} && cd {src}/built || exit\n{}",
         command.script
     );
     let platform = if NFIT.contains(&name) {
@@ -124,7 +136,13 @@ fn play(lab: &Lab, side: Side, command: &Command) -> Result<Test> {
             keep: false,
         }]);
     let outcome = vm.run(&script, &mut |_| ())?;
-    let said = outcome.output.last().map_or("", String::as_str);
+    // A shell with -x prints its commands.
+    let mut words = outcome
+        .output
+        .iter()
+        .rev()
+        .filter(|line| !line.starts_with('+'));
+    let said = words.next().map_or("", String::as_str);
     Ok(match (outcome.end, outcome.findings.first()) {
         (End::Exit(_), Some(finding)) => failed(name, finding),
         (End::Exit(0), None) => Test::new(name, Verdict::Passed, ""),

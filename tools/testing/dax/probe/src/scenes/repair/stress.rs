@@ -114,7 +114,12 @@ fn under_load(seconds: u64, mut inject: impl FnMut(&File, u64) -> Result<u64>) -
     for n in 0..WRITERS {
         fs::remove_dir_all(xfs.path(&n.to_string()))?;
     }
-    sync_and_settle(&xfs)?;
+    // Files go some time after they are removed.
+    until(|| {
+        sync_and_settle(&xfs)?;
+        Ok(before.marks()? == "none")
+    })?;
+    expect("all removed: marks", "none", before.marks()?)?;
     let full = Full::new(&xfs, 0)?;
     expect("filled up", "0 errors", format!("{} errors", full.errors))?;
     expect("all files", "data intact", full.check())?;
