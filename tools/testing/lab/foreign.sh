@@ -24,6 +24,8 @@ compile() {
 			-Dtest=enabled -Ddestructive=enabled -Dpoison=enabled
 		ninja -C built
 		meson introspect --tests built >built/tests.json
+		mkdir lab
+		cp "$lab/trace-cmd" lab
 		;;
 	esac
 	mke2fs -q -F -t ext4 -O ^has_journal -d "$dir/src" "$dir/image.tmp" 1G
@@ -48,7 +50,7 @@ lock
 "$lab/sysroot.sh"
 need_space 3
 key=$({
-	cat "$sysroot/.stamp" "$lab/foreign.sh"
+	cat "$sysroot/.stamp" "$lab/foreign.sh" "$lab/trace-cmd"
 	printf '%s\n' "$checkout"
 	(cd "$checkout" && find . -name .git -prune -o -type f -printf '%p %s %T@ %m\n') |
 		LC_ALL=C sort

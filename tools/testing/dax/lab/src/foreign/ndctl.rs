@@ -36,18 +36,6 @@ const NFIT: [&str; 5] = [
     "sub-section.sh",
 ];
 
-/// Some tests count on where trace-cmd prints what, and newer ones print a column of flags.
-const TRACE_CMD: &str = r#"
-mkdir /tmp/bin
-cat >/tmp/bin/trace-cmd <<'END'
-#!/bin/sh
-[ "$1" = report ] || exec /usr/bin/trace-cmd "$@"
-/usr/bin/trace-cmd "$@" | sed -E 's/(\[[0-9]+\]) [^ ]{5} /\1 /'
-END
-chmod +x /tmp/bin/trace-cmd
-PATH=/tmp/bin:$PATH
-"#;
-
 /// A test as meson introspects it.
 struct Command {
     name: String,
@@ -120,7 +108,7 @@ fn play(lab: &Lab, side: Side, command: &Command) -> Result<Test> {
     let src: PathBuf = lab.build("ndctl/src");
     let src = src.display();
     let script = format!(
-        "{TRACE_CMD}mkdir -p {src} && mount /dev/vdb {src} && cd {src}/built || exit\n{}",
+        "mkdir -p {src} && mount /dev/vdb {src} && cd {src}/built || exit\nPATH={src}/lab:$PATH\n{}",
         command.script
     );
     let platform = if NFIT.contains(&name) {
