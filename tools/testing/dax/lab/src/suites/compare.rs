@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use regex_lite::Regex;
 
-use super::{guest_verdict, scenes};
+use super::{guest_verdict, nfit, scenes};
 use crate::ktap::{self, Test, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
@@ -57,17 +57,6 @@ const DIFFERS: [&str; 8] = [
     "filter",
     "free-inject",
 ];
-/// Scenes on pmem that ACPI describes, which fail on the stock kernel (D6): a guest for each,
-/// as an error that is left would fail the next.
-const SCRUBS: [&str; 7] = [
-    "scrub-mapped",
-    "scrub-absent",
-    "scrub-free",
-    "scrub-metadata",
-    "scrub-many",
-    "scrub-realtime",
-    "scrub-race",
-];
 const STUCK: &str = "hung: ";
 const CRASHES: &str = "crashes";
 
@@ -79,7 +68,9 @@ pub fn run(lab: &Lab, patched: &[Test]) -> Result<Vec<Test>> {
     let mut stock = scenes::results(&outcome, "stock");
     let mut tests: Vec<_> = stock.pop().into_iter().collect();
     let legacy = apart.iter().map(|name| (*name, Platform::Legacy));
-    for (name, platform) in legacy.chain(SCRUBS.map(|name| (name, Platform::Nfit))) {
+    // An error that one of these leaves would fail the next.
+    let nfit = nfit::scrubs().map(|name| (name, Platform::Nfit));
+    for (name, platform) in legacy.chain(nfit) {
         let script = scenes::script(&[name.into()], &[], scenes::SECONDS);
         let guest = format!("stock-{name}");
         let outcome = play(lab, &guest, platform, &script, &mut |line| {
@@ -123,6 +114,11 @@ fn result(name: &str, outcome: &Outcome) -> Test {
     Test::new(name, Verdict::Failed, &why)
 }
 
+/// Whether the stock kernel does what the series mends (D6 for the scrubs).
+fn differs(name: &str) -> bool {
+    DAMAGES.contains(&name) || DIFFERS.contains(&name) || nfit::scrubs().any(|n| n == name)
+}
+
 /// One line of the comparison.
 fn compare(stock: &Test, patched: &[Test]) -> Test {
     let name = stock.name.as_str();
@@ -139,7 +135,7 @@ fn compare(stock: &Test, patched: &[Test]) -> Test {
     let mended = other.is_some_and(|test| test.verdict == Verdict::Passed);
     let good = if DEADLOCKS.contains(&name) {
         hangs && mended
-    } else if [&DAMAGES[..], &DIFFERS, &SCRUBS].concat().contains(&name) {
+    } else if differs(name) {
         stock.verdict == Verdict::Failed && mended
     } else {
         stock.verdict == Verdict::Passed

@@ -52,6 +52,11 @@ const SCENES: [&str; 34] = [
 /// How long the race runs.
 const SECONDS: u64 = 20;
 
+/// Those about errors that a scrub finds.
+pub fn scrubs() -> impl Iterator<Item = &'static str> {
+    SCENES.into_iter().filter(|name| name.starts_with("scrub-"))
+}
+
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
     let kernel = Path::new("build/kernels/patched");
     let vm = Vm::new(lab, "nfit", kernel, scenes::time_limit(SECONDS)).platform(Platform::Nfit);
