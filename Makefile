@@ -104,6 +104,6 @@ lint: kernel
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test crash bench foreign-kernels xfstests ndctl-test shell sysroot tree kernel module healthy stock image tools \
-	series steps lint clean
+.PHONY: help run test crash bench xfstests ndctl-test foreign-kernels shell sysroot tree \
+	kernel module healthy stock image tools series steps lint clean
 .NOTPARALLEL:

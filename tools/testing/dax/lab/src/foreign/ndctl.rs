@@ -26,7 +26,7 @@ pub struct Args {
 const LIMIT: u64 = 1200;
 /// Ends a test that can't be run.
 const SKIP: i32 = 77;
-/// These look for regions of the bus ACPI.NFIT, the others for e820 pmem of 2 GiB or for
+/// These look for regions of the bus ACPI.NFIT, the others for e820 pmem of 4 GiB or for
 /// the module nfit_test, which the lab does not have.
 const NFIT: [&str; 5] = [
     "align.sh",
