@@ -35,9 +35,8 @@ pub fn report(
         let of_patched = find(patched, name).with_context(|| format!("{name}: no result"))?;
         all.push((find(stock, name), of_patched));
     }
-    let both = || all.iter().filter_map(|(s, p)| Some((s.as_ref()?, p)));
-    let passed = |test: &Test| test.verdict == Verdict::Passed;
-    let lost = both().filter(|(s, p)| passed(s) && !passed(p)).count();
+    let both = || both(&all);
+    let lost = lost(&all);
 
     let mut table = String::from("test\tstock\t\tpatched\t\n");
     for (s, p) in &all {
@@ -89,6 +88,39 @@ pub fn report(
     Ok(u8::from(lost > 0))
 }
 
+/// A test's result on the stock kernel, if it ran there, and on the patched one.
+type Pair = (Option<Test>, Test);
+
+fn both(all: &[Pair]) -> impl Iterator<Item = (&Test, &Test)> {
+    all.iter().filter_map(|(s, p)| Some((s.as_ref()?, p)))
+}
+
+/// How many tests pass on the stock kernel alone.
+fn lost(all: &[Pair]) -> usize {
+    let passed = |test: &Test| test.verdict == Verdict::Passed;
+    both(all).filter(|(s, p)| passed(s) && !passed(p)).count()
+}
+
 fn tell(test: &Test) -> String {
     format!("{} {}", word(test.verdict), test.remark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Failed, Passed, Skipped};
+
+    #[test]
+    fn only_what_stock_alone_passes_is_lost() {
+        let test = |verdict| Test::new("generic/001", verdict, "");
+        let lost = |stock: Option<Verdict>, patched| lost(&[(stock.map(test), test(patched))]);
+        for patched in [Failed, Skipped] {
+            assert_eq!(lost(Some(Passed), patched), 1);
+            assert_eq!(lost(Some(Failed), patched), 0);
+            assert_eq!(lost(Some(Skipped), patched), 0);
+        }
+        for stock in [Some(Passed), Some(Failed), Some(Skipped), None] {
+            assert_eq!(lost(stock, Passed), 0);
+        }
+    }
 }
