@@ -88,16 +88,33 @@ impl Notice {
             return Ok(());
         }
         for n in 0..count {
-            self.make_room();
-            let Some(entry) = mapping.lock(index + n)? else {
-                continue;
-            };
-            // The file may have been truncated or remapped since its owner was looked up.
-            if pfn.is_none_or(|pfn| entry.pfn() == pfn + n) {
-                self.page(&entry);
-            }
+            self.one(mapping, index + n, pfn.map(|pfn| pfn + n))?;
         }
         Ok(())
+    }
+
+    /// Takes one page of a file away, if it is page frame `pfn` or this is `None`.
+    fn one(&mut self, mapping: &Mapping, index: usize, pfn: Option<usize>) -> Result {
+        let mut room = ROOM;
+
+        loop {
+            self.make_room(room);
+            let Some(entry) = mapping.lock(index)? else {
+                return Ok(());
+            };
+            // The file may have been truncated or remapped since its owner was looked up.
+            if pfn.is_some_and(|pfn| entry.pfn() != pfn) {
+                return Ok(());
+            }
+            let areas = entry.count_areas();
+            // Once more with room for all of them. If there is no memory, this will do.
+            if areas > self.room() && room == ROOM {
+                room = areas;
+                continue;
+            }
+            self.page(&entry);
+            return Ok(());
+        }
     }
 
     /// Takes a page away from all processes and notes who had it.
@@ -121,17 +138,21 @@ impl Notice {
         }
     }
 
-    /// Sees that there is room for some more targets. Called without locks: reclaim may want any.
-    fn make_room(&mut self) {
-        if self.targets.capacity() - self.targets.len() >= ROOM {
+    fn room(&self) -> usize {
+        self.targets.capacity() - self.targets.len()
+    }
+
+    /// Sees that there is room for `more` targets. Called without locks: reclaim may want any.
+    fn make_room(&mut self, more: usize) {
+        if self.room() >= more {
             return;
         }
         self.settle();
-        if self.targets.capacity() - self.targets.len() < ROOM {
+        if self.room() < more {
             // Twice as much, so that this is rare. Failure is no error, see `note()`.
             let _ = self
                 .targets
-                .reserve(self.targets.len().max(ROOM), GFP_KERNEL | __GFP_NOWARN);
+                .reserve(self.targets.len().max(more), GFP_KERNEL | __GFP_NOWARN);
         }
     }
 

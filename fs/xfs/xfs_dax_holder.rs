@@ -47,6 +47,7 @@ use kernel::{
         MfFlags,
         Registration, //
     },
+    dax_owners::Notice,
     error::code::*,
     fs::super_block::ActiveSuperBlock,
     new_mutex,
@@ -189,6 +190,8 @@ fn blocks_failed(
 fn revoke_owners(cause: &Cause<'_>, spans: translate::Spans) -> Tally {
     let mut tally = Tally::default();
     let mut buf = Buffer::new();
+    // When this is dropped, the signals are sent.
+    let mut notice = Notice::new(cause.flags);
 
     for span in spans {
         // What is about to be removed is not bad.
@@ -198,6 +201,7 @@ fn revoke_owners(cause: &Cause<'_>, spans: translate::Spans) -> Tally {
         let mut owners = Owners {
             cause,
             group: span.group,
+            notice: &mut notice,
             tally: &mut tally,
         };
         let res = query::owners(cause.mount, cause.kind, &span, &mut buf, &mut owners);
@@ -333,16 +337,30 @@ pub unsafe extern "C" fn xfs_dax_holder_start(holder: *mut c_void) {
     }
 }
 
-/// Waits until what can wait has been done. The filesystem must not be frozen for transactions.
+/// Waits until what can wait has been done, and lets no repair begin after that. The filesystem
+/// must not be frozen for transactions.
 ///
 /// # Safety
 ///
 /// `holder` must be null or come from [`xfs_dax_holder_register()`].
 #[export]
-pub unsafe extern "C" fn xfs_dax_holder_flush(holder: *mut c_void) {
+pub unsafe extern "C" fn xfs_dax_holder_stop(holder: *mut c_void) {
     // SAFETY: As the caller guarantees.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
-        holding.worker.flush();
+        holding.worker.stop();
+    }
+}
+
+/// Ends what [`xfs_dax_holder_stop()`] began.
+///
+/// # Safety
+///
+/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+#[export]
+pub unsafe extern "C" fn xfs_dax_holder_resume(holder: *mut c_void) {
+    // SAFETY: As the caller guarantees.
+    if let Some(holding) = unsafe { Holding::from_raw(holder) } {
+        holding.worker.resume();
     }
 }
 

@@ -21,6 +21,7 @@
 #include "xfs_ag.h"
 #include "xfs_extent_busy.h"
 #include "xfs_log.h"
+#include "xfs_log_priv.h"
 #include "xfs_rtbitmap.h"
 #include "xfs_rtgroup.h"
 #include "xfs_rtrmap_btree.h"
@@ -233,13 +234,16 @@ static int xfs_rust_is_free_in_rtg(const struct xfs_rust_group *group,
 int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count)
 {
 	struct xfs_group	*xg = group->xg;
+	int			ret;
 
 	/* Zones are not freed block by block. */
 	if (!xfs_group_has_extent_busy(xg->xg_mount, xg->xg_type) ||
 	    xfs_extent_busy_search(xg, first, count))
 		return 0;
-	return group->agf_bp ? xfs_rust_is_free_in_ag(group, first, count) :
-			       xfs_rust_is_free_in_rtg(group, first, count);
+	ret = group->agf_bp ? xfs_rust_is_free_in_ag(group, first, count) :
+			      xfs_rust_is_free_in_rtg(group, first, count);
+	/* A log that can't be written drops what was busy, too. */
+	return xlog_is_shutdown(xg->xg_mount->m_log) ? 0 : ret;
 }
 
 /* Write zeroes, for which a driver clears errors. -EIO if it can't. */
@@ -260,11 +264,11 @@ void xfs_rust_force_log(struct xfs_mount *mp)
 
 /*
  * Free what copies on write have reserved and not used. Only clean files are
- * looked at. Must not be called with s_umount held, or a lock of an inode.
+ * looked at that nobody has locked. Must not be called with s_umount held, or a lock of an inode.
  */
 void xfs_rust_cancel_staging(struct xfs_mount *mp)
 {
-	struct xfs_icwalk	icw = { .icw_flags = XFS_ICWALK_FLAG_SYNC };
+	struct xfs_icwalk	icw = { .icw_flags = XFS_ICWALK_FLAG_CLEAN };
 
 	xfs_flush_inodes(mp);
 	xfs_blockgc_free_space(mp, &icw);
@@ -325,7 +329,8 @@ int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
 
 /*
  * Keep everybody from writing to the file, and see that nothing is on its way to
- * these bytes of it. -EAGAIN if somebody has it locked, maybe for long.
+ * these bytes of it. -EAGAIN if somebody has it locked, maybe for long; -ETXTBSY
+ * for a swap file, which is written to without a lock, unwritten space included.
  */
 int xfs_rust_lock_data(struct inode *inode, loff_t pos, u64 len)
 {
@@ -334,7 +339,9 @@ int xfs_rust_lock_data(struct inode *inode, loff_t pos, u64 len)
 
 	if (!xfs_ilock_nowait(ip, XFS_RUST_DATA_LOCKS))
 		return -EAGAIN;
-	if (!atomic_read(&inode->i_dio_count))
+	if (IS_SWAPFILE(inode))
+		error = -ETXTBSY;
+	else if (!atomic_read(&inode->i_dio_count))
 		error = filemap_write_and_wait_range(inode->i_mapping, pos,
 						     pos + len - 1);
 	if (error)

@@ -119,7 +119,8 @@ void xfs_rust_shutdown_umount(struct xfs_mount *mp);
 /* In Rust: */
 void *xfs_dax_holder_register(struct xfs_mount *mp);
 void xfs_dax_holder_start(void *holder);
-void xfs_dax_holder_flush(void *holder);
+void xfs_dax_holder_stop(void *holder);
+void xfs_dax_holder_resume(void *holder);
 void xfs_dax_holder_freed(void *holder, enum xfs_rust_device dev, u32 gno,
 			  u32 first, u32 count);
 u64 xfs_dax_holder_count(void *holder, enum xfs_dax_count which);
@@ -141,7 +142,11 @@ static inline void xfs_dax_holder_start(void *holder)
 {
 }
 
-static inline void xfs_dax_holder_flush(void *holder)
+static inline void xfs_dax_holder_stop(void *holder)
+{
+}
+
+static inline void xfs_dax_holder_resume(void *holder)
 {
 }
 

@@ -120,6 +120,14 @@ impl Entry<'_> {
         unsafe { bindings::i_mmap_unlock_read(mapping) };
     }
 
+    /// How many areas of processes cover the page. More may come.
+    pub(crate) fn count_areas(&self) -> usize {
+        let mut count = 0;
+
+        self.for_each_area(|_| count += 1);
+        count
+    }
+
     /// Takes the page away from all processes, with what `shift` (log2 of bytes) says is mapped
     /// together with it. Copies that private mappings made of it stay.
     ///

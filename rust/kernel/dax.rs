@@ -230,9 +230,9 @@ impl Device {
     /// Returns the page frame number of page `pgoff` of the device, and how many of at most
     /// `pages` pages from there follow one another.
     ///
-    /// Pages with a known media error are no exception. Returns [`ENXIO`] if the device is gone,
-    /// [`EOPNOTSUPP`] if it has no operations, [`ERANGE`] or the driver's error if there is no
-    /// such page.
+    /// Pages with a known media error are no exception, but what follows them may not be counted.
+    /// Returns [`ENXIO`] if the device is gone, [`EOPNOTSUPP`] if it has no operations, or the
+    /// driver's error. A driver need not know its end: beyond that, the number means nothing.
     ///
     /// Corresponds to the C function `dax_direct_access()` with `DAX_RECOVERY_WRITE`.
     pub fn pfn(&self, _guard: &ReadGuard, pgoff: usize, pages: usize) -> Result<(usize, usize)> {
@@ -257,12 +257,18 @@ impl Device {
         Ok((pfn, avail as usize))
     }
 
-    /// Whether one of `pages` pages from page `pgoff` on has a known media error.
+    /// Returns how many of at most `pages` pages from page `pgoff` on have no known media error,
+    /// or `None` if one of them has, be it the first or another one.
     ///
-    /// Returns the errors of [`Device::pfn()`].
+    /// There may be more than are counted. Returns the errors of [`Device::pfn()`].
     ///
     /// Corresponds to the C function `dax_direct_access()` with `DAX_ACCESS`.
-    pub fn is_poisoned(&self, _guard: &ReadGuard, pgoff: usize, pages: usize) -> Result<bool> {
+    pub fn good_pages(
+        &self,
+        _guard: &ReadGuard,
+        pgoff: usize,
+        pages: usize,
+    ) -> Result<Option<usize>> {
         // SAFETY: The device is valid, the guard is the lock that is needed, and neither an address
         // nor a page frame number is asked for.
         let avail = unsafe {
@@ -275,13 +281,11 @@ impl Device {
                 null_mut(),
             )
         };
-        if avail >= 0 {
-            return Ok(false);
-        }
-        // CAST: Errors are small.
-        match avail as c_int {
-            e if e == EHWPOISON.to_errno() => Ok(true),
-            e => Err(Error::from_errno(e)),
+        match usize::try_from(avail) {
+            Ok(avail) => Ok(Some(avail)),
+            // CAST: Errors are small.
+            Err(_) if avail as c_int == EHWPOISON.to_errno() => Ok(None),
+            Err(_) => Err(Error::from_errno(avail as c_int)),
         }
     }
 
@@ -348,14 +352,16 @@ impl Drop for OwnedDevice {
 }
 
 /// What a holder does when its device fails.
-pub trait HolderOps: Sized {
-    /// Data of the holder. Callbacks borrow it, from several threads at a time.
-    type Data: ForeignOwnable + Send + Sync;
+pub trait HolderOps: Sized + 'static {
+    /// Data of the holder. Callbacks borrow it, from several threads at a time, and for as long as
+    /// a [`Registration`] that was forgotten is not dropped.
+    type Data: ForeignOwnable + Send + Sync + 'static;
 
     /// Memory of `dev` failed, or with [`MfFlag::MemPreRemove`] is about to go.
     ///
-    /// Runs in process context and may sleep. For errors of memory the caller holds the mutex that
-    /// serialises all memory errors of the machine. Dropping the [`Registration`] waits for it; so
+    /// Runs in process context and may sleep, in several threads at a time. For an error that a
+    /// machine check or a tester reports, the caller holds the mutex that serialises all memory
+    /// errors of the machine. Dropping the [`Registration`] waits for it; so
     /// it must not wait, directly or by dropping a last reference, for somebody who does that.
     ///
     /// Returns `Ok` if all owners of the memory were told, [`EOPNOTSUPP`] if the caller is to try

@@ -561,6 +561,9 @@ pub(crate) fn flush_work<T>(work: &DelayedWork<T>) {
     unsafe { bindings::flush_delayed_work(container_of!(work, bindings::delayed_work, work)) };
 }
 
+/// Pages of a device that are looked at together: a GiB of them.
+const AT_ONCE: usize = 1 << (30 - PAGE_SHIFT);
+
 /// The pages of a device that are known to have failed, each as its bytes.
 pub(crate) struct Poisoned<'a> {
     dev: &'a dax::Device,
@@ -579,19 +582,23 @@ impl<'a> Poisoned<'a> {
 
         while pgoff < end {
             let guard = dax::read_lock();
-            if !self.dev.is_poisoned(&guard, pgoff, end - pgoff)? {
-                break;
+            let pages = (end - pgoff).min(AT_ONCE);
+
+            if let Some(good) = self.dev.good_pages(&guard, pgoff, pages)? {
+                pgoff += good.max(1);
+                continue;
             }
-            // How far it is to the first one, or one page.
-            let (_, good) = self.dev.pfn(&guard, pgoff, end - pgoff)?;
-            if self.dev.is_poisoned(&guard, pgoff, 1)? {
-                let start = (pgoff as u64) << PAGE_SHIFT;
+            // How far it is to the first one; with it, if it is not its first sector that failed.
+            let (_, good) = self.dev.pfn(&guard, pgoff, pages)?;
+            let last = pgoff + good.max(1) - 1;
+            if self.dev.good_pages(&guard, last, 1)?.is_none() {
+                let start = (last as u64) << PAGE_SHIFT;
                 return Ok(Some(DeviceBytes {
                     start,
                     end: start + (1 << PAGE_SHIFT),
                 }));
             }
-            pgoff += good.max(1);
+            pgoff = last + 1;
         }
         Ok(None)
     }

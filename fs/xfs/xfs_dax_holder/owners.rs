@@ -157,17 +157,17 @@ impl Cause<'_> {
 pub(crate) struct Owners<'a> {
     pub(crate) cause: &'a Cause<'a>,
     pub(crate) group: u32,
+    /// Tells the processes when all owners are known: each once.
+    pub(crate) notice: &'a mut Notice,
     pub(crate) tally: &'a mut Tally,
 }
 
 impl Act for Owners<'_> {
-    /// Processes come first, the report is not as urgent.
     fn owned<'a, I>(&mut self, records: I)
     where
         I: Iterator<Item = (&'a Record, GroupBlocks)> + Clone,
     {
         let cause = self.cause;
-        let mut notice = Notice::new(cause.flags);
         let mut mapped = cause.mount.mapped_inodes();
 
         for (rec, blocks) in records.clone() {
@@ -176,13 +176,11 @@ impl Act for Owners<'_> {
             };
             if mapped.has(ino) {
                 let bytes = cause.file_bytes(ino, rec, blocks);
-                let res = cause.revoke(&mut notice, &bytes, self.group, blocks);
+                let res = cause.revoke(self.notice, &bytes, self.group, blocks);
 
                 self.tally.revoked(cause.mount, &bytes, res);
             }
         }
-        // This sends the signals.
-        drop(notice);
 
         let mut batch = KVVec::new();
         for (rec, blocks) in records {

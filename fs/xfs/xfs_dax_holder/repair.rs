@@ -45,6 +45,7 @@ use super::{
 };
 use kernel::{
     dax,
+    dax_owners::Notice,
     error::code::*,
     prelude::*,
     sync::{
@@ -113,7 +114,7 @@ impl Repair<'_> {
 
         while rest.start < rest.end {
             let (blocks, res) = match self.piece(span.group, rest) {
-                Ok((blocks, outcome)) => (blocks, Ok(outcome)),
+                Ok(piece) => piece,
                 Err(e) => (rest, Err(e)),
             };
             if let Some(bytes) = self.bytes(span.group, blocks) {
@@ -135,46 +136,46 @@ impl Repair<'_> {
         self.worker.give_up(self.mount, &range, why);
     }
 
-    /// Tries to repair the first of `blocks`, and returns which they were.
-    fn piece(&self, group: u32, blocks: GroupBlocks) -> Result<(GroupBlocks, Outcome)> {
+    /// Tries to repair the first of `blocks`, and returns which they were, and what became of them.
+    fn piece(&self, group: u32, blocks: GroupBlocks) -> Result<(GroupBlocks, Result<Outcome>)> {
         let mount = self.mount;
 
         if !mount.is_writable() {
             self.give_up_blocks(group, blocks, "the filesystem is not written to");
-            return Ok((blocks, Outcome::Done));
+            return Ok((blocks, Ok(Outcome::Done)));
         }
         let Some(locked) = mount.lock_space(self.range.device, group)? else {
-            return Ok((blocks, Outcome::Done));
+            return Ok((blocks, Ok(Outcome::Done)));
         };
         // The last group may be shorter than the others.
         let Some(usable) = blocks.intersect(locked.blocks()) else {
-            return Ok((blocks, Outcome::Done));
+            return Ok((blocks, Ok(Outcome::Done)));
         };
         let (piece, rec) = self.first(&locked, usable)?;
         let outcome = match rec.map(|rec| (rec, rec.content())) {
             None => {
                 if locked.is_free(piece)? {
                     self.clear(&locked, group, piece, "free");
-                    Outcome::Done
+                    Ok(Outcome::Done)
                 } else {
                     drop(locked);
                     mount.force_log();
-                    Outcome::Again
+                    Ok(Outcome::Again)
                 }
             }
             Some((rec, Content::Unwritten { ino })) => {
                 drop(locked);
-                self.unwritten(group, piece, &rec, ino)?
+                self.unwritten(group, piece, &rec, ino)
             }
             Some((_, Content::Staging)) => {
                 drop(locked);
                 mount.cancel_staging();
-                Outcome::Again
+                Ok(Outcome::Again)
             }
             Some((_, Content::Data { .. } | Content::Metadata)) => {
                 drop(locked);
                 self.owned(group, piece);
-                Outcome::Done
+                Ok(Outcome::Done)
             }
         };
 
@@ -198,8 +199,8 @@ impl Repair<'_> {
         Ok(rmap::piece(blocks, first))
     }
 
-    /// Space of a file that was never written. It is, if at all, by somebody who has locked the
-    /// file: by a write, whose data reaches the device before the space is known to be written; or
+    /// Space of a file that was never written. If it is no swap file it is, if at all, by somebody
+    /// who has locked the file: by a write, whose data reaches the device before the space is known to be written; or
     /// by a page fault, which has the group locked before its data comes.
     fn unwritten(
         &self,
@@ -216,6 +217,10 @@ impl Repair<'_> {
         let _data = match inode.lock_data(pos, blocks.count() << shift) {
             Ok(lock) => lock,
             Err(e) if e == EAGAIN => return Ok(Outcome::Again),
+            Err(e) if e == ETXTBSY => {
+                self.give_up_blocks(group, blocks, "it may have been swapped to");
+                return Ok(Outcome::Done);
+            }
             Err(e) => return Err(e),
         };
         let Some(locked) = self.mount.lock_space(self.range.device, group)? else {
@@ -297,10 +302,12 @@ impl Repair<'_> {
             flags: dax::MfFlags::from_raw(0),
         };
         let span = Span { group, blocks };
+        let mut notice = Notice::new(cause.flags);
         let mut tally = Tally::default();
         let mut owners = Owners {
             cause: &cause,
             group,
+            notice: &mut notice,
             tally: &mut tally,
         };
 
@@ -313,6 +320,8 @@ impl Repair<'_> {
             &mut Buffer::new(),
             &mut owners,
         );
+        // This sends the signals.
+        drop(notice);
         if res.is_err() {
             self.give_up(bytes, "the filesystem can't be read");
         }

@@ -95,6 +95,8 @@ unsafe impl Sync for Worker {}
 /// What is to be done.
 struct Todo {
     open: bool,
+    /// Nothing is repaired for now.
+    stopped: bool,
     /// One thing is being done.
     busy: bool,
     /// Look for errors that the devices know of, when there is room for them.
@@ -132,6 +134,8 @@ impl Todo {
     fn next(&mut self) -> Option<Job> {
         let job = if let Ok(batch) = self.reports.remove(0) {
             Some(Job::Report(batch))
+        } else if self.stopped {
+            None
         } else if let Ok(range) = self.ranges.remove(0) {
             Some(Job::Repair(range))
         } else {
@@ -158,13 +162,21 @@ impl WorkItem for Worker {
     fn run(this: Arc<Self>) {
         // SAFETY: By the type invariant: `close()` waits for this.
         let mount = unsafe { ActiveMount::new(this.mount.as_ref()) };
+        let mut slept = 0;
 
         loop {
             let job = this.todo.lock().next();
             match job {
                 Some(Job::Report(batch)) => batch.iter().for_each(|lost| lost.report(&mount)),
                 Some(Job::Scan(cursor)) => this.scan(&mount, cursor),
-                Some(Job::Repair(range)) => this.try_range(&mount, range),
+                Some(Job::Repair(range)) => {
+                    // Those that were tried as often follow one another.
+                    if range.tries != slept {
+                        slept = range.tries;
+                        fsleep(Delta::from_millis(DELAY_MS * i64::from(slept)));
+                    }
+                    repair::range(&this, &mount, &range);
+                }
                 None => break,
             }
         }
@@ -176,6 +188,7 @@ impl Worker {
     pub(crate) fn new(mount: &Mount) -> Result<Arc<Self>> {
         let todo = Todo {
             open: false,
+            stopped: false,
             busy: false,
             scan: None,
             reports: KVec::with_capacity(BATCHES, GFP_KERNEL)?,
@@ -208,7 +221,7 @@ impl Worker {
                 ..Cursor::AGAIN
             },
         );
-        self.enqueue();
+        self.enqueue(&self.todo.lock());
     }
 
     /// An error was not taken, as the mount is not visible yet. If it is marked, it is found.
@@ -217,23 +230,39 @@ impl Worker {
 
         if todo.open {
             todo.scan = Some(Cursor::AGAIN);
-            drop(todo);
-            self.enqueue();
+            self.enqueue(&todo);
         }
     }
 
     /// Does what is to be done, and nothing any more when this returns.
     pub(crate) fn close(&self) {
-        self.todo.lock().open = false;
-        self.flush();
-    }
-
-    /// Waits until all has been done that was to be done.
-    pub(crate) fn flush(&self) {
+        {
+            let mut todo = self.todo.lock();
+            todo.open = false;
+            todo.stopped = false;
+        }
         flush_work(&self.work);
     }
 
-    fn enqueue(self: &Arc<Self>) {
+    /// Does what is to be done; repairs nothing after that, until `resume()`.
+    pub(crate) fn stop(&self) {
+        flush_work(&self.work);
+        self.todo.lock().stopped = true;
+        flush_work(&self.work);
+    }
+
+    pub(crate) fn resume(self: &Arc<Self>) {
+        let mut todo = self.todo.lock();
+
+        todo.stopped = false;
+        if todo.open {
+            self.enqueue(&todo);
+        }
+    }
+
+    /// Has the worker run. With `todo` still locked, so that `close()` sees it: who has found the
+    /// worker open does nothing after that.
+    fn enqueue(self: &Arc<Self>, _todo: &Todo) {
         let delay = msecs_to_jiffies(START_MS);
 
         // If it waits already, that will do.
@@ -245,14 +274,13 @@ impl Worker {
         if batch.is_empty() {
             return Ok(());
         }
-        {
-            let mut todo = self.todo.lock();
-            if !todo.open {
-                return Err(batch);
-            }
-            todo.reports.push_within_capacity(batch).map_err(|e| e.0)?;
+        let mut todo = self.todo.lock();
+
+        if !todo.open {
+            return Err(batch);
         }
-        self.enqueue();
+        todo.reports.push_within_capacity(batch).map_err(|e| e.0)?;
+        self.enqueue(&todo);
         Ok(())
     }
 
@@ -264,17 +292,16 @@ impl Worker {
         device: DeviceKind,
         bytes: DeviceBytes,
     ) {
-        {
-            let mut todo = self.todo.lock();
-            if !todo.open {
-                return;
-            }
-            if !todo.add_range(Range::new(device, bytes)) {
-                todo.scan = Some(Cursor::AGAIN);
-            }
+        let mut todo = self.todo.lock();
+
+        if !todo.open {
+            return;
+        }
+        if !todo.add_range(Range::new(device, bytes)) {
+            todo.scan = Some(Cursor::AGAIN);
         }
         mount.trace_repair(device, bytes, Step::Queued);
-        self.enqueue();
+        self.enqueue(&todo);
     }
 
     /// Blocks were freed, and will be free on disk too in a moment. If they hold an error, nobody
@@ -291,7 +318,12 @@ impl Worker {
         let Ok(geometry) = mount.geometry(device) else {
             return;
         };
-        for bad in Poisoned::new(&dev, geometry.bytes_of(&target, group, blocks)) {
+        // What was freed may be cut while we look: half of it could be beyond the end.
+        let bytes = geometry.bytes_of(&target, group, blocks);
+        let Some(bytes) = target.whole().and_then(|whole| bytes.intersect(whole)) else {
+            return;
+        };
+        for bad in Poisoned::new(&dev, bytes) {
             self.repair(&mount, device, bad);
         }
     }
@@ -337,13 +369,6 @@ impl Worker {
                 return;
             }
         }
-    }
-
-    fn try_range(self: &Arc<Self>, mount: &ActiveMount<'_>, range: Range) {
-        if range.tries > 0 {
-            fsleep(Delta::from_millis(DELAY_MS * i64::from(range.tries)));
-        }
-        repair::range(self, mount, &range);
     }
 
     /// Has `bytes` of a range that was tried in vain tried again, some time.

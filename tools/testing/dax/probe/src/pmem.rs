@@ -65,8 +65,13 @@ impl Pmem {
 
     /// Has the driver list the page at byte `at` as bad, without a machine check.
     pub fn list_bad(self, at: u64) -> Result<()> {
+        self.list(at, PAGE_SIZE as u64)
+    }
+
+    /// Has it list `len` bytes from byte `at` on.
+    pub fn list(self, at: u64, len: u64) -> Result<()> {
         let path = format!("/sys/block/pmem{}/badblocks", self.0);
-        let range = format!("{} {}\n", at / SECTOR, PAGE_SIZE as u64 / SECTOR);
+        let range = format!("{} {}\n", at / SECTOR, len / SECTOR);
         fs::write(&path, &range).with_context(|| format!("{range:?} > {path}"))
     }
 

@@ -47,11 +47,12 @@ const DAMAGES: [&str; 26] = [
 ];
 /// Scenes that fail on the stock kernel and leave it as it was: it tells other
 /// processes, or does not take the page away.
-const DIFFERS: [&str; 8] = [
+const DIFFERS: [&str; 9] = [
     "threads",
     "shared-mm",
     "private",
     "twice",
+    "crowd",
     "evicted",
     "late",
     "filter",

@@ -10,6 +10,7 @@ use crate::process::Probe;
 
 mod bad;
 mod cow_race;
+mod cow_stores;
 mod devices;
 mod files;
 mod heal;
@@ -165,6 +166,12 @@ pub const ALL: &[Scene] = &[
         processes::twice,
     ),
     Scene::new(
+        39,
+        "crowd",
+        "a page that eighty processes map, and one of them twice",
+        processes::crowd,
+    ),
+    Scene::new(
         34,
         "evicted",
         "a mapping that was taken away before",
@@ -207,6 +214,12 @@ pub const ALL: &[Scene] = &[
         cow_race::play,
     )
     .timed(),
+    Scene::new(
+        16,
+        "cow-stores",
+        "stores to a block while a fault copies it",
+        cow_stores::play,
+    ),
     // Where it is not contained, whatever is laid over its page next can crash.
     Scene::new(
         15,

@@ -17,7 +17,7 @@ use anyhow::{ensure, Result};
 
 use super::fate;
 use crate::area::Area;
-use crate::fault::PAGE_SIZE;
+use crate::fault::{self, PAGE_SIZE};
 use crate::ioctl;
 use crate::kernel::{QuietConsole, Setting};
 use crate::kmsg;
@@ -151,6 +151,35 @@ pub fn private(_: u64) -> Result<()> {
 
 /// A page at two places of a process: told once, of the larger mapping or else the lower
 /// address, and taken away from both.
+/// A page that more processes map than there is room for at first.
+pub fn crowd(_: u64) -> Result<()> {
+    const LATE: usize = 80;
+
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    early_kill()?;
+    // Its areas are the first and the last ones that are met.
+    let first = Area::shared(&file, 4)?;
+    ensure!(first.load_all_but(&[]) == "reads", "first area");
+    let late = || Map::new(&file, 4).extra(&["--late"]).start();
+    let mut crowd = (0..LATE).map(|_| late()).collect::<Result<Vec<_>>>()?;
+    let last = Area::shared(&file, 4)?;
+    ensure!(last.load_all_but(&[]) == "reads", "last area");
+    let mut log = kmsg::Log::new()?;
+
+    expect("hwpoison-inject", "0", pmem::corrupt(pfn(&file, 1)?)?)?;
+    let own = format!("Sending SIGBUS to dax-probe:{} ", std::process::id());
+    expect("twice, sent", "1", log.count(&own)?.to_string())?;
+    expect("twice, got", "1", fault::take().len().to_string())?;
+    let mut left = 0;
+    for probe in &mut crowd {
+        left += usize::from(probe.mapped(1)? == "mapped" || probe.seen() != "no signal");
+    }
+    expect("mapped by others, or told", "0", left.to_string())?;
+    drop((first, last, crowd));
+    expect("filesystem", CLEAN, xfs.end())
+}
+
 pub fn twice(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 

@@ -44,11 +44,22 @@ pub fn play(_: u64) -> Result<()> {
     let umount = Worker::start(xfs::umount)?;
     expect("umount", "done", umount.end(PATIENCE))?;
 
-    driver("bind", &namespace)?;
-    wait_for(&Pmem(0).path())?;
+    bind(Pmem(0), &namespace)?;
     xfs.mount()?;
     expect("reader, bound again", "data intact", xfs::intact(&a, 4))?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Takes the device away, which is not mounted, and brings it back.
+pub fn again(device: Pmem) -> Result<()> {
+    let namespace = device.namespace()?;
+    driver("unbind", &namespace)?;
+    bind(device, &namespace)
+}
+
+fn bind(device: Pmem, namespace: &str) -> Result<()> {
+    driver("bind", namespace)?;
+    wait_for(&device.path())
 }
 
 fn driver(verb: &str, namespace: &str) -> Result<()> {

@@ -19,6 +19,10 @@ use crate::pmem::Pmem;
 use crate::report::{expect, note};
 use crate::xfs::{self, Options, Xfs};
 
+const SECTOR: u64 = 512;
+/// A sector of a page that is not its first.
+const MIDDLE: u64 = 3 * SECTOR;
+
 pub fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     // One of each is listed, the other one fails.
@@ -34,8 +38,9 @@ pub fn play(_: u64) -> Result<()> {
     for at in free {
         Pmem(0).write(at, 0xa5)?;
     }
+    // A sector in the middle, behind pages that are good.
     for at in [free[0], owned[0].at] {
-        Pmem(0).list_bad(at)?;
+        Pmem(0).list(at + MIDDLE, SECTOR)?;
     }
     for bad in [&none, &owned[1]] {
         let outcome = bad.report()?;
@@ -63,9 +68,10 @@ pub fn play(_: u64) -> Result<()> {
         let area = Area::shared(file, 4)?;
         expect(&format!("{name}: touched"), &refused(1), area.load(1))?;
     }
-    let mut left = [owned[0].at, owned[1].at];
+    let mut left = [(owned[0].at + MIDDLE, 1), (owned[1].at, 8)];
     left.sort_unstable();
-    let left = left.map(|at| format!("{}+8", at / 512)).join(" ");
+    let left = left.map(|(at, sectors)| format!("{}+{sectors}", at / SECTOR));
+    let left = left.join(" ");
     expect("bad sectors", &left, Pmem(0).badblocks()?)?;
 
     for file in &files {

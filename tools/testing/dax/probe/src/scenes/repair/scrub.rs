@@ -12,6 +12,7 @@ use anyhow::Result;
 use super::super::bad::{self, refused, Bad};
 use super::super::fate;
 use super::super::platform::{self, Device};
+use super::super::unbind;
 use super::healthmon::{self, Monitor};
 use super::worker::{self, Counts};
 use super::{expect_repaired, freed_file, sync_and_settle, until, PAGE};
@@ -99,8 +100,18 @@ pub fn absent(_: u64) -> Result<()> {
     expect("pread", "EIO", read(1)?)?;
     expect("the next page", "ok", read(2)?)?;
     drop(monitor);
+
+    // The firmware has not forgotten it, and the page is counted once.
+    xfs::umount()?;
+    unbind::again(device.0)?;
+    xfs.mount()?;
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    until(|| Ok(bad.marks()? == marks))?;
+    expect("bound again: marks", marks, bad.marks()?)?;
+    expect("bound again: pread", "EIO", read(1)?)?;
     bad::mend(&file, 1, 2)?;
     expect("written", "data intact", xfs::intact(&file, 4))?;
+    expect("marks", "none", bad.marks()?)?;
     expect_none_left(&device)?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
