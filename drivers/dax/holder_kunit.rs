@@ -133,12 +133,16 @@ fn notify_elsewhere(dev: &ARef<Device>, probe: &Arc<Probe>) -> Result {
 
 /// Lets the callback that waits go on in a while, so that whoever asks for that waits before.
 fn let_go_later(probe: &Arc<Probe>) -> Result {
-    let probe = probe.clone();
+    let later = probe.clone();
 
-    Ok(workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-        fsleep(Delta::from_millis(100));
-        probe.go.complete_all();
-    })?)
+    workqueue::system_unbound()
+        .try_spawn(GFP_KERNEL, move || {
+            fsleep(Delta::from_millis(100));
+            later.go.complete_all();
+        })
+        // Whoever is about to wait must not do so for ever.
+        .inspect_err(|_| probe.go.complete_all())?;
+    Ok(())
 }
 
 #[kernel::macros::kunit_tests(dax_holder)]
