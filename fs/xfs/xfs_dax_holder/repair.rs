@@ -200,8 +200,8 @@ impl Repair<'_> {
     }
 
     /// Space of a file that was never written. If it is no swap file it is, if at all, by somebody
-    /// who has locked the file: by a write, whose data reaches the device before the space is known to be written; or
-    /// by a page fault, which has the group locked before its data comes.
+    /// who has locked the file: by a write, whose data reaches the device before the space is known
+    /// to be written; or by a page fault, which has the group locked before its data comes.
     fn unwritten(
         &self,
         group: u32,

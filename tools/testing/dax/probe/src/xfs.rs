@@ -24,12 +24,15 @@ const STATX_ATTR_DAX: u64 = 0x0020_0000;
 pub struct Options {
     pub no_rmapbt: bool,
     pub stripe: bool,
+    /// Files are in the page cache.
+    pub no_dax: bool,
     pub log: Option<String>,
     pub realtime: Option<Pmem>,
 }
 
 pub struct Xfs {
     data: Pmem,
+    no_dax: bool,
     log: Option<String>,
     realtime: Option<Pmem>,
 }
@@ -39,6 +42,7 @@ impl Xfs {
     pub fn new(options: &Options) -> Result<Self> {
         let xfs = Self {
             data: Pmem(0),
+            no_dax: options.no_dax,
             log: options.log.clone(),
             realtime: options.realtime,
         };
@@ -78,6 +82,7 @@ impl Xfs {
         fs::create_dir_all(MOUNT_POINT)?;
         Ok(Self {
             data: Pmem(0),
+            no_dax: false,
             log: None,
             realtime: None,
         })
@@ -99,7 +104,11 @@ impl Xfs {
     }
 
     pub fn mount(&self) -> Result<()> {
-        let mut options = String::from("dax=always");
+        let mut options = String::from(if self.no_dax {
+            "dax=never"
+        } else {
+            "dax=always"
+        });
         if let Some(log) = &self.log {
             options += &format!(",logdev={log}");
         }
@@ -255,7 +264,7 @@ fn ensure_dax(path: &Path) -> Result<()> {
 }
 
 /// Runs a tool; its output only matters when it fails.
-fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let out = command.output().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => anyhow!("{name} is missing: install xfsprogs"),

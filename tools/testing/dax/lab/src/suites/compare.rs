@@ -17,7 +17,7 @@ use crate::vm::{End, Outcome, Vm};
 /// Scenes in which the stock kernel deadlocks, for good: a guest for each.
 const DEADLOCKS: [&str; 2] = ["unbind", "cow-race"];
 /// Scenes that fail on the stock kernel and may crash it: a guest for each.
-const DAMAGES: [&str; 26] = [
+const DAMAGES: [&str; 27] = [
     "machine-check",
     "refuse-faults",
     "refuse-cow",
@@ -37,6 +37,7 @@ const DAMAGES: [&str; 26] = [
     "freed-at-once",
     "unwritten",
     "unwritten-race",
+    "unwritten-swap",
     "staging",
     "staging-write",
     "absent",

@@ -38,6 +38,7 @@ const SITES: &[(&str, &[&str])] = &[
             "pmem_do_write",
             "pmem_submit_bio",
             "pmem_recovery_write",
+            "pmem_release_disk",
             "__pmem_unlisted",
         ],
     ),

@@ -115,7 +115,8 @@ fn remove(file: &Path) -> Result<String> {
 fn make_longer(file: &Path) -> Result<String> {
     let end = fs::metadata(file)?.len();
     calls::open(file, 0)?.write_all_at(&[1; PAGE_SIZE], end)?;
-    Ok(format!("{} pages", end / PAGE + 1))
+    // Its length, or what is there if it may be as long.
+    Ok(String::new())
 }
 
 /// What was seen of all files.

@@ -348,6 +348,12 @@ pub const ALL: &[Scene] = &[
         repair::unwritten::race,
     ),
     Scene::new(
+        64,
+        "unwritten-swap",
+        "such space of a swap file: it may have been written",
+        repair::unwritten::swap,
+    ),
+    Scene::new(
         57,
         "staging",
         "space that a copy-on-write has left over (D8)",

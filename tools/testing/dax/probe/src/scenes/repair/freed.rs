@@ -5,6 +5,9 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{ensure, Result};
 
@@ -17,12 +20,14 @@ use crate::ioctl;
 use crate::pmem::Pmem;
 use crate::process::{pattern, Map};
 use crate::report::expect;
-use crate::xfs::{self, Options, Xfs};
+use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
 
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// Pages of each file; one unit of a copy-on-write, so that one write reserves them all.
 const PAGES: usize = 16;
 const LEN: u64 = PAGES as u64 * PAGE;
+/// More than the worker waits before it begins.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// A way to give page 1 of a file away, which may share it with others.
 struct Way {
@@ -117,14 +122,34 @@ pub fn after(_: u64) -> Result<()> {
         expect_counts(name, "1 repaired", &counts)?;
     }
 
-    // All is done when the filesystem stands still.
+    // All is done when the filesystem stands still, and what comes then waits.
     let file = xfs.file("frozen", PAGES)?;
     let bad = hit_mapped("freeze", &file)?;
     fs::remove_file(&file)?;
     ioctl::freeze(&root)?;
     let repaired = expect_repaired("freeze", &bad);
+    let while_frozen = bad.report().and_then(|_| {
+        sleep(MOMENT);
+        bad.marks()
+    });
     ioctl::thaw(&root)?;
     repaired?;
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    expect("frozen: marks", marks, while_frozen?)?;
+    worker::settle()?;
+    expect_repaired("thawed", &bad)?;
+
+    for (options, counted) in [
+        ("ro", "1 poisoned, 1 stuck"),
+        ("rw", "1 poisoned, 1 repaired"),
+    ] {
+        let counts = Counts::now();
+        xfs::run(Command::new("mount").args(["-o", &format!("remount,{options}"), MOUNT_POINT]))?;
+        bad.report()?;
+        worker::settle()?;
+        expect_counts(options, counted, &counts)?;
+    }
+    expect_repaired("rw", &bad)?;
     drop(root);
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::linux::fs::MetadataExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{ensure, Result};
@@ -12,6 +13,7 @@ use super::super::bad::{self, refused, Bad};
 use super::worker::{self, Counts};
 use super::{expect_counts, PAGE};
 use crate::area::Area;
+use crate::calls::outcome;
 use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::kmsg;
 use crate::map::read_page;
@@ -38,10 +40,9 @@ pub fn play(_: u64) -> Result<()> {
     for at in free {
         Pmem(0).write(at, 0xa5)?;
     }
-    // A sector in the middle, behind pages that are good.
-    for at in [free[0], owned[0].at] {
-        Pmem(0).list(at + MIDDLE, SECTOR)?;
-    }
+    // From the middle of a page on, behind pages that are good.
+    Pmem(0).list(free[0] + MIDDLE, PAGE)?;
+    Pmem(0).list(owned[0].at + MIDDLE, SECTOR)?;
     for bad in [&none, &owned[1]] {
         let outcome = bad.report()?;
         note(&format!("machine check, not mounted: {outcome}"))?;
@@ -54,10 +55,14 @@ pub fn play(_: u64) -> Result<()> {
     let mut logs = [kmsg::Log::new()?, kmsg::Log::new()?];
     xfs.mount()?;
     worker::settle()?;
-    for (name, at) in ["free, listed", "free, failed"].into_iter().zip(free) {
+    for (name, at) in [
+        ("free, listed", free[0]),
+        ("free, listed, 2nd page", free[0] + PAGE),
+        ("free, failed", free[1]),
+    ] {
         expect(name, "zeros", Pmem(0).read(at)?)?;
     }
-    expect_counts("all", "4 poisoned, 2 repaired", &Counts::of_new_mount())?;
+    expect_counts("all", "5 poisoned, 3 repaired", &Counts::of_new_mount())?;
     let names = ["a file, listed", "a file, failed"];
     for ((name, file), log) in names.into_iter().zip(&files).zip(&mut logs) {
         let ino = fs::metadata(file)?.st_ino();
@@ -79,6 +84,20 @@ pub fn play(_: u64) -> Result<()> {
         expect("a file, written", "data intact", xfs::intact(file, 4))?;
     }
     expect("marks", "none", none.marks()?)?;
+
+    // Pages that are one range for the driver, from the last one on.
+    let (file, bad) = (&files[0], &owned[0]);
+    Pmem(0).list(bad.at, 2 * PAGE)?;
+    let read = || -> Result<String> {
+        let (file, mut bytes) = (File::open(file)?, vec![0; 4 * PAGE as usize]);
+        Ok(outcome(file.read_at(&mut bytes, 0)))
+    };
+    expect("two bad pages: pread", "4096 bytes", read()?)?;
+    bad::mend(file, 2, 3)?;
+    expect("2nd written: sectors", &bad.sectors(), Pmem(0).badblocks()?)?;
+    expect("2nd written: pread", "4096 bytes", read()?)?;
+    bad::mend(file, 1, 2)?;
+    expect("both written", "data intact", xfs::intact(file, 4))?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 

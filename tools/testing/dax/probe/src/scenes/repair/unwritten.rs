@@ -2,9 +2,10 @@
 
 //! Unwritten space of a file: it is owned, but there is nothing to lose.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::Duration;
@@ -35,6 +36,35 @@ fn unwritten(xfs: &Xfs, name: &str, pages: usize) -> Result<PathBuf> {
     ensure!(allocated == "0", "fallocate: {allocated}");
     file.sync_all()?;
     Ok(path)
+}
+
+/// A swap file is written without a lock, and its space stays unwritten.
+pub fn swap(_: u64) -> Result<()> {
+    const PAGES: usize = 64;
+    let xfs = Xfs::new(&Options {
+        no_dax: true,
+        ..Options::default()
+    })?;
+    let path = unwritten(&xfs, "swap", PAGES)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    let command = |name: &str| xfs::run(Command::new(name).arg(&path));
+    let pfn = Pmem(0).pfn(ioctl::physical(
+        &File::open(&path)?,
+        PAGES as u64 / 2 * PAGE,
+    )?)?;
+    command("mkswap")?;
+
+    command("swapon")?;
+    let counts = Counts::now();
+    expect("in use", "0", pmem::corrupt(pfn)?)?;
+    worker::settle()?;
+    expect_counts("in use", "1 poisoned, 1 stuck", &counts)?;
+    command("swapoff")?;
+    let counts = Counts::now();
+    expect("not in use", "0", pmem::corrupt(pfn)?)?;
+    worker::settle()?;
+    expect_counts("not in use", "1 poisoned, 1 repaired", &counts)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
 /// A process that maps it, and has read it, is left alone.
