@@ -263,8 +263,9 @@ void xfs_rust_force_log(struct xfs_mount *mp)
 }
 
 /*
- * Free what copies on write have reserved and not used. Only clean files are
- * looked at that nobody has locked. Must not be called with s_umount held, or a lock of an inode.
+ * Free what copies on write have reserved and not used, in files that are clean
+ * and that nobody has locked: it waits for none. Must not be called with s_umount
+ * held, or a lock of an inode.
  */
 void xfs_rust_cancel_staging(struct xfs_mount *mp)
 {

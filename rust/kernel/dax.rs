@@ -353,16 +353,16 @@ impl Drop for OwnedDevice {
 
 /// What a holder does when its device fails.
 pub trait HolderOps: Sized + 'static {
-    /// Data of the holder. Callbacks borrow it, from several threads at a time, and for as long as
-    /// a [`Registration`] that was forgotten is not dropped.
+    /// Data of the holder. Callbacks borrow it, from several threads at a time, and for ever if the
+    /// [`Registration`] is forgotten.
     type Data: ForeignOwnable + Send + Sync + 'static;
 
     /// Memory of `dev` failed, or with [`MfFlag::MemPreRemove`] is about to go.
     ///
-    /// Runs in process context and may sleep, in several threads at a time. For an error that a
-    /// machine check or a tester reports, the caller holds the mutex that serialises all memory
-    /// errors of the machine. Dropping the [`Registration`] waits for it; so
-    /// it must not wait, directly or by dropping a last reference, for somebody who does that.
+    /// Runs in process context and may sleep. For an error that a machine check or a tester
+    /// reports, the caller holds the mutex that serialises all memory errors of the machine.
+    /// Dropping the [`Registration`] waits for it; so it must not wait, directly or by dropping a
+    /// last reference, for somebody who does that.
     ///
     /// Returns `Ok` if all owners of the memory were told, [`EOPNOTSUPP`] if the caller is to try
     /// without the holder, another error if somebody could not be told.

@@ -245,7 +245,8 @@ impl<'a> ActiveMount<'a> {
         unsafe { bindings::xfs_rust_force_log(self.as_raw()) };
     }
 
-    /// Frees what copies on write have reserved in files that are clean, or can be made so.
+    /// Frees what copies on write have reserved in files that are clean, or can be made so, and
+    /// that nobody has locked.
     pub(crate) fn cancel_staging(&self) {
         // SAFETY: The mount is complete, and no inode of it is locked.
         unsafe { bindings::xfs_rust_cancel_staging(self.as_raw()) };

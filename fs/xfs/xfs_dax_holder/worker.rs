@@ -81,7 +81,8 @@ pub(crate) struct Worker {
     mount: NonNull<Mount>,
     #[pin]
     work: DelayedWork<Self>,
-    /// Taken from where log I/O completes; nothing is locked or allocated meanwhile.
+    /// Taken from where log I/O completes; nothing is allocated meanwhile, and locked only what
+    /// the workqueue has.
     #[pin]
     todo: SpinLock<Todo>,
     counts: [Atomic<u64>; 3],
