@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::vm::Vm;
 
-const SCENES: [&str; 34] = [
+const SCENES: [&str; 35] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -48,6 +48,7 @@ const SCENES: [&str; 34] = [
     "scrub-many",
     "scrub-realtime",
     "scrub-race",
+    "scrub-nobody",
 ];
 /// How long the race runs.
 const SECONDS: u64 = 20;

@@ -483,6 +483,13 @@ pub const ALL: &[Scene] = &[
     .timed()
     .nfit(),
     Scene::new(
+        87,
+        "scrub-nobody",
+        "a device in use that no filesystem holds",
+        repair::scrub::nobody,
+    )
+    .nfit(),
+    Scene::new(
         26,
         "refuse-race",
         "copies under way when a page of theirs fails (law 1)",

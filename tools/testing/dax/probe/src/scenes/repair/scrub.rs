@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::os::linux::fs::MetadataExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -16,6 +18,7 @@ use super::super::unbind;
 use super::healthmon::{self, Monitor};
 use super::worker::{self, Counts};
 use super::{expect_repaired, freed_file, sync_and_settle, until, PAGE};
+use crate::dm::Linear;
 use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_INODES};
 use crate::map::read_page;
@@ -241,4 +244,26 @@ pub fn realtime(_: u64) -> Result<()> {
     drop(mapper);
     expect_none_left(&device)?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A device that is in use, but nobody holds: what is mapped there stays so, and is flushed.
+pub fn nobody(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let at = 100 * PAGE;
+    let bad = Bad::block(at)?;
+    let linear = Linear::new(device.0)?;
+    inject(&device, at)?;
+    until(|| Ok(bad.marks()? != "none"))?;
+    // The driver's worker is a matter of milliseconds.
+    sleep(Duration::from_secs(1));
+    expect("in use: marks", "bad sectors", bad.marks()?)?;
+
+    drop(linear);
+    platform::scrub()?;
+    let marks = "bad sectors, HardwareCorrupted +4 kB";
+    until(|| Ok(bad.marks()? == marks))?;
+    expect("not in use: marks", marks, bad.marks()?)?;
+    device.0.overwrite(at)?;
+    expect("overwritten: marks", "none", bad.marks()?)?;
+    expect_none_left(&device)
 }
