@@ -160,7 +160,7 @@ pub struct Healthy {
     pub about: &'static str,
 }
 
-pub const HEALTHY: [Healthy; 4] = [
+pub const HEALTHY: [Healthy; 5] = [
     Healthy {
         name: "write-fault",
         about: "write faults, PTE",
@@ -176,6 +176,10 @@ pub const HEALTHY: [Healthy; 4] = [
     Healthy {
         name: "pwrite",
         about: "pwrite, 4 KiB",
+    },
+    Healthy {
+        name: "bio",
+        about: "bio, read of 4 KiB",
     },
 ];
 

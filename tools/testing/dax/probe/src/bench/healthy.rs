@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page faults, reads and writes of a DAX file whose memory is good.
+//! Page faults, reads and writes of a DAX file whose memory is good, and reads of its device.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::str::FromStr;
 
 use anyhow::{bail, ensure, Result};
@@ -13,6 +13,7 @@ use anyhow::{bail, ensure, Result};
 use super::now;
 use crate::fault::PAGE_SIZE;
 use crate::map;
+use crate::pmem::Pmem;
 use crate::xfs::Xfs;
 
 const PAGES: usize = 2048;
@@ -23,6 +24,7 @@ pub enum Kind {
     ReadFault,
     Pread,
     Pwrite,
+    Bio,
 }
 
 impl FromStr for Kind {
@@ -34,6 +36,7 @@ impl FromStr for Kind {
             "read-fault" => Self::ReadFault,
             "pread" => Self::Pread,
             "pwrite" => Self::Pwrite,
+            "bio" => Self::Bio,
             _ => bail!("unknown kind: {text}"),
         })
     }
@@ -41,6 +44,8 @@ impl FromStr for Kind {
 
 pub struct Healthy {
     file: File,
+    /// Past the page cache.
+    device: File,
     /// Where the file is mapped: never with huge pages.
     base: *mut libc::c_void,
 }
@@ -50,6 +55,10 @@ impl Healthy {
         let path = xfs.file("healthy", PAGES)?;
         Ok(Self {
             file: OpenOptions::new().read(true).write(true).open(path)?,
+            device: OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_DIRECT)
+                .open(Pmem(0).path())?,
             base: map::place(PAGES * PAGE_SIZE, false, true)?,
         })
     }
@@ -63,6 +72,7 @@ impl Healthy {
                 Kind::ReadFault => self.fault(false)?,
                 Kind::Pread => self.pread()?,
                 Kind::Pwrite => self.pwrite()?,
+                Kind::Bio => self.bio()?,
             }
         }
         Ok(now() - start)
@@ -104,12 +114,11 @@ impl Healthy {
     }
 
     fn pread(&self) -> Result<()> {
-        let mut data = [0; PAGE_SIZE];
-        for page in 0..PAGES {
-            self.file
-                .read_exact_at(&mut data, (page * PAGE_SIZE) as u64)?;
-        }
-        Ok(())
+        read(&self.file)
+    }
+
+    fn bio(&self) -> Result<()> {
+        read(&self.device)
     }
 
     fn pwrite(&self) -> Result<()> {
@@ -119,4 +128,16 @@ impl Healthy {
         }
         Ok(())
     }
+}
+
+/// What O_DIRECT can read to.
+#[repr(align(4096))]
+struct Page([u8; PAGE_SIZE]);
+
+fn read(file: &File) -> Result<()> {
+    let mut page = Page([0; PAGE_SIZE]);
+    for n in 0..PAGES {
+        file.read_exact_at(&mut page.0, (n * PAGE_SIZE) as u64)?;
+    }
+    Ok(())
 }
