@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::vm::Vm;
 
-const SCENES: [&str; 35] = [
+const SCENES: [&str; 36] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -41,6 +41,7 @@ const SCENES: [&str; 35] = [
     "firmware-many",
     "firmware-slow",
     "consume",
+    "superblock",
     "scrub-mapped",
     "scrub-absent",
     "scrub-free",

@@ -433,6 +433,13 @@ pub const ALL: &[Scene] = &[
     )
     .nfit(),
     Scene::new(
+        75,
+        "superblock",
+        "a page in front of the data, where the driver has its superblock",
+        devices::superblock,
+    )
+    .nfit(),
+    Scene::new(
         80,
         "scrub-mapped",
         "a block that mapped files share, injected by ndctl (D6)",
