@@ -4,11 +4,8 @@
 
 use anyhow::{ensure, Result};
 
-use super::bad::Bad;
 use super::fate;
-use crate::fault::PAGE_SIZE;
 use crate::ioctl::{self, XFS_FMR_OWN_LOG};
-use crate::mce;
 use crate::pmem::{self, Pmem};
 use crate::process::Map;
 use crate::report::expect;
@@ -100,18 +97,5 @@ pub fn realtime(_: u64) -> Result<()> {
     )?;
     expect("c, late kill", "no signal, reads on", fate(&mut late))?;
     drop((first, second, late));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
-}
-
-/// A page in front of the data, where the driver has its superblock: it is no part of the device.
-pub fn superblock(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
-    let bad = Bad::block(0)?;
-    let outcome = mce::deliver(bad.pmem.address(0)? - PAGE_SIZE as u64)?;
-    expect("machine check", "Failed", outcome)?;
-    expect("marks", "none", bad.marks()?)?;
-    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
-    drop(mapper);
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }

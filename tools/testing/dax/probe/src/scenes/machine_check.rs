@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 
 use anyhow::{ensure, Result};
 
+use super::bad::Bad;
 use super::fate;
 use crate::fault::PAGE_SIZE;
 use crate::kernel;
@@ -73,5 +74,18 @@ pub fn play(_: u64) -> Result<()> {
     expect("bad sectors", "none", Pmem(0).badblocks()?)?;
     let now = kernel::hardware_corrupted()?.to_string();
     expect("HardwareCorrupted, kB", &lost, now)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A page in front of the data, where the driver has its superblock: it is no part of the device.
+pub fn superblock(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
+    let bad = Bad::block(0)?;
+    let outcome = mce::deliver(bad.pmem.address(0)? - PAGE)?;
+    expect("machine check", "Failed", outcome)?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
+    drop(mapper);
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }

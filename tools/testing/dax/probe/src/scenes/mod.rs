@@ -436,7 +436,7 @@ pub const ALL: &[Scene] = &[
         75,
         "superblock",
         "a page in front of the data, where the driver has its superblock",
-        devices::superblock,
+        machine_check::superblock,
     )
     .nfit(),
     Scene::new(

@@ -246,7 +246,7 @@ pub fn realtime(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
-/// A device that is in use, but nobody holds: what is mapped there stays so, and is flushed.
+/// A device that is in use, but nobody holds: its errors are listed, and no more.
 pub fn nobody(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let at = 100 * PAGE;
