@@ -45,6 +45,8 @@ const LOG_WRITES: u64 = 4 << 30;
 const SETUP: &str = r#"
 mkdir -p /mnt/test /mnt/scratch /mnt/results /xfstests
 mount /dev/vdb /xfstests && mount /dev/vdc /mnt/results && cd /xfstests || exit
+# Tools of the user's own.
+[ ! -d bin ] || cp bin/* /usr/sbin || exit
 for user in fsgqa fsgqa2 123456-fsgqa; do
     useradd --badname --user-group --create-home $user 2>/dev/null || exit
 done
