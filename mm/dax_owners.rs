@@ -3,15 +3,17 @@
 //! Revokes DAX memory that failed from all its owners, and signals the processes that mapped it.
 //!
 //! A page can have any number of owners, and each of them can be mapped by any number of
-//! processes. Who knows the owners names them one after the other. What they have mapped is taken
-//! away then and there, and which processes had is noted; in the end these are signalled, all in
-//! one pass over the processes. So the time goes with owners, mapped areas and processes, and not
-//! with their products.
+//! processes. The caller passes the owners one after the other. The mappings of each are taken
+//! away at once, and the address spaces that had them are noted, each once; in the end one walk of
+//! the processes sends all signals. Cost: owners, plus mapped areas, plus processes, and not their
+//! products.
 //!
 //! C header: [`include/linux/dax_owners.h`](srctree/include/linux/dax_owners.h)
 
 #[path = "dax_owners/door.rs"]
 mod door;
+#[path = "dax_owners/list.rs"]
+mod list;
 #[path = "dax_owners/signal.rs"]
 mod signal;
 #[path = "dax_owners/targets.rs"]
@@ -20,14 +22,20 @@ mod targets;
 use door::{
     Entry,
     Mapping,
+    Processes,
     SpaceRef,
-    Thread, //
+    Thread,
+    ThreadRef, //
 };
 use kernel::{
     bindings,
     error::from_result,
     prelude::*,
     sync::rcu, //
+};
+use list::{
+    Places,
+    Store, //
 };
 use signal::{
     signal,
@@ -39,12 +47,41 @@ use targets::Target;
 
 const __LOG_PREFIX: &[u8] = b"dax_owners\0";
 
-/// Places for which there is room before the next page is looked at, if there is memory.
-const ROOM: usize = 64;
+/// Signals that are sent together.
+const BATCH: usize = 32;
+/// Processes that are looked at in one RCU section.
+const LOOK: usize = 16384;
+
+type List = KVVec<Target<SpaceRef>>;
+
+impl Store for List {
+    type Mm = SpaceRef;
+
+    fn targets(&mut self) -> &mut [Target<SpaceRef>] {
+        self
+    }
+
+    fn room(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    fn reserve(&mut self, more: usize) {
+        // Failure is no error.
+        let _ = self.reserve(more, GFP_KERNEL | __GFP_NOWARN);
+    }
+
+    fn push(&mut self, target: Target<SpaceRef>) -> Result<(), Target<SpaceRef>> {
+        self.push_within_capacity(target).map_err(|e| e.0)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.truncate(len);
+    }
+}
 
 /// A failure, and the processes that are still to be signalled for it.
 struct Notice {
-    targets: KVVec<Target<SpaceRef>>,
+    targets: List,
     cause: Cause,
 }
 
@@ -76,7 +113,7 @@ impl Notice {
     }
 
     /// Takes pages `index..index + count` of a file away from all processes, where they are page
-    /// frames `pfn..` or this is `None`, and notes who had them.
+    /// frames `pfn..` or this is `None`, and notes the address spaces that had them.
     fn owner(
         &mut self,
         mapping: &Mapping,
@@ -95,143 +132,221 @@ impl Notice {
 
     /// Takes one page of a file away, if it is page frame `pfn` or this is `None`.
     fn one(&mut self, mapping: &Mapping, index: usize, pfn: Option<usize>) -> Result {
-        let mut room = ROOM;
+        let cause = self.cause;
+        // The page is locked: what is printed would keep others waiting.
+        let mut tell = |targets: &[_]| tell(cause, targets, false);
 
-        loop {
-            self.make_room(room);
+        list::add_page(&mut self.targets, &mut tell, |places| {
             let Some(entry) = mapping.lock(index)? else {
                 return Ok(());
             };
             // The file may have been truncated or remapped since its owner was looked up.
-            if pfn.is_some_and(|pfn| entry.pfn() != pfn) {
-                return Ok(());
+            if pfn.is_none_or(|pfn| entry.pfn() == pfn) {
+                take_away(&entry, places);
             }
-            let areas = entry.count_areas();
-            // Once more with room for all of them. If there is no memory, this will do.
-            if areas > self.room() && room == ROOM {
-                room = areas;
-                continue;
-            }
-            self.page(&entry);
-            return Ok(());
-        }
+            Ok(())
+        })
     }
 
-    /// Takes a page away from all processes and notes who had it.
-    fn page(&mut self, entry: &Entry<'_>) {
-        let mut largest = 0;
+    fn end(mut self) {
+        tell(self.cause, list::settled(&mut self.targets), true);
+    }
+}
 
-        entry.for_each_area(|area| {
-            let Some(place) = area.place() else {
-                return;
-            };
-            largest = largest.max(place.shift);
-            self.note(Target {
+/// Takes a page away from all processes, if all places where it is mapped can be noted.
+fn take_away(entry: &Entry<'_>, places: &mut Places<'_, List>) {
+    let mut covered = false;
+
+    entry.for_each_area(|area| {
+        covered = true;
+        if let Some(place) = area.place() {
+            places.add(Target {
                 mm: area.space(),
                 pfn: entry.pfn(),
                 address: place.address,
                 shift: place.shift,
             });
-        });
-        if largest > 0 {
-            entry.unmap(largest);
+        }
+    });
+    // Also if no area maps the page at the moment: `mremap()` may be moving it.
+    if covered && places.are_complete() {
+        entry.unmap();
+    }
+}
+
+/// A signal that is to be sent.
+struct ToKill<'a> {
+    thread: ThreadRef,
+    target: &'a Target<SpaceRef>,
+    signal: Signal,
+}
+
+impl ToKill<'_> {
+    fn address(&self) -> Option<usize> {
+        self.target.address.filter(|_| self.signal != Signal::Kill)
+    }
+
+    fn send(&self) -> c_int {
+        self.thread.signal(
+            self.address(),
+            self.target.shift,
+            self.signal == Signal::ActionRequired,
+        )
+    }
+
+    fn print(&self, ret: c_int) {
+        self.thread
+            .print_signal(self.target.pfn, self.address(), ret);
+    }
+}
+
+/// Signals that are to be sent, as many as fit on the stack.
+struct Batch<'a> {
+    list: [Option<ToKill<'a>>; BATCH],
+    len: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn new() -> Self {
+        Self {
+            list: [const { None }; BATCH],
+            len: 0,
         }
     }
 
-    fn room(&self) -> usize {
-        self.targets.capacity() - self.targets.len()
+    fn is_full(&self) -> bool {
+        self.len == BATCH
     }
 
-    /// Sees that there is room for `more` targets. Called without locks: reclaim may want any.
-    fn make_room(&mut self, more: usize) {
-        if self.room() >= more {
-            return;
-        }
-        self.settle();
-        if self.room() < more {
-            // Twice as much, so that this is rare. Failure is no error, see `note()`.
-            let _ = self
-                .targets
-                .reserve(self.targets.len().max(more), GFP_KERNEL | __GFP_NOWARN);
-        }
+    fn clear(&mut self) {
+        self.list.iter_mut().for_each(|slot| *slot = None);
+        self.len = 0;
     }
 
-    /// Notes a target. If there is no room, those that are known are signalled at once; this needs
-    /// nothing that is not at hand with the page locked.
-    fn note(&mut self, target: Target<SpaceRef>) {
-        if self.targets.len() == self.targets.capacity() {
-            self.settle();
-        }
-        if self.targets.len() == self.targets.capacity() {
-            self.tell(&self.targets);
-            self.targets.clear();
-        }
-        if let Err(e) = self.targets.push_within_capacity(target) {
-            self.tell(&[e.0]);
-        }
-    }
-
-    fn settle(&mut self) {
-        let kept = targets::settle(&mut self.targets, self.cause == Cause::Removal);
-
-        self.targets.truncate(kept);
-    }
-
-    /// Signals `targets`, which are settled.
-    fn tell(&self, targets: &[Target<SpaceRef>]) {
-        if targets.is_empty() {
-            return;
-        }
-        let rcu = rcu::read_lock();
-        let of = |id| targets.get(targets::of(targets, id)).unwrap_or(&[]);
-        let current = Thread::current(&rcu).filter(|_| self.cause == Cause::Consumed);
-
-        if let Some(current) = &current {
-            for target in of(current.space_id()) {
-                self.send(current, Process::Current, target);
-            }
-        }
-        for leader in Thread::leaders(&rcu) {
-            let id = leader.space_id();
-            // A leader that has exited may have left threads behind.
-            if leader.is_kernel() || (id != 0 && of(id).is_empty()) {
-                continue;
-            }
-            // What the current one consumed it was told.
-            if current.as_ref().is_some_and(|t| t.same_process(&leader)) {
-                continue;
-            }
-            let early = leader.to_tell(true);
-            let process = if early.is_some() {
-                Process::Early
-            } else {
-                Process::Late
-            };
-            let Some(thread) = early.or_else(|| leader.to_tell(false)) else {
-                continue;
-            };
-            for target in of(thread.space_id()) {
-                self.send(&thread, process, target);
-            }
-        }
-    }
-
-    fn send(&self, thread: &Thread<'_>, process: Process, target: &Target<SpaceRef>) {
-        let Some(signal) = signal(self.cause, process, target.address.is_some()) else {
+    /// Adds the signal that `thread` gets, if any. The caller has seen that there is room.
+    fn add(
+        &mut self,
+        cause: Cause,
+        process: Process,
+        thread: &Thread<'_>,
+        targets: &'a [Target<SpaceRef>],
+    ) {
+        let Some(target) = targets::of(targets, thread.space_id()) else {
             return;
         };
-        thread.signal(
-            target.pfn,
-            target.address.filter(|_| signal != Signal::Kill),
-            target.shift,
-            signal == Signal::ActionRequired,
-        );
+        let Some(signal) = signal(cause, process, target.address.is_some()) else {
+            return;
+        };
+        if let Some(slot) = self.list.get_mut(self.len) {
+            *slot = Some(ToKill {
+                thread: thread.get(),
+                target,
+                signal,
+            });
+            self.len += 1;
+        }
     }
 
-    fn end(mut self) {
-        self.settle();
-        self.tell(&self.targets);
+    /// Sends all signals, then prints, and is empty again.
+    fn send(&mut self, print: bool) {
+        let mut rets = [0; BATCH];
+
+        for (to_kill, ret) in self.list.iter().flatten().zip(&mut rets) {
+            *ret = to_kill.send();
+        }
+        for (to_kill, ret) in self.list.iter_mut().map_while(Option::take).zip(rets) {
+            if print {
+                to_kill.print(ret);
+            }
+        }
+        self.len = 0;
     }
+}
+
+/// Signals `targets`, which are settled.
+///
+/// In an RCU section, threads are only looked for. If one section is not enough for all, signals
+/// are sent, and the walk goes on where it stood.
+fn tell(cause: Cause, targets: &[Target<SpaceRef>], print: bool) {
+    if targets.is_empty() {
+        return;
+    }
+    let mut batch = Batch::new();
+    let all = {
+        let rcu = rcu::read_lock();
+
+        add_consumer(&mut batch, cause, targets, &rcu);
+        collect(&mut batch, cause, targets, &rcu, Thread::leaders(&rcu))
+    };
+    if all {
+        batch.send(print);
+        return;
+    }
+
+    let mut processes = Processes::all();
+    batch.clear();
+    add_consumer(&mut batch, cause, targets, &rcu::read_lock());
+    loop {
+        let all = {
+            let rcu = rcu::read_lock();
+
+            collect(&mut batch, cause, targets, &rcu, processes.rest(&rcu))
+        };
+        batch.send(print);
+        if all {
+            break;
+        }
+    }
+}
+
+/// Adds the current thread, if it has consumed the poison.
+fn add_consumer<'a>(
+    batch: &mut Batch<'a>,
+    cause: Cause,
+    targets: &'a [Target<SpaceRef>],
+    rcu: &rcu::Guard,
+) {
+    if cause == Cause::Consumed {
+        if let Some(current) = Thread::current(rcu) {
+            batch.add(cause, Process::Current, &current, targets);
+        }
+    }
+}
+
+/// Looks for threads to signal, in as many processes as one RCU section may take. Returns whether
+/// these were all.
+fn collect<'a, 'r>(
+    batch: &mut Batch<'a>,
+    cause: Cause,
+    targets: &'a [Target<SpaceRef>],
+    rcu: &'r rcu::Guard,
+    mut leaders: impl Iterator<Item = Thread<'r>>,
+) -> bool {
+    let consumer = Thread::current(rcu).filter(|_| cause == Cause::Consumed);
+
+    for _ in 0..LOOK {
+        if batch.is_full() {
+            return false;
+        }
+        let Some(leader) = leaders.next() else {
+            return true;
+        };
+        let id = leader.space_id();
+        // A leader that has exited may have left threads behind.
+        if (id != 0 && targets::of(targets, id).is_none()) || leader.is_kernel() {
+            continue;
+        }
+        // It has a signal for what it consumed.
+        if consumer.as_ref().is_some_and(|t| t.same_process(&leader)) {
+            continue;
+        }
+        if let Some(thread) = leader.to_tell(true) {
+            batch.add(cause, Process::Early, &thread, targets);
+        } else if let Some(thread) = leader.to_tell(false) {
+            batch.add(cause, Process::Late, &thread, targets);
+        }
+    }
+    false
 }
 
 // A `Notice` is kept in the `dax_notice` of whoever asks.
@@ -276,7 +391,8 @@ pub unsafe extern "C" fn dax_notice_owner(
     from_result(|| notice.owner(mapping, index, count, pfn).map(|()| 0))
 }
 
-/// Signals the processes that mapped the memory. The notice can't be used after that.
+/// Signals the processes that mapped the memory: each once, for the first of its pages. The notice
+/// can't be used after that.
 ///
 /// # Safety
 ///

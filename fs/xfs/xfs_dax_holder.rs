@@ -17,6 +17,8 @@ mod owners;
 mod pending;
 #[path = "xfs_dax_holder/query.rs"]
 mod query;
+#[path = "xfs_dax_holder/queue.rs"]
+mod queue;
 #[path = "xfs_dax_holder/repair.rs"]
 mod repair;
 #[path = "xfs_dax_holder/report.rs"]
@@ -32,7 +34,6 @@ mod worker;
 
 use core::ptr::NonNull;
 use door::{
-    efscorrupted,
     ActiveMount,
     DeviceKind,
     Mount, //
@@ -59,12 +60,12 @@ use kernel::{
     types::ForeignOwnable, //
 };
 use owners::{
+    Batch,
     Cause,
     Owners, //
 };
 use query::Buffer;
 use report::Tally;
-use translate::Target;
 use units::{
     DeviceBytes,
     GroupBlocks, //
@@ -84,7 +85,6 @@ const __LOG_PREFIX: &[u8] = b"XFS\0";
 struct Held {
     mount: NonNull<Mount>,
     kind: DeviceKind,
-    target: Target,
     worker: Arc<Worker>,
 }
 
@@ -101,99 +101,117 @@ impl HolderOps for Holder {
 
     fn notify_failure(
         held: <Self::Data as ForeignOwnable>::Borrowed<'_>,
-        dev: &dax::Device,
+        _dev: &dax::Device,
         failure: Failure,
         flags: MfFlags,
     ) -> Result {
         // SAFETY: By the type invariant, the mount is valid for as long as `held` is.
         let mount = unsafe { held.mount.as_ref() };
+        // Another's, such as that of another partition.
+        if !mount.is_hit(held.kind, failure) {
+            return Err(EOPNOTSUPP);
+        }
         let Some(sb) = mount.activate() else {
-            held.worker.look_again();
-            pr_warn!("({}): memory failed while not mounted\n", mount.name());
+            held.worker.look_again(false);
+            mount.warn(fmt!("memory failed while not mounted"));
             return Err(EIO);
         };
         // SAFETY: It is complete, and as `sb` lives longer, it stays so.
         let active = unsafe { ActiveMount::new(mount) };
-        let bytes = match failure {
-            Failure::WholeDevice => held.target.whole().ok_or(ENXIO)?,
-            Failure::Range(range) => DeviceBytes {
-                start: range.offset(),
-                end: range.end(),
-            },
-        };
+        // As large as the device is now.
+        let mut parts = active.targets(held.kind).filter_map(|target| {
+            let bytes = target.part_of(failure)?;
+            Some((target, bytes))
+        });
+        let parts = [parts.next(), parts.next()];
+        let causes = parts.iter().flatten().map(|(target, bytes)| Cause {
+            worker: &held.worker,
+            target,
+            bytes: *bytes,
+            flags,
+        });
 
-        active.trace_event(held.kind, bytes, flags);
-        match held.kind {
-            DeviceKind::Log => log_failed(held, &active, bytes, flags),
-            _ => blocks_failed(held, &active, &sb, dev, bytes, flags),
+        for cause in causes.clone() {
+            active.trace_event(cause.target.kind, cause.bytes, flags);
         }
+        if flags.contains(MfFlag::MemPreRemove) && held.kind != DeviceKind::Log {
+            return remove(&active, &sb, causes);
+        }
+        // If two were hit, the first that could not be told is the answer.
+        causes
+            .map(|cause| failed(&cause))
+            .reduce(Result::and)
+            .unwrap_or(Err(EOPNOTSUPP))
     }
 }
 
-/// The log can't be done without: the filesystem is shut down.
-fn log_failed(held: &Held, mount: &ActiveMount<'_>, bytes: DeviceBytes, flags: MfFlags) -> Result {
-    let sectors = held.target.sectors_in(bytes).ok_or(ENXIO)?;
+/// A part of a device failed.
+fn failed(cause: &Cause<'_>) -> Result {
+    match cause.target.kind {
+        DeviceKind::Log => log_failed(cause),
+        _ => blocks_failed(cause),
+    }
+}
 
-    mount.report_media(held.kind, sectors);
+/// The health monitor hears of it.
+fn report_media(cause: &Cause<'_>) {
+    if let Some(sectors) = cause.target.sectors(cause.bytes) {
+        cause.mount().report_media(cause.target.kind, sectors);
+    }
+}
+
+/// An external log. What of it recovery would need can't be told, so for an error that was consumed
+/// the filesystem is shut down. What was found only is written anew when the log comes round.
+fn log_failed(cause: &Cause<'_>) -> Result {
+    let mount = cause.mount();
+
+    report_media(cause);
     // The device is still there, and the unmount that follows needs its log.
-    if flags.contains(MfFlag::MemPreRemove) {
+    if cause.is_removal() {
         return Ok(());
     }
-    pr_err!("({}): memory of the log failed\n", mount.name());
-    mount.shut_down_corrupt();
-    Err(efscorrupted())
+    mount.alert(fmt!("memory of the log failed"));
+    if cause.is_found() {
+        return Ok(());
+    }
+    Err(mount.shut_down_corrupt())
 }
 
-/// Blocks of the data device or the realtime device failed, or are about to go.
-fn blocks_failed(
-    held: &Held,
-    mount: &ActiveMount<'_>,
-    sb: &ActiveSuperBlock,
-    dev: &dax::Device,
-    bytes: DeviceBytes,
-    flags: MfFlags,
-) -> Result {
-    let sectors = held.target.sectors_in(bytes).ok_or(ENXIO)?;
-    let geometry = mount.geometry(held.kind).inspect_err(|_| {
-        mount.report_media(held.kind, sectors);
-    })?;
-    let spans = geometry.spans(sectors);
-    let cause = Cause {
-        worker: &held.worker,
-        mount,
-        dev,
-        kind: held.kind,
-        target: held.target,
-        geometry,
-        bytes,
-        flags,
-    };
+/// Blocks of the data device or of a realtime device or section failed.
+fn blocks_failed(cause: &Cause<'_>) -> Result {
+    let mount = cause.mount();
 
-    if flags.contains(MfFlag::MemPreRemove) {
-        mount.report_media(held.kind, sectors);
-        return remove(&cause, sb, spans);
+    if !cause.target.has_rmap() {
+        report_media(cause);
+        return Err(EOPNOTSUPP);
     }
+    if !cause.flags.contains(MfFlag::SwSimulated) {
+        cause.worker.failed(mount);
+    }
+    // Before the worker can tell that it is cleared.
+    report_media(cause);
+    let tally = revoke_owners(cause);
+    cause.worker.summary(tally.summary(cause.bytes));
 
-    // Processes come first, reports are not as urgent.
-    let tally = revoke_owners(&cause, spans);
-    mount.report_media(held.kind, sectors);
-    tally.summary(mount, bytes);
-    if tally.metadata > 0 || tally.error.is_some_and(|e| e == efscorrupted()) {
-        mount.shut_down_corrupt();
-        return Err(efscorrupted());
+    // It can't be told what is gone, or it is something that XFS can't do without. What was found
+    // only may never be needed, or be written before it is.
+    let gone = tally.metadata > 0 || tally.unread;
+    if gone && !cause.is_found() && !mount.is_shut_down() {
+        return Err(mount.shut_down_corrupt());
     }
     tally.error.map_or(Ok(()), Err)
 }
 
-/// Finds everybody who owns one of the blocks of `spans`, takes these from their processes, and
-/// signals them.
-fn revoke_owners(cause: &Cause<'_>, spans: translate::Spans) -> Tally {
+/// Finds the owners of what failed, takes it from their processes, and signals these.
+fn revoke_owners(cause: &Cause<'_>) -> Tally {
+    let mount = cause.mount();
     let mut tally = Tally::default();
     let mut buf = Buffer::new();
+    let mut unread: Option<DeviceBytes> = None;
     // When this is dropped, the signals are sent.
     let mut notice = Notice::new(cause.flags);
 
-    for span in spans {
+    for span in cause.target.spans(cause.bytes) {
         // What is about to be removed is not bad.
         if !cause.is_removal() {
             cause.worker.add_count(Count::Poisoned, span.blocks.count());
@@ -204,14 +222,40 @@ fn revoke_owners(cause: &Cause<'_>, spans: translate::Spans) -> Tally {
             notice: &mut notice,
             tally: &mut tally,
         };
-        let res = query::owners(cause.mount, cause.kind, &span, &mut buf, &mut owners);
-
-        // A group whose owners can't be read is as good as lost; the others are not.
-        if res.is_err() {
-            tally.failed(efscorrupted());
+        let Err(blocks) = query::owners(mount, cause.target.kind, &span, &mut buf, &mut owners)
+        else {
+            continue;
+        };
+        let Some(bytes) = cause.failed(span.group, blocks) else {
+            continue;
+        };
+        // Groups that follow one another are looked for together.
+        match &mut unread {
+            Some(last) if last.end == bytes.start => last.end = bytes.end,
+            last => {
+                if let Some(last) = last.replace(bytes) {
+                    revoke_unread(cause, last, &mut notice, &mut tally);
+                }
+            }
         }
     }
+    if let Some(bytes) = unread {
+        revoke_unread(cause, bytes, &mut notice, &mut tally);
+    }
     tally
+}
+
+/// Takes `bytes` from the processes that map them, where the owners can't be looked up: after a
+/// shutdown, nothing is read from the device.
+fn revoke_unread(cause: &Cause<'_>, bytes: DeviceBytes, notice: &mut Notice, tally: &mut Tally) {
+    let mut batch = Batch::new(cause);
+    let res = cause.revoke_from_all(notice, bytes, |lost, at| batch.push(tally, lost, at));
+
+    batch.send();
+    tally.unread = true;
+    if let Err(e) = res {
+        tally.failed(e);
+    }
 }
 
 /// The device is about to be removed: nobody may map it any more.
@@ -219,16 +263,25 @@ fn revoke_owners(cause: &Cause<'_>, spans: translate::Spans) -> Tally {
 /// Frozen, the filesystem has all data on the device while that is still there. Only then, and
 /// after the btrees have been read, it is shut down; and what was mapped again in between, or is
 /// still known to an inode, is forgotten. The unmount is left to the user.
-fn remove(cause: &Cause<'_>, sb: &ActiveSuperBlock, spans: translate::Spans) -> Result {
-    let mount = cause.mount;
-
-    pr_info!("({}): the device is about to be removed\n", mount.name());
-    let frozen = sb.freeze();
-    if let Err(e) = &frozen {
-        pr_warn!("({}): can't be frozen ({:?})\n", mount.name(), e);
+fn remove<'a, I>(mount: &ActiveMount<'_>, sb: &ActiveSuperBlock, causes: I) -> Result
+where
+    I: Iterator<Item = Cause<'a>> + Clone,
+{
+    causes.clone().for_each(|cause| report_media(&cause));
+    // There is none if the device is empty.
+    if !causes.clone().any(|cause| cause.target.has_rmap()) {
+        return Err(EOPNOTSUPP);
     }
 
-    let tally = revoke_owners(cause, spans);
+    mount.info(fmt!("the device is about to be removed"));
+    let frozen = sb.freeze();
+    if let Err(e) = &frozen {
+        mount.warn(fmt!("can't be frozen ({e:?})"));
+    }
+
+    let res = causes
+        .map(|cause| revoke_owners(&cause).error.map_or(Ok(()), Err))
+        .fold(Ok(()), Result::and);
     mount.shut_down_for_removal();
 
     drop(frozen);
@@ -236,7 +289,7 @@ fn remove(cause: &Cause<'_>, sb: &ActiveSuperBlock, spans: translate::Spans) -> 
     let _ = sb.thaw_user_space();
     // This waits for page faults, and they may wait for the thaw.
     mount.detach_all();
-    tally.error.map_or(Ok(()), Err)
+    res
 }
 
 /// The registrations of a mount, one for each device.
@@ -250,14 +303,13 @@ fn register(mount: &Mount, worker: &Arc<Worker>) -> Result<Registrations> {
         .iter_mut()
         .zip([DeviceKind::Data, DeviceKind::Log, DeviceKind::Rt])
     {
-        let Some((dev, target)) = mount.device(kind) else {
+        let Some((dev, _)) = mount.device(kind).filter(|_| !mount.is_section(kind)) else {
             continue;
         };
         // INVARIANT: As the caller of `xfs_dax_holder_register()` guarantees.
         let held = Held {
             mount: NonNull::from(mount),
             kind,
-            target,
             worker: worker.clone(),
         };
         let held = KBox::new(held, GFP_KERNEL)?;
@@ -303,7 +355,7 @@ impl Holding {
 
 /// Makes the mount `mp` hear of failures of its devices.
 ///
-/// Returns what the other functions take, or an error pointer.
+/// Returns what the other functions take, null if no device does DAX, or an error pointer.
 ///
 /// # Safety
 ///
@@ -315,10 +367,14 @@ pub unsafe extern "C" fn xfs_dax_holder_register(mp: *mut bindings::xfs_mount) -
     // SAFETY: As the caller guarantees.
     let mount = unsafe { Mount::from_raw(mp) };
 
+    mount.init();
+    if !mount.has_dax() {
+        return core::ptr::null_mut();
+    }
     match Holding::new(mount) {
         Ok(holding) => holding.into_foreign(),
         Err(e) => {
-            pr_err!("({}): can't hold the DAX device ({:?})\n", mount.name(), e);
+            mount.alert(fmt!("can't hold the DAX device ({e:?})"));
             e.to_ptr()
         }
     }
@@ -328,7 +384,7 @@ pub unsafe extern "C" fn xfs_dax_holder_register(mp: *mut bindings::xfs_mount) -
 ///
 /// # Safety
 ///
-/// `holder` must come from [`xfs_dax_holder_register()`], and not be an error.
+/// `holder` must be null or come from [`xfs_dax_holder_register()`].
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_start(holder: *mut c_void) {
     // SAFETY: As the caller guarantees.
@@ -364,7 +420,20 @@ pub unsafe extern "C" fn xfs_dax_holder_resume(holder: *mut c_void) {
     }
 }
 
-/// Blocks were freed, and are about to be free on disk too.
+/// Looks again at what is bad: more can be cleared now, or there are more blocks.
+///
+/// # Safety
+///
+/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+#[export]
+pub unsafe extern "C" fn xfs_dax_holder_look_again(holder: *mut c_void) {
+    // SAFETY: As the caller guarantees.
+    if let Some(holding) = unsafe { Holding::from_raw(holder) } {
+        holding.worker.look_again(true);
+    }
+}
+
+/// Blocks are free, on disk too. Takes a spinlock, and does not look at them.
 ///
 /// # Safety
 ///

@@ -14,6 +14,8 @@
 #include "xfs_alloc_btree.h"
 #include "xfs_btree.h"
 #include "xfs_inode.h"
+#include "xfs_bmap.h"
+#include "xfs_bmap_util.h"
 #include "xfs_icache.h"
 #include "xfs_rmap.h"
 #include "xfs_rmap_btree.h"
@@ -26,13 +28,66 @@
 #include "xfs_rtgroup.h"
 #include "xfs_rtrmap_btree.h"
 #include "xfs_super.h"
+#include "xfs_health.h"
 #include "xfs_healthmon.h"
 #include "xfs_trace.h"
 #include "xfs_rust.h"
 
+#include <linux/badblocks.h>
 #include <linux/dax.h>
 #include <linux/fserror.h>
 #include <linux/mm.h>
+#include <linux/ratelimit.h>
+
+/* Messages in five seconds, for each mount. */
+#define XFS_RUST_BURST		50
+
+void xfs_rust_init(struct xfs_mount *mp)
+{
+	ratelimit_state_init(&mp->m_dax_ratelimit, DEFAULT_RATELIMIT_INTERVAL,
+			     XFS_RUST_BURST);
+}
+
+/* Must not be called with a lock held that a transaction or a fault waits for. */
+void xfs_rust_message(struct xfs_mount *mp, enum xfs_rust_level level,
+		      const char *text)
+{
+	if (!__ratelimit(&mp->m_dax_ratelimit))
+		return;
+	switch (level) {
+	case XFS_RUST_ALERT:
+		xfs_alert(mp, "%s", text);
+		break;
+	case XFS_RUST_WARN:
+		xfs_warn(mp, "%s", text);
+		break;
+	case XFS_RUST_INFO:
+		xfs_info(mp, "%s", text);
+		break;
+	}
+}
+
+/*
+ * Whether bad pages are known on a device of the mount: while there is none,
+ * what is freed is of no interest. The worker changes it, with its queue locked.
+ */
+void xfs_rust_set_bad(struct xfs_mount *mp, bool bad)
+{
+	WRITE_ONCE(mp->m_dax_bad, bad);
+}
+
+bool xfs_rust_is_bad(struct xfs_mount *mp)
+{
+	return READ_ONCE(mp->m_dax_bad);
+}
+
+/* Whether a device of the mount does DAX. */
+bool xfs_rust_has_dax(struct xfs_mount *mp)
+{
+	return mp->m_ddev_targp->bt_daxdev ||
+	       (mp->m_logdev_targp && mp->m_logdev_targp->bt_daxdev) ||
+	       (mp->m_rtdev_targp && mp->m_rtdev_targp->bt_daxdev);
+}
 
 struct super_block *xfs_rust_super(struct xfs_mount *mp)
 {
@@ -49,19 +104,38 @@ static struct xfs_buftarg *xfs_rust_buftarg(struct xfs_mount *mp,
 	return mp->m_ddev_targp;
 }
 
-/* False if the mount has no such device, or none that does DAX. */
+/*
+ * False if the mount has no such device, or none that does DAX. An internal log
+ * is part of the data device, whose blocks tell what they are; an internal
+ * realtime section has groups of its own, behind those of the data section.
+ *
+ * Sizes change with a growfs, so this is to be asked each time.
+ */
 bool xfs_rust_get_target(struct xfs_mount *mp, enum xfs_rust_device dev,
 			 struct xfs_rust_target *target)
 {
 	struct xfs_buftarg	*btp = xfs_rust_buftarg(mp, dev);
+	u64			first = 0, blocks;
 
-	/* An internal log or realtime section is part of the data device. */
-	if (!btp || (dev != XFS_RUST_DATA && btp == mp->m_ddev_targp))
+	if (!btp || (dev == XFS_RUST_LOG && btp == mp->m_ddev_targp))
 		return false;
 
+	switch (dev) {
+	case XFS_RUST_LOG:
+		blocks = mp->m_sb.sb_logblocks;
+		break;
+	case XFS_RUST_RT:
+		first = mp->m_sb.sb_rtstart;
+		blocks = READ_ONCE(mp->m_sb.sb_rblocks);
+		break;
+	default:
+		blocks = READ_ONCE(mp->m_sb.sb_dblocks);
+	}
 	target->dax_dev = btp->bt_daxdev;
 	target->offset = btp->bt_dax_part_off;
-	target->sectors = btp->bt_nr_sectors;
+	target->first = XFS_FSB_TO_BB(mp, first);
+	target->end = XFS_FSB_TO_BB(mp, first + blocks);
+	target->section = dev == XFS_RUST_RT && btp == mp->m_ddev_targp;
 	return target->dax_dev;
 }
 
@@ -80,6 +154,9 @@ int xfs_rust_get_geometry(struct xfs_mount *mp, enum xfs_rust_device dev,
 		return -EOPNOTSUPP;
 
 	g = &mp->m_groups[xfs_rust_group_type(dev)];
+	/* A realtime device that is still empty has no groups. */
+	if (!g->blocks)
+		return -EOPNOTSUPP;
 	geo->first = g->start_fsb;
 	geo->blocks = g->blocks;
 	geo->stride = g->has_daddr_gaps ? 1ULL << g->blklog : g->blocks;
@@ -142,10 +219,11 @@ int xfs_rust_lock_group(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
 	xg = xfs_group_grab(mp, gno, xfs_rust_group_type(dev));
 	if (!xg)
 		return -ENOENT;
+	group->xg = xg;
+	/* From here on memory is allocated as in any transaction, GFP_NOFS. */
+	group->tp = xfs_trans_alloc_empty(mp);
 	if (write)
 		sb_start_intwrite(mp->m_super);
-	group->xg = xg;
-	group->tp = xfs_trans_alloc_empty(mp);
 	group->agf_bp = NULL;
 	group->blocks = xg->xg_block_count;
 	group->write = write;
@@ -230,20 +308,45 @@ static int xfs_rust_is_free_in_rtg(const struct xfs_rust_group *group,
 /*
  * 1 if blocks of a group that is locked to write are all free, on disk as well:
  * no block of them is to come back to its file after a crash. 0 if one is not.
+ * -EOPNOTSUPP for a zone, which is not freed block by block.
  */
 int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count)
 {
 	struct xfs_group	*xg = group->xg;
 	int			ret;
 
-	/* Zones are not freed block by block. */
-	if (!xfs_group_has_extent_busy(xg->xg_mount, xg->xg_type) ||
-	    xfs_extent_busy_search(xg, first, count))
+	if (!xfs_group_has_extent_busy(xg->xg_mount, xg->xg_type))
+		return -EOPNOTSUPP;
+	if (xfs_extent_busy_search(xg, first, count))
 		return 0;
 	ret = group->agf_bp ? xfs_rust_is_free_in_ag(group, first, count) :
 			      xfs_rust_is_free_in_rtg(group, first, count);
 	/* A log that can't be written drops what was busy, too. */
 	return xlog_is_shutdown(xg->xg_mount->m_log) ? 0 : ret;
+}
+
+/*
+ * The first of these sectors, and how many follow, that the device lists as bad.
+ * The list may have had no room for one.
+ */
+bool xfs_rust_find_bad(struct xfs_mount *mp, enum xfs_rust_device dev,
+		       u64 *sector, u64 *sectors)
+{
+	struct block_device	*bdev = xfs_rust_buftarg(mp, dev)->bt_bdev;
+	struct badblocks	*bb = bdev->bd_disk->bb;
+	u64			start = *sector + get_start_sect(bdev);
+	u64			end = start + *sectors;
+	sector_t		first, num;
+
+	if (!bb || badblocks_check(bb, start, *sectors, &first, &num) == 0)
+		return false;
+	start = max(start, first);
+	end = min(end, first + num);
+	if (start >= end)
+		return false;
+	*sector = start - get_start_sect(bdev);
+	*sectors = end - start;
+	return true;
 }
 
 /* Write zeroes, for which a driver clears errors. -EIO if it can't. */
@@ -252,8 +355,13 @@ int xfs_rust_zero(struct xfs_mount *mp, enum xfs_rust_device dev, u64 sector,
 {
 	struct block_device	*bdev = xfs_rust_buftarg(mp, dev)->bt_bdev;
 
-	return blkdev_issue_zeroout(bdev, sector, sectors, GFP_NOFS, 0) ?:
-	       blkdev_issue_flush(bdev);
+	return blkdev_issue_zeroout(bdev, sector, sectors, GFP_NOFS, 0);
+}
+
+/* Have what was written reach the device's media. */
+int xfs_rust_flush(struct xfs_mount *mp, enum xfs_rust_device dev)
+{
+	return blkdev_issue_flush(xfs_rust_buftarg(mp, dev)->bt_bdev);
 }
 
 /* Afterwards, what was freed before is no longer busy. */
@@ -276,30 +384,24 @@ void xfs_rust_cancel_staging(struct xfs_mount *mp)
 }
 
 /*
- * Extents on the list @busy are about to be no longer busy: what was freed is
- * free on disk too. Their lengths may be cut meanwhile; it is looked at again
- * what is free.
+ * Blocks of a group are no longer busy: what was freed is free on disk too. The
+ * caller holds the lock of the busy extents, so nothing is looked at here but
+ * whether there is anything to look for.
  */
-void xfs_rust_freed(struct list_head *busy)
+void xfs_rust_freed(struct xfs_group *xg, u32 first, u32 count)
 {
-	struct xfs_extent_busy	*busyp;
+	struct xfs_mount	*mp = xg->xg_mount;
+	void			*holder;
 
-	list_for_each_entry(busyp, busy, list) {
-		struct xfs_group	*xg = busyp->group;
-		u32			count = READ_ONCE(busyp->length);
-		void			*holder;
-
-		/* Pairs with xfs_fs_fill_super(). */
-		holder = smp_load_acquire(&xg->xg_mount->m_dax_holder);
-		if (!holder)
-			return;
-		if (count)
-			xfs_dax_holder_freed(holder,
-					     xg->xg_type == XG_TYPE_RTG ?
-					     XFS_RUST_RT : XFS_RUST_DATA,
-					     xg->xg_gno, READ_ONCE(busyp->bno),
-					     count);
-	}
+	if (likely(!READ_ONCE(mp->m_dax_bad)))
+		return;
+	/* Pairs with xfs_fs_fill_super(). */
+	holder = smp_load_acquire(&mp->m_dax_holder);
+	if (holder)
+		xfs_dax_holder_freed(holder,
+				     xg->xg_type == XG_TYPE_RTG ?
+				     XFS_RUST_RT : XFS_RUST_DATA,
+				     xg->xg_gno, first, count);
 }
 
 bool xfs_rust_is_writable(struct xfs_mount *mp)
@@ -308,8 +410,10 @@ bool xfs_rust_is_writable(struct xfs_mount *mp)
 }
 
 /*
- * An inode; with @incore only if it is in memory, as it is if somebody maps it.
- * -ENODATA if it is not, -EINVAL or -ENOENT if it is no file.
+ * An inode; with @incore only if it is in memory, as it is if a process maps it.
+ * -ENODATA if it is not, -EINVAL or -ENOENT if it is no file. -EAGAIN if it is on
+ * its way in or out of memory; that is waited for, unless only inodes in memory
+ * are asked for, or the filesystem is frozen, for as long as which it may last.
  */
 int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
 		  struct inode **inodep)
@@ -318,11 +422,52 @@ int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
 	struct xfs_inode	*ip;
 	int			error;
 
+	if (READ_ONCE(mp->m_super->s_writers.frozen) != SB_UNFROZEN)
+		flags |= XFS_IGET_NORETRY;
 	error = xfs_iget(mp, NULL, ino, incore ? XFS_IGET_INCORE : flags, 0,
 			 &ip);
 	if (error)
 		return error;
 	*inodep = VFS_I(ip);
+	return 0;
+}
+
+/*
+ * Where on device @dev the first of @len bytes at @pos of a file are, and how many
+ * follow in one piece. No lock of the file is held, nor one that is taken inside
+ * of ILOCK.
+ */
+int xfs_rust_map(struct inode *inode, enum xfs_rust_device dev, loff_t pos,
+		 u64 len, struct xfs_rust_extent *ext)
+{
+	struct xfs_inode	*ip = XFS_I(inode);
+	struct xfs_mount	*mp = ip->i_mount;
+	xfs_fileoff_t		first = XFS_B_TO_FSBT(mp, pos);
+	xfs_fileoff_t		end = XFS_B_TO_FSB(mp, pos + len);
+	u64			skip = pos - XFS_FSB_TO_B(mp, first);
+	struct xfs_bmbt_irec	irec;
+	unsigned int		lock;
+	int			nimaps = 1;
+	int			error;
+
+	ext->bytes = len;
+	ext->sector = U64_MAX;
+	lock = xfs_ilock_data_map_shared(ip);
+	/* It may be another inode than it was: a symbolic link, or a pipe. */
+	if (!xfs_ifork_has_extents(&ip->i_df)) {
+		xfs_iunlock(ip, lock);
+		return 0;
+	}
+	error = xfs_bmapi_read(ip, first, end - first, &irec, &nimaps, 0);
+	xfs_iunlock(ip, lock);
+	if (error || !nimaps)
+		return error;
+
+	ext->bytes = min(len, XFS_FSB_TO_B(mp, irec.br_blockcount) - skip);
+	if (xfs_bmap_is_written_extent(&irec) &&
+	    xfs_inode_buftarg(ip) == xfs_rust_buftarg(mp, dev))
+		ext->sector = xfs_fsb_to_db(ip, irec.br_startblock) +
+			      (skip >> BBSHIFT);
 	return 0;
 }
 
@@ -355,6 +500,19 @@ void xfs_rust_unlock_data(struct inode *inode)
 	xfs_iunlock(XFS_I(inode), XFS_RUST_DATA_LOCKS);
 }
 
+/* The AG of an inode, in *@pagp: as a rule it is that of the last one, too. */
+static struct xfs_perag *xfs_rust_perag_of(struct xfs_mount *mp, u64 ino,
+					   struct xfs_perag **pagp)
+{
+	xfs_agnumber_t		agno = XFS_INO_TO_AGNO(mp, ino);
+
+	if (!*pagp || pag_agno(*pagp) != agno) {
+		xfs_rust_perag_put(*pagp);
+		*pagp = xfs_perag_get(mp, agno);
+	}
+	return *pagp;
+}
+
 /*
  * False if the inode is not in memory or no process maps it: who maps it is what
  * keeps it in memory. Takes no reference to the inode, as there may be many to
@@ -363,15 +521,10 @@ void xfs_rust_unlock_data(struct inode *inode)
 bool xfs_rust_may_be_mapped(struct xfs_mount *mp, u64 ino,
 			    struct xfs_perag **pagp)
 {
-	xfs_agnumber_t		agno = XFS_INO_TO_AGNO(mp, ino);
-	struct xfs_perag	*pag = *pagp;
+	struct xfs_perag	*pag = xfs_rust_perag_of(mp, ino, pagp);
 	struct xfs_inode	*ip;
 	bool			mapped = false;
 
-	if (!pag || pag_agno(pag) != agno) {
-		xfs_rust_perag_put(pag);
-		*pagp = pag = xfs_perag_get(mp, agno);
-	}
 	if (!pag)
 		return false;
 	rcu_read_lock();
@@ -380,6 +533,57 @@ bool xfs_rust_may_be_mapped(struct xfs_mount *mp, u64 ino,
 		mapped = mapping_mapped(VFS_I(ip)->i_mapping);
 	rcu_read_unlock();
 	return mapped;
+}
+
+/* Pages that are looked at in one RCU section. */
+#define XFS_RUST_PAGES		512
+
+/*
+ * Whether the page cache has the data of an inode at @pos up to date, so that
+ * what is on the device is not needed. *@len is cut to the bytes for which the
+ * answer is the same. Takes no reference to the inode, as may_be_mapped().
+ */
+bool xfs_rust_is_cached(struct xfs_mount *mp, u64 ino, u64 pos, u64 *len,
+			struct xfs_perag **pagp)
+{
+	struct xfs_perag	*pag = xfs_rust_perag_of(mp, ino, pagp);
+	struct address_space	*mapping;
+	struct xfs_inode	*ip;
+	u64			end = pos + *len;
+	u64			to = pos;
+	bool			cached = false;
+
+	if (!pag)
+		return false;
+	rcu_read_lock();
+	ip = radix_tree_lookup(&pag->pag_ici_root, XFS_INO_TO_AGINO(mp, ino));
+	if (!ip || I_INO(ip) != ino)
+		goto out;
+	mapping = VFS_I(ip)->i_mapping;
+	/* What DAX knows of a file is no copy. */
+	if (dax_mapping(mapping) || mapping_empty(mapping))
+		goto out;
+
+	while (to < end) {
+		struct folio	*folio = filemap_get_folio(mapping,
+							   to >> PAGE_SHIFT);
+		bool		uptodate = false;
+
+		if (!IS_ERR(folio)) {
+			uptodate = folio_test_uptodate(folio);
+			folio_put(folio);
+		}
+		if (to == pos)
+			cached = uptodate;
+		else if (uptodate != cached ||
+			 to - pos >= (u64)XFS_RUST_PAGES << PAGE_SHIFT)
+			break;
+		to = round_down(to, PAGE_SIZE) + PAGE_SIZE;
+	}
+	*len = min(to, end) - pos;
+out:
+	rcu_read_unlock();
+	return cached;
 }
 
 void xfs_rust_perag_put(struct xfs_perag *pag)
@@ -397,6 +601,39 @@ void xfs_rust_irele(struct inode *inode)
 struct address_space *xfs_rust_dax_mapping(struct inode *inode)
 {
 	return dax_mapping(inode->i_mapping) ? inode->i_mapping : NULL;
+}
+
+/*
+ * The next inode, after @prev or from the first one on, whose data is accessed by
+ * DAX and that processes map. Takes over the reference to @prev, which keeps our
+ * place in the list. Inodes that come into memory meanwhile are not seen.
+ *
+ * Lock order: i_lock (igrab) is taken under s_inode_list_lock; the last reference
+ * to @prev is dropped with neither.
+ */
+struct inode *xfs_rust_next_mapped(struct xfs_mount *mp, struct inode *prev)
+{
+	struct super_block	*sb = mp->m_super;
+	struct inode		*inode, *next = NULL;
+
+	spin_lock(&sb->s_inode_list_lock);
+	inode = list_prepare_entry(prev, &sb->s_inodes, i_sb_list);
+	list_for_each_entry_continue(inode, &sb->s_inodes, i_sb_list) {
+		if (IS_DAX(inode) && mapping_mapped(inode->i_mapping) &&
+		    igrab(inode)) {
+			next = inode;
+			break;
+		}
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	iput(prev);
+	cond_resched();
+	return next;
+}
+
+u64 xfs_rust_ino(struct inode *inode)
+{
+	return I_INO(XFS_I(inode));
 }
 
 /*
@@ -478,12 +715,110 @@ void xfs_rust_trace_repair(struct xfs_mount *mp, enum xfs_rust_device dev,
 	trace_xfs_dax_repair(mp, xfs_rust_fdev[dev], offset, len, step);
 }
 
-void xfs_rust_shutdown_corrupt(struct xfs_mount *mp)
+static inline bool xfs_rust_hits(u64 sector, u64 sectors, xfs_daddr_t first,
+				 u64 count)
 {
-	xfs_force_shutdown(mp, SHUTDOWN_CORRUPT_ONDISK);
+	return sector < first + count && first < sector + sectors;
 }
 
-void xfs_rust_shutdown_umount(struct xfs_mount *mp)
+/* What of an AG's headers is in these sectors of it. The others are not used. */
+static unsigned int xfs_rust_sick_headers(struct xfs_mount *mp, u64 sector,
+					  u64 sectors)
+{
+	u64			each = 1ULL << mp->m_sectbb_log;
+	unsigned int		mask = 0;
+
+	if (xfs_rust_hits(sector, sectors, XFS_SB_DADDR, each))
+		mask |= XFS_SICK_AG_SB;
+	if (xfs_rust_hits(sector, sectors, XFS_AGF_DADDR(mp), each))
+		mask |= XFS_SICK_AG_AGF;
+	if (xfs_rust_hits(sector, sectors, XFS_AGI_DADDR(mp), each))
+		mask |= XFS_SICK_AG_AGI;
+	if (xfs_rust_hits(sector, sectors, XFS_AGFL_DADDR(mp), each))
+		mask |= XFS_SICK_AG_AGFL;
+	return mask;
+}
+
+/* What of a group may be damaged. For a log there is no such mark. */
+static unsigned int xfs_rust_sick_group(struct xfs_mount *mp,
+					enum xfs_rust_device dev, u64 owner,
+					u64 sector, u64 sectors)
+{
+	if (dev == XFS_RUST_RT)
+		return owner == XFS_RMAP_OWN_FS ? XFS_SICK_RG_SUPER : 0;
+
+	switch (owner) {
+	case XFS_RMAP_OWN_FS:
+		return xfs_rust_sick_headers(mp, sector, sectors);
+	case XFS_RMAP_OWN_AG:
+		/* Which of these it is, or a block for them, is not known. */
+		return XFS_SICK_AG_BNOBT | XFS_SICK_AG_CNTBT |
+		       XFS_SICK_AG_RMAPBT;
+	case XFS_RMAP_OWN_INOBT:
+		return XFS_SICK_AG_INOBT | XFS_SICK_AG_FINOBT;
+	case XFS_RMAP_OWN_INODES:
+		return XFS_SICK_AG_INODES;
+	case XFS_RMAP_OWN_REFC:
+		return XFS_SICK_AG_REFCNTBT;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Metadata on the device is damaged: sectors of group @gno, counted from its
+ * start, which @rec says whose they are. Online repair looks for these marks. An
+ * inode is marked as XFS_IOC_VERIFY_MEDIA does it; NORETRY, as the filesystem may
+ * be frozen.
+ */
+void xfs_rust_mark_sick(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
+			const struct xfs_rust_rmap *rec, u64 sector,
+			u64 sectors)
+{
+	struct xfs_inode	*ip;
+	struct xfs_group	*xg;
+	unsigned int		mask;
+
+	if (!XFS_RMAP_NON_INODE_OWNER(rec->owner)) {
+		if (xfs_iget(mp, NULL, rec->owner,
+			     XFS_IGET_UNTRUSTED | XFS_IGET_NORETRY, 0, &ip))
+			return;
+		if (rec->bmbt_block)
+			xfs_bmap_mark_sick(ip, rec->attr_fork ? XFS_ATTR_FORK :
+								XFS_DATA_FORK);
+		else
+			xfs_inode_mark_sick(ip, XFS_SICK_INO_XATTR);
+		xfs_irele(ip);
+		return;
+	}
+
+	mask = xfs_rust_sick_group(mp, dev, rec->owner, sector, sectors);
+	if (!mask)
+		return;
+	xg = xfs_group_get(mp, gno, xfs_rust_group_type(dev));
+	if (!xg)
+		return;
+	xfs_group_mark_sick(xg, mask);
+	xfs_group_put(xg);
+}
+
+bool xfs_rust_is_shutdown(struct xfs_mount *mp)
+{
+	return xfs_is_shutdown(mp);
+}
+
+/*
+ * The message of a shutdown names the function that asked for it. These have
+ * something left to do, and so are on the stack.
+ */
+noinline int xfs_dax_metadata_failed(struct xfs_mount *mp)
+{
+	xfs_force_shutdown(mp, SHUTDOWN_CORRUPT_ONDISK);
+	return -EFSCORRUPTED;
+}
+
+noinline int xfs_dax_device_removed(struct xfs_mount *mp)
 {
 	xfs_force_shutdown(mp, SHUTDOWN_FORCE_UMOUNT);
+	return 0;
 }

@@ -37,7 +37,10 @@ void dax_notice_end(struct dax_notice *notice);
 int mf_dax_mapping_shift(struct vm_area_struct *vma, pgoff_t index,
 			 unsigned long pfn, unsigned long *address);
 struct task_struct *mf_dax_thread(struct task_struct *tsk, bool early);
-void mf_dax_signal(struct task_struct *tsk, unsigned long pfn,
-		   unsigned long address, short shift, int mf_flags);
+struct task_struct *mf_dax_next_process(pid_t *id);
+int mf_dax_signal(struct task_struct *tsk, unsigned long address, short shift,
+		  int mf_flags);
+void mf_dax_print_signal(struct task_struct *tsk, unsigned long pfn,
+			 unsigned long address, int ret);
 
 #endif /* _LINUX_DAX_OWNERS_H */

@@ -20,6 +20,7 @@ use kernel::{
         aref::ARef,
         rcu, //
     },
+    task::Task,
     types::Opaque, //
 };
 
@@ -120,24 +121,14 @@ impl Entry<'_> {
         unsafe { bindings::i_mmap_unlock_read(mapping) };
     }
 
-    /// How many areas of processes cover the page. More may come.
-    pub(crate) fn count_areas(&self) -> usize {
-        let mut count = 0;
-
-        self.for_each_area(|_| count += 1);
-        count
-    }
-
-    /// Takes the page away from all processes, with what `shift` (log2 of bytes) says is mapped
-    /// together with it. Copies that private mappings made of it stay.
+    /// Takes the page away from all processes. Where a huge page maps it, that goes as a whole;
+    /// other pages stay. Copies that private mappings made of it stay, too.
     ///
-    /// Nobody gets it back before the entry is unlocked.
-    pub(crate) fn unmap(&self, shift: u32) {
-        let pages = 1usize << (shift as usize).saturating_sub(PAGE_SHIFT);
-        let first = self.index & !(pages - 1);
-
+    /// Takes the lock of each page table, and so meets a page that another task moves or changes
+    /// at the moment. Nobody gets it back before the entry is unlocked.
+    pub(crate) fn unmap(&self) {
         // SAFETY: The mapping is valid, and `i_mmap_rwsem` is not held.
-        unsafe { bindings::unmap_mapping_pages(self.mapping.as_raw(), first, pages, false) };
+        unsafe { bindings::unmap_mapping_pages(self.mapping.as_raw(), self.index, 1, false) };
     }
 }
 
@@ -239,6 +230,13 @@ impl<'a> Thread<'a> {
         })
     }
 
+    /// Takes a reference, which outlives the RCU section.
+    pub(crate) fn get(&self) -> ThreadRef {
+        // CAST: `Task` is transparent.
+        // SAFETY: By the type invariant, the task is valid.
+        ThreadRef(unsafe { self.0.cast::<Task>().as_ref() }.into())
+    }
+
     /// Whether it is a thread of the kernel.
     pub(crate) fn is_kernel(&self) -> bool {
         // SAFETY: By the type invariant, the task is valid. This flag does not change.
@@ -265,9 +263,20 @@ impl<'a> Thread<'a> {
         // task is freed.
         unsafe { (*self.0.as_ptr()).signal == (*other.0.as_ptr()).signal }
     }
+}
 
-    /// Sends SIGBUS for page frame `pfn` at `address`, or SIGKILL if there is none.
-    pub(crate) fn signal(&self, pfn: usize, address: Option<usize>, shift: u32, required: bool) {
+/// A reference to a thread.
+pub(crate) struct ThreadRef(ARef<Task>);
+
+impl ThreadRef {
+    fn as_raw(&self) -> *mut bindings::task_struct {
+        // CAST: `Task` is transparent.
+        core::ptr::from_ref::<Task>(&self.0).cast_mut().cast()
+    }
+
+    /// Sends SIGBUS for a page at `address`, or SIGKILL if there is none. Prints nothing. Returns
+    /// 0, or why it could not be sent.
+    pub(crate) fn signal(&self, address: Option<usize>, shift: u32, required: bool) -> c_int {
         let flags = if required {
             bindings::mf_flags_MF_ACTION_REQUIRED
         } else {
@@ -276,15 +285,51 @@ impl<'a> Thread<'a> {
         // What is not mapped now would have been with the size of a page.
         let shift = shift.max(PAGE_SHIFT as u32);
 
-        // SAFETY: By the type invariant, the task is valid. CAST: All are small.
+        // SAFETY: We own a reference to the task. CAST: All are small.
         unsafe {
             bindings::mf_dax_signal(
-                self.0.as_ptr(),
-                pfn,
+                self.as_raw(),
                 address.unwrap_or(NO_ADDRESS),
                 shift as i16,
                 flags as c_int,
             )
+        }
+    }
+
+    /// Prints that a signal was sent for page frame `pfn`, or that it could not be.
+    pub(crate) fn print_signal(&self, pfn: usize, address: Option<usize>, ret: c_int) {
+        // SAFETY: We own a reference to the task.
+        unsafe {
+            bindings::mf_dax_print_signal(self.as_raw(), pfn, address.unwrap_or(NO_ADDRESS), ret)
         };
+    }
+}
+
+/// A walk of all processes that may leave the RCU section and go on in another. It takes longer
+/// than [`Thread::leaders()`].
+pub(crate) struct Processes {
+    /// Where it goes on, or `None` at its end.
+    next: Option<bindings::pid_t>,
+}
+
+impl Processes {
+    pub(crate) fn all() -> Self {
+        Self { next: Some(1) }
+    }
+
+    /// The processes from where it stands, each told by the thread that leads it.
+    pub(crate) fn rest<'a>(
+        &'a mut self,
+        _rcu: &'a rcu::Guard,
+    ) -> impl Iterator<Item = Thread<'a>> + 'a {
+        core::iter::from_fn(move || {
+            let mut id = self.next?;
+            // SAFETY: `id` may be written, and the RCU section goes on.
+            let task = NonNull::new(unsafe { bindings::mf_dax_next_process(&mut id) });
+
+            self.next = task.and_then(|_| id.checked_add(1));
+            // INVARIANT: Found during the RCU section that lives for `'a`.
+            task.map(|task| Thread(task, PhantomData))
+        })
     }
 }

@@ -4,12 +4,9 @@
 //!
 //! Needs nothing of the kernel: the property tests compile this file as it is.
 
-use core::{
-    cmp::{
-        Ordering,
-        Reverse, //
-    },
-    ops::Range, //
+use core::cmp::{
+    Ordering,
+    Reverse, //
 };
 
 /// An address space, told from others by its number.
@@ -32,7 +29,7 @@ pub(crate) struct Target<M> {
 }
 
 impl<M: Space> Target<M> {
-    /// By process and page; of several places for one page first the one that tells most.
+    /// By address space and page; of several places for one page first the one that tells most.
     fn order(&self, other: &Self) -> Ordering {
         let key = |t: &Self| (t.pfn, t.address.is_none(), Reverse(t.shift), t.address);
 
@@ -43,11 +40,14 @@ impl<M: Space> Target<M> {
     }
 }
 
-/// Sorts `targets`, brings one for each page of each process to the front, and returns how many
-/// these are. With `whole`, one for each process.
+/// Sorts `targets`, brings one for each address space to the front, and returns how many these are:
+/// for its first page, at the best place.
+///
+/// Of a signal like SIGBUS only one is pending at a time: a process that is sent one for each page
+/// would see the first, and any others by chance.
 ///
 /// What comes after them may be dropped. Allocates nothing.
-pub(crate) fn settle<M: Space>(targets: &mut [Target<M>], whole: bool) -> usize {
+pub(crate) fn settle<M: Space>(targets: &mut [Target<M>]) -> usize {
     targets.sort_unstable_by(Target::order);
 
     let mut kept = 0usize;
@@ -55,9 +55,7 @@ pub(crate) fn settle<M: Space>(targets: &mut [Target<M>], whole: bool) -> usize 
         let known = kept
             .checked_sub(1)
             .and_then(|last| targets.get(last).zip(targets.get(n)))
-            .is_some_and(|(last, next)| {
-                last.mm.id() == next.mm.id() && (whole || last.pfn == next.pfn)
-            });
+            .is_some_and(|(last, next)| last.mm.id() == next.mm.id());
         if !known {
             targets.swap(kept, n);
             kept += 1;
@@ -66,10 +64,9 @@ pub(crate) fn settle<M: Space>(targets: &mut [Target<M>], whole: bool) -> usize 
     kept
 }
 
-/// Where those of the address space `id` are in `targets`, which is settled.
-pub(crate) fn of<M: Space>(targets: &[Target<M>], id: usize) -> Range<usize> {
-    let start = targets.partition_point(|t| t.mm.id() < id);
-    let end = targets.partition_point(|t| t.mm.id() <= id);
+/// The one of the address space `id` in `targets`, which is settled.
+pub(crate) fn of<M: Space>(targets: &[Target<M>], id: usize) -> Option<&Target<M>> {
+    let at = targets.binary_search_by_key(&id, |t| t.mm.id()).ok()?;
 
-    start..end
+    targets.get(at)
 }

@@ -53,6 +53,8 @@ impl_flags!(
         SwSimulated = bindings::mf_flags_MF_SW_SIMULATED,
         /// The device is about to be removed, the memory is still good.
         MemPreRemove = bindings::mf_flags_MF_MEM_PRE_REMOVE,
+        /// A scrub has found the error; nothing has consumed it.
+        Found = bindings::mf_flags_MF_FOUND,
     }
 );
 

@@ -14,7 +14,7 @@ use crate::{
 use core::mem::MaybeUninit;
 
 /// A failure that is being handled. When it is dropped, all processes that mapped the memory
-/// through the owners that were named are signalled.
+/// through the owners that were named are signalled: each once, for the first of its pages.
 ///
 /// # Invariants
 ///

@@ -49,6 +49,11 @@ impl Rest {
         }
     }
 
+    /// The blocks whose owners are not all found.
+    pub(crate) fn blocks(&self) -> GroupBlocks {
+        self.blocks
+    }
+
     /// What to do next.
     fn part(&self) -> GroupBlocks {
         GroupBlocks {
@@ -157,6 +162,21 @@ impl<'a> Chunk<'a> {
             .iter()
             .take(self.used)
             .filter_map(move |rec| Some((rec, rec.blocks().intersect(decided)?)))
+    }
+
+    /// The blocks whose owners are not all found, if the query ended because of an error. Those
+    /// before the last record are: records come in the order of their first blocks.
+    pub(crate) fn unread(&self) -> GroupBlocks {
+        let last = self.buf.iter().take(self.used).last();
+        let start = match last {
+            Some(rec) if !self.rest.crowded => self.part.start.max(u64::from(rec.start)),
+            _ => self.part.start,
+        };
+
+        GroupBlocks {
+            start,
+            end: self.rest.blocks.end,
+        }
     }
 
     /// What is left for the next chunk, or `None` if there is nothing more.

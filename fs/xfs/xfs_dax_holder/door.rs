@@ -9,6 +9,7 @@ use super::{
     rmap::Record,
     translate::{
         Geometry,
+        Span,
         Target, //
     },
     units::{
@@ -19,6 +20,8 @@ use super::{
 };
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
+    ops::Deref,
     ptr::NonNull, //
 };
 use kernel::{
@@ -30,12 +33,17 @@ use kernel::{
         code::*,
         to_result, //
     },
+    fmt::{
+        self,
+        Write, //
+    },
     fs::super_block::{
         ActiveSuperBlock,
         SuperBlock, //
     },
     page::PAGE_SHIFT,
     prelude::*,
+    str::NullTerminatedFormatter,
     sync::aref::ARef,
     types::{
         NotThreadSafe,
@@ -46,12 +54,6 @@ use kernel::{
         Work, //
     }, //
 };
-
-/// Structure or data of the filesystem is damaged on disk (`EFSCORRUPTED`).
-pub(crate) fn efscorrupted() -> Error {
-    // CAST: Error numbers are small.
-    Error::from_errno(-(bindings::EUCLEAN as i32))
-}
 
 /// One of a mount's devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,9 +118,43 @@ impl Mount {
         unsafe { SuperBlock::from_raw(bindings::xfs_rust_super(self.as_raw())) }
     }
 
-    /// Name for messages, that of the data device.
-    pub(crate) fn name(&self) -> &CStr {
-        self.super_block().id()
+    /// Prepares for messages. To be called once, before there are any.
+    pub(crate) fn init(&self) {
+        // SAFETY: The mount is valid, and nobody uses what this initializes.
+        unsafe { bindings::xfs_rust_init(self.as_raw()) };
+    }
+
+    /// Whether any of the devices does DAX.
+    pub(crate) fn has_dax(&self) -> bool {
+        // SAFETY: The mount's devices are open.
+        unsafe { bindings::xfs_rust_has_dax(self.as_raw()) }
+    }
+
+    /// Tells an administrator what needs attention at once.
+    pub(crate) fn alert(&self, text: fmt::Arguments<'_>) {
+        self.message(bindings::xfs_rust_level_XFS_RUST_ALERT, text);
+    }
+
+    /// Tells an administrator what was lost, or could not be done.
+    pub(crate) fn warn(&self, text: fmt::Arguments<'_>) {
+        self.message(bindings::xfs_rust_level_XFS_RUST_WARN, text);
+    }
+
+    /// Tells an administrator what was done.
+    pub(crate) fn info(&self, text: fmt::Arguments<'_>) {
+        self.message(bindings::xfs_rust_level_XFS_RUST_INFO, text);
+    }
+
+    /// Writes a line to the kernel's log as the rest of XFS does, if there were not too many. What
+    /// is too long is cut.
+    fn message(&self, level: bindings::xfs_rust_level, text: fmt::Arguments<'_>) {
+        let mut line = [0_u8; 256];
+
+        if let Some(mut to) = NullTerminatedFormatter::new(&mut line) {
+            let _ = to.write_fmt(text);
+        }
+        // SAFETY: The mount is valid, and `line` ends with a zero, as it is all zeroes at first.
+        unsafe { bindings::xfs_rust_message(self.as_raw(), level, line.as_ptr().cast()) };
     }
 
     /// One of the devices, or `None` if there is none that does DAX.
@@ -133,9 +169,35 @@ impl Mount {
         let dev = unsafe { dax::Device::from_raw(raw.dax_dev) };
         let target = Target {
             offset: raw.offset,
-            sectors: raw.sectors,
+            first: raw.first,
+            end: raw.end,
         };
         Some((dev.into(), target))
+    }
+
+    /// Whether it is no device of its own, but a section of the data device.
+    pub(crate) fn is_section(&self, kind: DeviceKind) -> bool {
+        let mut raw = bindings::xfs_rust_target::default();
+
+        // SAFETY: The mount's devices are open, and `raw` may be written.
+        let found = unsafe { bindings::xfs_rust_get_target(self.as_raw(), kind as u32, &mut raw) };
+
+        found && raw.section
+    }
+
+    /// The device that the mount holds as `kind`, and a realtime section of it if there is one.
+    fn kinds(&self, kind: DeviceKind) -> impl Iterator<Item = DeviceKind> {
+        let section =
+            Some(DeviceKind::Rt).filter(|rt| kind == DeviceKind::Data && self.is_section(*rt));
+
+        [Some(kind), section].into_iter().flatten()
+    }
+
+    /// Whether any of what failed belongs to the mount, on the device that it holds as `kind`.
+    pub(crate) fn is_hit(&self, kind: DeviceKind, failure: dax::Failure) -> bool {
+        self.kinds(kind)
+            .filter_map(|kind| self.device(kind))
+            .any(|(_, place)| part_of(&place, failure).is_some())
     }
 
     /// Keeps the mount from being shut down, or returns `None` if it is not complete yet, or not
@@ -147,6 +209,14 @@ impl Mount {
 
 /// A mount that is complete, and no part of whose shutdown runs while this lives.
 pub(crate) struct ActiveMount<'a>(&'a Mount);
+
+impl Deref for ActiveMount<'_> {
+    type Target = Mount;
+
+    fn deref(&self) -> &Mount {
+        self.0
+    }
+}
 
 impl<'a> ActiveMount<'a> {
     /// # Safety
@@ -160,13 +230,51 @@ impl<'a> ActiveMount<'a> {
         self.0.as_raw()
     }
 
-    pub(crate) fn name(&self) -> &'a CStr {
-        self.0.name()
-    }
-
     /// One of the devices, or `None` if there is none that does DAX.
     pub(crate) fn device(&self, kind: DeviceKind) -> Option<(ARef<dax::Device>, Target)> {
         self.0.device(kind)
+    }
+
+    /// Has the holder told of what is freed, or not.
+    pub(crate) fn set_bad(&self, bad: bool) {
+        // SAFETY: The mount is complete.
+        unsafe { bindings::xfs_rust_set_bad(self.as_raw(), bad) };
+    }
+
+    /// Whether the holder is told of what is freed.
+    pub(crate) fn is_bad(&self) -> bool {
+        // SAFETY: The mount is complete.
+        unsafe { bindings::xfs_rust_is_bad(self.as_raw()) }
+    }
+
+    /// One of the devices, or a section of one, as it is now; `None` if there is none that does
+    /// DAX.
+    pub(crate) fn target(&self, kind: DeviceKind) -> Option<DaxTarget<'a>> {
+        let (dev, place) = self.device(kind)?;
+
+        Some(DaxTarget {
+            mount: Self(self.0),
+            kind,
+            dev,
+            place,
+            geometry: self.geometry(kind).ok(),
+        })
+    }
+
+    /// What the mount has on the device that it holds as `kind`: that device, and for the data
+    /// device a realtime section at its end.
+    pub(crate) fn targets(&self, kind: DeviceKind) -> impl Iterator<Item = DaxTarget<'a>> {
+        let mount = Self(self.0);
+
+        self.0
+            .kinds(kind)
+            .filter_map(move |kind| mount.target(kind))
+    }
+
+    /// Whether it was shut down: then nothing is read from the devices any more.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        // SAFETY: The mount is complete.
+        unsafe { bindings::xfs_rust_is_shutdown(self.as_raw()) }
     }
 
     /// Whether it is mounted to be written to, and was not shut down because of an error.
@@ -239,6 +347,12 @@ impl<'a> ActiveMount<'a> {
         })
     }
 
+    /// Waits until what was written to a device is on its media.
+    pub(crate) fn flush(&self, kind: DeviceKind) -> Result {
+        // SAFETY: The mount is complete.
+        to_result(unsafe { bindings::xfs_rust_flush(self.as_raw(), kind as u32) })
+    }
+
     /// Waits until what was freed before is free on disk too.
     pub(crate) fn force_log(&self) {
         // SAFETY: The mount is complete.
@@ -258,7 +372,7 @@ impl<'a> ActiveMount<'a> {
     }
 
     /// An inode, which is read if it is not in memory; `None` if there is none of that number, or
-    /// it is being deleted.
+    /// it is being deleted. [`EAGAIN`] if it can't be had before the filesystem is thawed.
     pub(crate) fn inode(&self, ino: u64) -> Result<Option<Inode<'_>>> {
         self.get_inode(ino, false)
     }
@@ -271,8 +385,10 @@ impl<'a> ActiveMount<'a> {
         match to_result(ret) {
             // INVARIANT: `xfs_rust_iget()` has taken a reference.
             Ok(()) => Ok(NonNull::new(inode).map(|ptr| Inode(ptr, PhantomData))),
-            // Not in memory; on its way into memory or out of it; deleted.
-            Err(e) if [ENODATA, EAGAIN, ENOENT, EINVAL].contains(&e) => Ok(None),
+            // On its way into memory or out of it.
+            Err(e) if e == EAGAIN && in_memory => Ok(None),
+            // Not in memory; deleted.
+            Err(e) if [ENODATA, ENOENT, EINVAL].contains(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -346,16 +462,51 @@ impl<'a> ActiveMount<'a> {
         };
     }
 
-    /// Ends all use of the filesystem because it is damaged on disk.
-    pub(crate) fn shut_down_corrupt(&self) {
+    /// Ends all use of the filesystem because metadata of it failed, and returns the error that
+    /// tells so, `EFSCORRUPTED`.
+    pub(crate) fn shut_down_corrupt(&self) -> Error {
         // SAFETY: The mount is complete.
-        unsafe { bindings::xfs_rust_shutdown_corrupt(self.as_raw()) };
+        Error::from_errno(unsafe { bindings::xfs_dax_metadata_failed(self.as_raw()) })
     }
 
     /// Ends all use of the filesystem because its device goes.
     pub(crate) fn shut_down_for_removal(&self) {
         // SAFETY: The mount is complete.
-        unsafe { bindings::xfs_rust_shutdown_umount(self.as_raw()) };
+        unsafe { bindings::xfs_dax_device_removed(self.as_raw()) };
+    }
+
+    /// Has the health of the filesystem tell that metadata which `rec` describes may be damaged on
+    /// the device: `sectors`, counted from the start of the group. Inodes may be read for that.
+    pub(crate) fn mark_sick(&self, kind: DeviceKind, group: u32, rec: &Record, sectors: Sectors) {
+        let rec = bindings::xfs_rust_rmap {
+            owner: rec.owner,
+            offset: rec.offset,
+            start: rec.start,
+            count: rec.count,
+            attr_fork: rec.attr_fork,
+            bmbt_block: rec.bmbt_block,
+            unwritten: rec.unwritten,
+        };
+
+        // SAFETY: The mount is complete, and `rec` is read only.
+        unsafe {
+            bindings::xfs_rust_mark_sick(
+                self.as_raw(),
+                kind as u32,
+                group,
+                &rec,
+                sectors.start,
+                sectors.end - sectors.start,
+            )
+        };
+    }
+
+    /// Looks for files that are accessed by DAX and that processes map.
+    pub(crate) fn mapped_files(&self) -> MappedFiles<'_> {
+        MappedFiles {
+            mount: ActiveMount(self.0),
+            last: None,
+        }
     }
 
     /// Takes all DAX memory away from processes and inodes. After a shutdown they get no new one.
@@ -365,6 +516,85 @@ impl<'a> ActiveMount<'a> {
     pub(crate) fn detach_all(&self) {
         // SAFETY: The mount is complete and has a superblock.
         unsafe { bindings::xfs_rust_detach_all(self.as_raw()) };
+    }
+}
+
+/// The part of a failure that is in a place on the device, if any.
+fn part_of(place: &Target, failure: dax::Failure) -> Option<DeviceBytes> {
+    let whole = place.whole()?;
+
+    match failure {
+        dax::Failure::WholeDevice => Some(whole),
+        dax::Failure::Range(range) => whole.intersect(DeviceBytes {
+            start: range.offset(),
+            end: range.end(),
+        }),
+    }
+}
+
+/// One of a mount's devices, or a section of one, as it is now. A growfs changes that, so it is
+/// made anew for each event.
+pub(crate) struct DaxTarget<'a> {
+    pub(crate) mount: ActiveMount<'a>,
+    pub(crate) kind: DeviceKind,
+    pub(crate) dev: ARef<dax::Device>,
+    place: Target,
+    /// `None` if its blocks have no reverse mapping.
+    geometry: Option<Geometry>,
+}
+
+impl DaxTarget<'_> {
+    /// The part of a failure that is here, or `None` if all of it is elsewhere.
+    pub(crate) fn part_of(&self, failure: dax::Failure) -> Option<DeviceBytes> {
+        part_of(&self.place, failure)
+    }
+
+    /// The sectors that `bytes` touches.
+    pub(crate) fn sectors(&self, bytes: DeviceBytes) -> Option<Sectors> {
+        self.place.sectors_in(bytes)
+    }
+
+    /// The first part of `bytes` that the device lists as bad: to the sector.
+    pub(crate) fn first_bad(&self, bytes: DeviceBytes) -> Option<DeviceBytes> {
+        let sectors = self.sectors(bytes)?;
+        let (mut first, mut count) = (sectors.start, sectors.end - sectors.start);
+
+        // SAFETY: The mount is complete, and its devices are open.
+        let found = unsafe {
+            bindings::xfs_rust_find_bad(
+                self.mount.as_raw(),
+                self.kind as u32,
+                &mut first,
+                &mut count,
+            )
+        };
+        let bad = self.place.bytes_of(Sectors {
+            start: first,
+            end: first + count,
+        });
+        bytes.intersect(bad).filter(|_| found)
+    }
+
+    /// Whether owners of its blocks can be looked up.
+    pub(crate) fn has_rmap(&self) -> bool {
+        self.geometry.is_some()
+    }
+
+    /// Splits `bytes` by group. There are none where owners can't be looked up.
+    pub(crate) fn spans(&self, bytes: DeviceBytes) -> impl Iterator<Item = Span> {
+        let spans = |geo: Geometry| Some(geo.spans(self.sectors(bytes)?));
+
+        self.geometry.and_then(spans).into_iter().flatten()
+    }
+
+    /// The bytes that `blocks` of a group are, which [`DaxTarget::spans()`] has found.
+    pub(crate) fn bytes_of(&self, group: u32, blocks: GroupBlocks) -> Option<DeviceBytes> {
+        Some(self.geometry?.bytes_of(&self.place, group, blocks))
+    }
+
+    /// log2 of a block's bytes.
+    pub(crate) fn block_shift(&self) -> u32 {
+        self.geometry.map_or(0, |geo| geo.block_shift)
     }
 }
 
@@ -417,8 +647,8 @@ impl Group<'_> {
         }
     }
 
-    /// Whether all of `blocks` are free, and will be after a crash. The group must be locked with
-    /// [`ActiveMount::lock_space()`].
+    /// Whether all of `blocks` are free, and will be after a crash; [`EOPNOTSUPP`] in a zone, which
+    /// is freed as a whole. The group must be locked with [`ActiveMount::lock_space()`].
     pub(crate) fn is_free(&self, blocks: GroupBlocks) -> Result<bool> {
         // SAFETY: By the type invariant, the group is locked. CAST: As in `query_rmap()`.
         let ret = unsafe {
@@ -455,10 +685,50 @@ impl MappedInodes<'_> {
     }
 }
 
+impl MappedInodes<'_> {
+    /// Whether the page cache has the data of an inode at `pos` up to date, and for how many of
+    /// `len` bytes the answer is the same.
+    pub(crate) fn is_cached(&mut self, ino: u64, pos: u64, len: u64) -> (bool, u64) {
+        let mut same = len;
+        // SAFETY: The mount is complete. By the type invariant, `pag` is as it must be.
+        let cached = unsafe {
+            bindings::xfs_rust_is_cached(self.mount.as_raw(), ino, pos, &mut same, &mut self.pag)
+        };
+
+        (cached, same)
+    }
+}
+
 impl Drop for MappedInodes<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, we own the reference.
         unsafe { bindings::xfs_rust_perag_put(self.pag) };
+    }
+}
+
+/// Goes through the files that are accessed by DAX and that processes map, whatever the state of
+/// the filesystem: what they have in memory is looked at, and nothing is read.
+pub(crate) struct MappedFiles<'a> {
+    mount: ActiveMount<'a>,
+    /// Its reference keeps our place.
+    last: Option<Inode<'a>>,
+}
+
+impl<'a> MappedFiles<'a> {
+    /// The next one. No lock of XFS may be held: this can drop the last reference to the one
+    /// before.
+    pub(crate) fn next(&mut self) -> Option<&Inode<'a>> {
+        let prev = self
+            .last
+            .take()
+            .map_or(core::ptr::null_mut(), Inode::into_raw);
+        // SAFETY: The mount is complete and has a superblock; `prev` is null or a reference that we
+        // give up.
+        let inode = unsafe { bindings::xfs_rust_next_mapped(self.mount.as_raw(), prev) };
+
+        // INVARIANT: `xfs_rust_next_mapped()` has taken a reference.
+        self.last = NonNull::new(inode).map(|ptr| Inode(ptr, PhantomData));
+        self.last.as_ref()
     }
 }
 
@@ -494,7 +764,41 @@ unsafe extern "C" fn visit_record<F: FnMut(&Record) -> Next>(
 /// Owns a reference.
 pub(crate) struct Inode<'a>(NonNull<bindings::inode>, PhantomData<&'a ActiveMount<'a>>);
 
+/// Pages of a file that are page frames which follow one another.
+pub(crate) struct Frames {
+    pub(crate) index: usize,
+    pub(crate) pfn: usize,
+    pub(crate) count: usize,
+}
+
 impl Inode<'_> {
+    /// Gives up the reference to whoever takes the pointer.
+    fn into_raw(self) -> *mut bindings::inode {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// Inode number.
+    pub(crate) fn ino(&self) -> u64 {
+        // SAFETY: We have a reference to the inode.
+        unsafe { bindings::xfs_rust_ino(self.0.as_ptr()) }
+    }
+
+    /// The first pages from page `index` on that are any of page frames `pfn..pfn + count`. Waits
+    /// for faults, which may want the lock of any group.
+    pub(crate) fn find(&self, index: usize, pfn: usize, count: usize) -> Option<Frames> {
+        let (mut index, mut pfn) = (index, pfn);
+        // SAFETY: We have a reference to the inode.
+        let mapping = unsafe { bindings::xfs_rust_dax_mapping(self.0.as_ptr()) };
+
+        if mapping.is_null() {
+            return None;
+        }
+        // SAFETY: We have a reference to the inode of `mapping`.
+        let count = unsafe { bindings::dax_find_pfn(mapping, &mut index, &mut pfn, count) };
+
+        (count > 0).then_some(Frames { index, pfn, count })
+    }
+
     /// Takes pages `index..index + count` away from all processes, and has `notice` signal them.
     ///
     /// Where `pfn` is given, only pages that are page frames `pfn..` still. Waits for faults on
@@ -514,6 +818,19 @@ impl Inode<'_> {
         }
         // SAFETY: We have a reference to the inode.
         unsafe { notice.owner(mapping, index, count, pfn) }
+    }
+
+    /// Where the first of `len` bytes at `pos` are: the sector of a device, or `None` if they are
+    /// not there, or were never written; and how many of them that holds for.
+    pub(crate) fn map(&self, kind: DeviceKind, pos: u64, len: u64) -> Result<(Option<u64>, u64)> {
+        let mut raw = bindings::xfs_rust_extent::default();
+
+        // SAFETY: We have a reference to the inode, and `raw` may be written. CAST: Files end
+        // before 2^63.
+        to_result(unsafe {
+            bindings::xfs_rust_map(self.0.as_ptr(), kind as u32, pos as i64, len, &mut raw)
+        })?;
+        Ok(((raw.sector != u64::MAX).then_some(raw.sector), raw.bytes))
     }
 
     /// Keeps everybody from writing to the file, and sees that nothing is on its way to `len`

@@ -81,20 +81,22 @@ pub(crate) trait Act {
 
 /// Finds the owners of all blocks of `span`.
 ///
-/// On an error the rest of the span is unknown; what was found before it was acted upon.
+/// If the btree can't be read, the blocks whose owners are not all known are returned; what was
+/// found before was acted upon.
 pub(crate) fn owners<A: Act>(
     mount: &ActiveMount<'_>,
     kind: DeviceKind,
     span: &Span,
     buf: &mut Buffer,
     act: &mut A,
-) -> Result {
+) -> Result<(), GroupBlocks> {
     let mut rest = Some(Rest::new(span.blocks));
     let mut gaps = None;
 
     while let Some(todo) = rest {
         let mut chunk = Chunk::new(buf.slots(), todo);
-        let Some(group) = mount.lock_group(kind, span.group)? else {
+        let group = mount.lock_group(kind, span.group);
+        let Some(group) = group.map_err(|_| todo.blocks())? else {
             return Ok(());
         };
         let size = group.blocks();
@@ -103,7 +105,7 @@ pub(crate) fn owners<A: Act>(
         drop(group);
         // The last group may be shorter than the others.
         let Some(blocks) = span.blocks.intersect(size) else {
-            return res;
+            return Ok(());
         };
         let gaps = gaps.get_or_insert_with(|| Gaps::new(blocks));
 
@@ -117,7 +119,7 @@ pub(crate) fn owners<A: Act>(
                 act.gap(gap);
             }
         }
-        res?;
+        res.map_err(|_| chunk.unread())?;
 
         rest = chunk.rest();
         if rest.is_some() {

@@ -11,37 +11,46 @@ use super::units::{
     SECTOR_SHIFT, //
 };
 
-/// Where one of a filesystem's devices (`struct xfs_buftarg`) lies on its dax_device.
+/// Where one of a filesystem's devices, or a section of one, lies on its dax_device.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
-    /// Bytes before it: the partition's offset (`bt_dax_part_off`), a multiple of a sector.
+    /// Bytes before sector 0: the partition's offset (`bt_dax_part_off`), a multiple of a sector.
     pub(crate) offset: u64,
-    /// Its length in sectors (`bt_nr_sectors`).
-    pub(crate) sectors: u64,
+    /// The first sector. It is 0, but for a realtime section inside of the data device
+    /// (`sb_rtstart`): its sectors are counted from the start of the device.
+    pub(crate) first: u64,
+    /// The sector after the last one. A growfs makes it larger.
+    pub(crate) end: u64,
 }
 
 impl Target {
     /// All of it, or `None` if it is empty or ends beyond any byte.
     pub(crate) fn whole(&self) -> Option<DeviceBytes> {
-        let len = self.sectors.checked_mul(1 << SECTOR_SHIFT)?;
-        let end = self.offset.checked_add(len)?;
+        let byte = |sector: u64| {
+            self.offset
+                .checked_add(sector.checked_mul(1 << SECTOR_SHIFT)?)
+        };
+        let (start, end) = (byte(self.first)?, byte(self.end)?);
 
-        (len > 0).then_some(DeviceBytes {
-            start: self.offset,
-            end,
-        })
+        (start < end).then_some(DeviceBytes { start, end })
     }
 
     /// The sectors that `bytes` touches, or `None` if all of `bytes` is elsewhere.
     pub(crate) fn sectors_in(&self, bytes: DeviceBytes) -> Option<Sectors> {
-        let whole = self.whole()?;
-        let start = bytes.start.max(whole.start);
-        let end = bytes.end.min(whole.end);
+        let part = bytes.intersect(self.whole()?)?;
 
-        (start < end).then(|| Sectors {
-            start: (start - self.offset) >> SECTOR_SHIFT,
-            end: ((end - self.offset - 1) >> SECTOR_SHIFT) + 1,
+        Some(Sectors {
+            start: (part.start - self.offset) >> SECTOR_SHIFT,
+            end: ((part.end - self.offset - 1) >> SECTOR_SHIFT) + 1,
         })
+    }
+
+    /// The bytes of the dax_device that `sectors` of this are.
+    pub(crate) fn bytes_of(&self, sectors: Sectors) -> DeviceBytes {
+        DeviceBytes {
+            start: self.offset + (sectors.start << SECTOR_SHIFT),
+            end: self.offset + (sectors.end << SECTOR_SHIFT),
+        }
     }
 }
 

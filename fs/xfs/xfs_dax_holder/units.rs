@@ -53,3 +53,32 @@ impl GroupBlocks {
         self.end - self.start
     }
 }
+
+/// Part of a file, not empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileBytes {
+    /// Inode number.
+    pub(crate) ino: u64,
+    /// First byte.
+    pub(crate) pos: u64,
+    /// Number of bytes.
+    pub(crate) len: u64,
+}
+
+impl FileBytes {
+    /// Returns what of a file lies in `failed`, if the file's bytes from `pos` on are the bytes
+    /// `at` of the device.
+    ///
+    /// A block can fail in part: a scrub tells sectors, and a page of memory can be smaller than a
+    /// block.
+    pub(crate) fn within(ino: u64, pos: u64, at: DeviceBytes, failed: DeviceBytes) -> Option<Self> {
+        let part = at.intersect(failed)?;
+
+        Some(Self {
+            ino,
+            // A record that is not what it should be must not overflow here.
+            pos: pos.checked_add(part.start - at.start)?,
+            len: part.end - part.start,
+        })
+    }
+}

@@ -12,12 +12,19 @@ use super::{
         Poisoned,
         Step, //
     },
-    pending::{
-        merge,
-        Pending, //
+    pending::BlockCounter,
+    queue::{
+        Cursor,
+        Extent,
+        Job,
+        Queue,
+        Range, //
     },
     repair,
-    report::Lost,
+    report::{
+        Lost,
+        Summary, //
+    },
     units::{
         DeviceBytes,
         GroupBlocks, //
@@ -26,6 +33,7 @@ use super::{
 use core::ptr::NonNull;
 use kernel::{
     bindings,
+    error::code::*,
     impl_has_delayed_work,
     new_delayed_work,
     new_spinlock,
@@ -50,17 +58,13 @@ use kernel::{
     }, //
 };
 
-/// Batches of reports that can wait, and ranges.
-const BATCHES: usize = 32;
-const RANGES: usize = 256;
 /// How often a range is tried: the last tries are some tenths of a second apart.
 const TRIES: u32 = 20;
 const DELAY_MS: i64 = 10;
 /// How long the worker waits before it begins: processes that were signalled come first.
 const START_MS: u32 = 10;
-
-/// A range of a device that waits.
-pub(crate) type Range = Pending<DeviceKind>;
+/// How long it waits for memory when it was short.
+const SHORT_MS: i64 = 100;
 
 /// Number of blocks of each `enum xfs_dax_count`.
 #[derive(Clone, Copy)]
@@ -69,6 +73,40 @@ pub(crate) enum Count {
     Poisoned = bindings::xfs_dax_count_XFS_DAX_POISONED,
     Repaired = bindings::xfs_dax_count_XFS_DAX_REPAIRED,
     Stuck = bindings::xfs_dax_count_XFS_DAX_STUCK,
+}
+
+/// Tries of ranges that were tried as often, one after the other. What takes long and is good for
+/// all of them is done once.
+pub(crate) struct Round {
+    tries: u32,
+    forced: bool,
+    cancelled: bool,
+}
+
+impl Round {
+    fn new(tries: u32) -> Self {
+        Self {
+            tries,
+            forced: false,
+            cancelled: false,
+        }
+    }
+
+    /// Has what was freed before this round free on disk too.
+    pub(crate) fn force_log(&mut self, mount: &ActiveMount<'_>) {
+        if !core::mem::replace(&mut self.forced, true) {
+            mount.force_log();
+        }
+    }
+
+    /// Frees what copies on write have reserved. That walks all inodes: so not in each round.
+    pub(crate) fn cancel_staging(&mut self, mount: &ActiveMount<'_>) {
+        let due = self.tries == 0 || self.tries.is_power_of_two();
+
+        if due && !core::mem::replace(&mut self.cancelled, true) {
+            mount.cancel_staging();
+        }
+    }
 }
 
 /// The worker of a mount.
@@ -81,10 +119,10 @@ pub(crate) struct Worker {
     mount: NonNull<Mount>,
     #[pin]
     work: DelayedWork<Self>,
-    /// Taken from where log I/O completes; nothing is allocated meanwhile, and locked only what
-    /// the workqueue has.
+    /// Taken from where log I/O completes, inside of the lock of busy extents; nothing is allocated
+    /// meanwhile, and locked only what the workqueue has.
     #[pin]
-    todo: SpinLock<Todo>,
+    queue: SpinLock<Queue>,
     counts: [Atomic<u64>; 3],
 }
 
@@ -92,66 +130,6 @@ pub(crate) struct Worker {
 unsafe impl Send for Worker {}
 // SAFETY: As above.
 unsafe impl Sync for Worker {}
-
-/// What is to be done.
-struct Todo {
-    open: bool,
-    /// Nothing is repaired for now.
-    stopped: bool,
-    /// One thing is being done.
-    busy: bool,
-    /// Look for errors that the devices know of, when there is room for them.
-    scan: Option<Cursor>,
-    reports: KVec<KVVec<Lost>>,
-    ranges: KVec<Range>,
-}
-
-/// From where to look for errors: on this device, and those that come after it.
-struct Cursor {
-    device: DeviceKind,
-    /// Byte of the dax_device.
-    start: u64,
-    /// They were not told before.
-    new: bool,
-}
-
-impl Cursor {
-    /// Looks at all errors again: there was no room for one.
-    const AGAIN: Self = Self {
-        device: DeviceKind::Data,
-        start: 0,
-        new: false,
-    };
-}
-
-/// One thing to do.
-enum Job {
-    Report(KVVec<Lost>),
-    Scan(Cursor),
-    Repair(Range),
-}
-
-impl Todo {
-    fn next(&mut self) -> Option<Job> {
-        let job = if let Ok(batch) = self.reports.remove(0) {
-            Some(Job::Report(batch))
-        } else if self.stopped {
-            None
-        } else if let Ok(range) = self.ranges.remove(0) {
-            Some(Job::Repair(range))
-        } else {
-            self.scan.take().map(Job::Scan)
-        };
-
-        self.busy = job.is_some();
-        job
-    }
-
-    /// False if there is no room.
-    fn add_range(&mut self, range: Range) -> bool {
-        merge(&mut self.ranges, &range) || self.ranges.push_within_capacity(range).is_ok()
-    }
-}
 
 impl_has_delayed_work! {
     impl HasDelayedWork<Self> for Worker { self.work }
@@ -163,21 +141,27 @@ impl WorkItem for Worker {
     fn run(this: Arc<Self>) {
         // SAFETY: By the type invariant: `close()` waits for this.
         let mount = unsafe { ActiveMount::new(this.mount.as_ref()) };
-        let mut slept = 0;
+        let mut round = Round::new(0);
 
         loop {
-            let job = this.todo.lock().next();
+            let job = this.queue.lock().next();
             match job {
-                Some(Job::Report(batch)) => batch.iter().for_each(|lost| lost.report(&mount)),
+                Some(Job::Sum(summary)) => summary.report(&mount),
+                Some(Job::Report(batch)) => this.report_batch(&mount, batch),
+                Some(Job::Unreported(losses)) => {
+                    mount.warn(fmt!("{losses} losses not reported, looking for them again"));
+                    fsleep(Delta::from_millis(SHORT_MS));
+                }
+                Some(Job::Freed(extent)) => this.look_at_freed(&mount, &extent),
                 Some(Job::Scan(cursor)) => this.scan(&mount, cursor),
                 Some(Job::Repair(range)) => {
-                    // Those that were tried as often follow one another.
-                    if range.tries != slept {
-                        slept = range.tries;
-                        fsleep(Delta::from_millis(DELAY_MS * i64::from(slept)));
+                    if range.tries != round.tries {
+                        round = Round::new(range.tries);
+                        fsleep(Delta::from_millis(DELAY_MS * i64::from(range.tries)));
                     }
-                    repair::range(&this, &mount, &range);
+                    repair::range(&this, &mount, &range, &mut round);
                 }
+                Some(Job::Check) => this.check(&mount),
                 None => break,
             }
         }
@@ -187,21 +171,14 @@ impl WorkItem for Worker {
 impl Worker {
     /// A worker that does nothing before it is opened. `mount` must stay valid until it is closed.
     pub(crate) fn new(mount: &Mount) -> Result<Arc<Self>> {
-        let todo = Todo {
-            open: false,
-            stopped: false,
-            busy: false,
-            scan: None,
-            reports: KVec::with_capacity(BATCHES, GFP_KERNEL)?,
-            ranges: KVec::with_capacity(RANGES, GFP_KERNEL)?,
-        };
+        let queue = Queue::new()?;
 
         // INVARIANT: As the caller guarantees.
         Arc::pin_init(
             pin_init!(Self {
                 mount: NonNull::from(mount),
                 work <- new_delayed_work!("xfs_dax_holder"),
-                todo <- new_spinlock!(todo),
+                queue <- new_spinlock!(queue),
                 counts: [Atomic::new(0), Atomic::new(0), Atomic::new(0)],
             }),
             GFP_KERNEL,
@@ -214,75 +191,156 @@ impl Worker {
         // SAFETY: By the type invariant: it is complete now.
         let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
 
-        self.todo.lock().open = true;
+        self.queue.lock().open = true;
         self.scan(
             &mount,
             Cursor {
-                new: true,
-                ..Cursor::AGAIN
+                device: DeviceKind::Data,
+                start: 0,
+                told: false,
             },
         );
-        self.enqueue(&self.todo.lock());
+        self.enqueue(&self.queue.lock());
     }
 
-    /// An error was not taken, as the mount is not visible yet. If it is marked, it is found.
-    pub(crate) fn look_again(self: &Arc<Self>) {
-        let mut todo = self.todo.lock();
+    /// Looks at all errors again: one was not taken, or more of them can be cleared now, or there
+    /// are more blocks. Owners are not told once more if they were `told`.
+    pub(crate) fn look_again(self: &Arc<Self>, told: bool) {
+        let mut queue = self.queue.lock();
 
-        if todo.open {
-            todo.scan = Some(Cursor::AGAIN);
-            self.enqueue(&todo);
+        if queue.open {
+            queue.look_again(told);
+            self.enqueue(&queue);
         }
     }
 
     /// Does what is to be done, and nothing any more when this returns.
     pub(crate) fn close(&self) {
-        {
-            let mut todo = self.todo.lock();
-            todo.open = false;
-            todo.stopped = false;
-        }
+        self.queue.lock().close();
         flush_work(&self.work);
     }
 
     /// Does what is to be done; repairs nothing after that, until `resume()`.
     pub(crate) fn stop(&self) {
         flush_work(&self.work);
-        self.todo.lock().stopped = true;
+        self.queue.lock().stop();
         flush_work(&self.work);
     }
 
+    /// Ends `stop()`, and looks again at what could not be cleared, if there is anything.
     pub(crate) fn resume(self: &Arc<Self>) {
-        let mut todo = self.todo.lock();
+        // SAFETY: By the type invariant: who resumes the worker has the mount.
+        let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
+        let mut queue = self.queue.lock();
 
-        todo.stopped = false;
-        if todo.open {
-            self.enqueue(&todo);
+        queue.resume();
+        if queue.open {
+            if mount.is_bad() {
+                queue.look_again(true);
+            }
+            self.enqueue(&queue);
         }
     }
 
-    /// Has the worker run. With `todo` still locked, so that `close()` sees it: who has found the
-    /// worker open does nothing after that.
-    fn enqueue(self: &Arc<Self>, _todo: &Todo) {
+    /// Has the worker run. With the queue still locked, so that `close()` sees it: who has found
+    /// the worker open does nothing after that.
+    fn enqueue(self: &Arc<Self>, _queue: &Queue) {
         let delay = msecs_to_jiffies(START_MS);
 
         // If it waits already, that will do.
         let _ = workqueue::system_unbound().enqueue_delayed(self.clone(), delay);
     }
 
-    /// Has the loss of data reported, or returns the batch if that can't wait.
-    pub(crate) fn report(self: &Arc<Self>, batch: KVVec<Lost>) -> Result<(), KVVec<Lost>> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let mut todo = self.todo.lock();
+    /// Memory failed, and is marked: from now on what is freed is of interest. To be called before
+    /// owners are looked up, so that no block is freed unseen in between.
+    pub(crate) fn failed(&self, mount: &ActiveMount<'_>) {
+        let mut queue = self.queue.lock();
 
-        if !todo.open {
-            return Err(batch);
+        queue.failures += 1;
+        mount.set_bad(true);
+    }
+
+    /// Ends what `failed()` began if no error is left, nor came while that was looked for.
+    fn check(&self, mount: &ActiveMount<'_>) {
+        let failures = self.queue.lock().failures;
+
+        if !mount.is_bad() {
+            return;
         }
-        todo.reports.push_within_capacity(batch).map_err(|e| e.0)?;
-        self.enqueue(&todo);
-        Ok(())
+        for device in [DeviceKind::Data, DeviceKind::Rt] {
+            if mount.geometry(device).is_err() {
+                continue;
+            }
+            if let Some((dev, target)) = mount.device(device) {
+                let mut all = target.whole().map(|bytes| Poisoned::new(&dev, bytes));
+
+                if all.as_mut().is_some_and(|bad| bad.next().is_some()) {
+                    return;
+                }
+            }
+        }
+        let queue = self.queue.lock();
+        if queue.failures == failures {
+            mount.set_bad(false);
+        }
+    }
+
+    /// Has the log told what a failure came to.
+    pub(crate) fn summary(self: &Arc<Self>, summary: Option<Summary>) {
+        let mut queue = self.queue.lock();
+
+        if let Some(summary) = summary.filter(|_| queue.open) {
+            queue.add_summary(summary);
+            self.enqueue(&queue);
+        }
+    }
+
+    /// Has losses reported, and `more` of them for which there was no memory. A notification must
+    /// not do that: it reads inodes, and waits for a filesystem that is frozen.
+    pub(crate) fn report(self: &Arc<Self>, batch: KVVec<Lost>, more: u64) {
+        // Freed when the queue is unlocked.
+        let mut _rejected = None;
+        let mut queue = self.queue.lock();
+
+        if !queue.open || (batch.is_empty() && more == 0) {
+            _rejected = Some(batch);
+            return;
+        }
+        if !batch.is_empty() {
+            _rejected = queue.add_report(batch);
+        }
+        if more > 0 {
+            queue.add_unreported(more);
+        }
+        self.enqueue(&queue);
+    }
+
+    /// Reports losses; if the filesystem is frozen some of them may have to wait.
+    fn report_batch(&self, mount: &ActiveMount<'_>, mut batch: KVVec<Lost>) {
+        loop {
+            batch.retain(|lost| lost.report(mount) == Err(EAGAIN));
+            if batch.is_empty() {
+                return;
+            }
+            // While the filesystem is being frozen, inodes still leave memory.
+            let held = self.queue.lock().hold(batch);
+            match held {
+                Ok(()) => return,
+                Err(rest) => batch = rest,
+            }
+            fsleep(Delta::from_millis(DELAY_MS));
+        }
+    }
+
+    /// Reports what waits to be reported. For the worker itself, before there is more.
+    pub(crate) fn report_now(&self, mount: &ActiveMount<'_>) {
+        loop {
+            let batch = self.queue.lock().take_report();
+            let Some(batch) = batch else {
+                break;
+            };
+            self.report_batch(mount, batch);
+        }
     }
 
     /// Has bytes of a device repaired that seem to hold no data. If there is no room, what is
@@ -293,39 +351,51 @@ impl Worker {
         device: DeviceKind,
         bytes: DeviceBytes,
     ) {
-        let mut todo = self.todo.lock();
+        let mut queue = self.queue.lock();
 
-        if !todo.open {
+        if !queue.open {
             return;
         }
-        if !todo.add_range(Range::new(device, bytes)) {
-            todo.scan = Some(Cursor::AGAIN);
+        if !queue.add_range(Range::new(device, bytes)) {
+            queue.look_again(false);
         }
         mount.trace_repair(device, bytes, Step::Queued);
-        self.enqueue(&todo);
+        self.enqueue(&queue);
     }
 
-    /// Blocks were freed, and will be free on disk too in a moment. If they hold an error, nobody
-    /// but us has to know.
+    /// Blocks are free, on disk too. The caller holds the lock of the busy extents: whether they
+    /// hold an error is looked for by the worker.
     pub(crate) fn freed(self: &Arc<Self>, device: DeviceKind, group: u32, blocks: GroupBlocks) {
-        if self.count(Count::Poisoned) == 0 || !self.todo.lock().open {
-            return;
+        let mut queue = self.queue.lock();
+
+        if queue.open {
+            queue.add_freed(Extent {
+                device,
+                group,
+                blocks,
+            });
+            self.enqueue(&queue);
         }
-        // SAFETY: By the type invariant: the log is complete for longer than the mount.
-        let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
-        let Some((dev, target)) = mount.device(device) else {
+    }
+
+    /// Has those of the blocks that were freed repaired that hold an error.
+    fn look_at_freed(self: &Arc<Self>, mount: &ActiveMount<'_>, extent: &Extent) {
+        let Some((dev, target)) = mount.device(extent.device) else {
             return;
         };
-        let Ok(geometry) = mount.geometry(device) else {
+        let Ok(geometry) = mount.geometry(extent.device) else {
             return;
         };
-        // What was freed may be cut while we look: half of it could be beyond the end.
-        let bytes = geometry.bytes_of(&target, group, blocks);
+        let bytes = geometry.bytes_of(&target, extent.group, extent.blocks);
         let Some(bytes) = target.whole().and_then(|whole| bytes.intersect(whole)) else {
             return;
         };
+
         for bad in Poisoned::new(&dev, bytes) {
-            self.repair(&mount, device, bad);
+            // The page may hold blocks that were not freed.
+            if let Some(bad) = bad.intersect(bytes) {
+                self.repair(mount, extent.device, bad);
+            }
         }
     }
 
@@ -342,33 +412,46 @@ impl Worker {
             if device == from.device {
                 bytes.start = bytes.start.max(from.start);
             }
-            let mut found = 0;
+            let seen = *self.queue.lock().seen(device);
+            let mut new = BlockCounter::default();
+            let mut marked = false;
             let mut rest = None;
 
             for bad in Poisoned::new(&dev, bytes) {
-                if !self.todo.lock().add_range(Range::new(device, bad)) {
+                if !core::mem::replace(&mut marked, true) {
+                    self.failed(mount);
+                }
+                let mut range = Range::new(device, bad);
+                let mut queue = self.queue.lock();
+
+                range.told = from.told && bad.start < seen;
+                if !queue.add_range(range) {
                     rest = Some(bad.start);
                     break;
                 }
                 mount.trace_repair(device, bad, Step::Queued);
-                found += bad.end - bad.start;
+                if bad.start >= seen {
+                    *queue.seen(device) = bad.end;
+                    new.add(bad, target.offset, geometry.block_shift);
+                }
             }
-            if found > 0 && from.new {
-                self.add_count(Count::Poisoned, found >> geometry.block_shift);
-                pr_warn!(
-                    "({}): {found} bytes of the DAX device failed before it was mounted\n",
-                    mount.name()
-                );
+            if new.count > 0 {
+                self.add_count(Count::Poisoned, new.count);
+                let count = new.count;
+                mount.warn(fmt!("{count} blocks of the DAX device were bad before"));
             }
+            let mut queue = self.queue.lock();
             if let Some(start) = rest {
-                let new = from.new;
-                // If all is to be looked at again, so it is.
-                self.todo
-                    .lock()
-                    .scan
-                    .get_or_insert(Cursor { device, start, new });
+                let told = from.told;
+
+                queue.look_on(Cursor {
+                    device,
+                    start,
+                    told,
+                });
                 return;
             }
+            *queue.seen(device) = seen.max(bytes.end);
         }
     }
 
@@ -382,7 +465,7 @@ impl Worker {
 
         mount.trace_repair(range.device, bytes, Step::Retry);
         // The worker runs now, and goes on with this.
-        if range.tries >= TRIES || !self.todo.lock().add_range(range) {
+        if range.tries >= TRIES || !self.queue.lock().add_range(range) {
             self.give_up(mount, &range, "still in use");
         }
     }
@@ -393,16 +476,18 @@ impl Worker {
         let bytes = range.bytes;
 
         mount.trace_repair(range.device, bytes, Step::Stuck);
+        if range.told {
+            return;
+        }
         if let Ok(geometry) = mount.geometry(range.device) {
             let count = (bytes.end - bytes.start).div_ceil(1 << geometry.block_shift);
             self.add_count(Count::Stuck, count);
         }
-        pr_warn!(
-            "({}): can't clear bytes {:#x}-{:#x} of the DAX device: {why}\n",
-            mount.name(),
+        mount.warn(fmt!(
+            "can't clear bytes {:#x}-{:#x} of the DAX device: {why}",
             bytes.start,
             bytes.end - 1
-        );
+        ));
     }
 
     pub(crate) fn add_count(&self, which: Count, blocks: u64) {
@@ -412,25 +497,11 @@ impl Worker {
         }
     }
 
-    fn count(&self, which: Count) -> u64 {
-        self.counts_of(which as u32)
-    }
-
     /// One of `enum xfs_dax_count`.
     pub(crate) fn counts_of(&self, which: u32) -> u64 {
         // CAST: A small number.
         self.counts
             .get(which as usize)
-            .map_or_else(|| self.pending(), |count| count.load(Relaxed))
-    }
-
-    /// Ranges and batches of reports that are to be worked on, or being so.
-    fn pending(&self) -> u64 {
-        let todo = self.todo.lock();
-
-        // CAST: Small numbers.
-        (todo.reports.len() + todo.ranges.len()) as u64
-            + u64::from(todo.busy)
-            + u64::from(todo.scan.is_some())
+            .map_or_else(|| self.queue.lock().pending(), |count| count.load(Relaxed))
     }
 }

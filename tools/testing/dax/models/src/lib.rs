@@ -10,6 +10,9 @@
 #[path = "../../../../../fs/xfs/xfs_dax_holder/chunk.rs"]
 mod chunk;
 #[allow(dead_code)]
+#[path = "../../../../../mm/dax_owners/list.rs"]
+mod list;
+#[allow(dead_code)]
 #[path = "../../../../../fs/xfs/xfs_dax_holder/pending.rs"]
 mod pending;
 #[allow(dead_code)]

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::{bytes, cases};
-use crate::pending::{merge, Pending};
+use crate::pending::{merge, merge_freed, BlockCounter, Freed, Pending};
+use crate::units::GroupBlocks;
 
 type Range = Pending<u8>;
 
@@ -19,8 +20,14 @@ fn set<'a>(ranges: impl IntoIterator<Item = &'a Range>) -> BTreeSet<(u8, u64)> {
 }
 
 prop_compose! {
-    fn range()(device in 0..2u8, start in 0..20u64, len in 1..5u64, tries in 0..3u32) -> Range {
-        Range { device, bytes: bytes(start, start + len), tries }
+    fn range()(
+        device in 0..2u8,
+        start in 0..20u64,
+        len in 1..5u64,
+        tries in 0..3u32,
+        told: bool,
+    ) -> Range {
+        Range { device, bytes: bytes(start, start + len), tries, told }
     }
 }
 
@@ -50,16 +57,116 @@ proptest! {
         prop_assert_eq!(set(&waiting), set(&new));
     }
 
-    /// What is new is not given up for what was tried before it.
+    /// What is new is not given up for what was tried before it, and told unless both were; what
+    /// was tried or told is so no more for what it only touches.
     #[test]
-    fn tries_are_kept(old in range(), new in range()) {
+    fn tries_are_the_fewest(old in range(), new in range()) {
         let mut waiting = [old];
 
         if merge(&mut waiting, &new) {
-            prop_assert_eq!(waiting[0].tries, old.tries);
-            prop_assert!(old.tries == new.tries || waiting[0].bytes == old.bytes);
+            let [joined] = waiting;
+
+            prop_assert_eq!(joined.tries, old.tries.min(new.tries));
+            prop_assert_eq!(joined.told, old.told && new.told);
+            prop_assert!(
+                (old.tries == new.tries && old.told == new.told)
+                    || joined.bytes == old.bytes
+                    || joined.bytes == new.bytes
+            );
         }
     }
+
+    /// A range that is freed while it waits for its last try is tried as often again.
+    #[test]
+    fn new_tries_for_what_comes_again(old in range()) {
+        let old = Range { tries: 20, ..old };
+        let mut waiting = [old];
+
+        prop_assert!(merge(&mut waiting, &Range::new(old.device, old.bytes)));
+        prop_assert_eq!(waiting[0], Range::new(old.device, old.bytes));
+    }
+
+    /// Tries come to an end: what was tried once more and is joined with what waits is not tried
+    /// more often than the one of both that was tried less.
+    #[test]
+    fn tries_end(ranges in prop::collection::vec(range(), 1..6)) {
+        const TRIES: u32 = 5;
+        let mut waiting: Vec<Range> = Vec::new();
+        let mut tries = 0;
+
+        for range in ranges {
+            if !merge(&mut waiting, &range) {
+                waiting.push(range);
+            }
+        }
+        // As the worker does, with nothing that is ever cleared.
+        while let Some(n) = (0..waiting.len()).min_by_key(|&n| waiting[n].tries) {
+            let range = waiting.remove(n);
+            let again = Range { tries: range.tries + 1, ..range };
+
+            tries += 1;
+            prop_assert!(tries < 1000);
+            if again.tries < TRIES && !merge(&mut waiting, &again) {
+                waiting.push(again);
+            }
+        }
+    }
+
+    /// Freed blocks wait as what they are, each once.
+    #[test]
+    fn all_that_was_freed_waits(new in prop::collection::vec((0..2u32, 0..20u64, 1..5u64), 0..12)) {
+        let mut waiting: Vec<Freed<u8>> = Vec::new();
+        let set = |all: &[Freed<u8>]| {
+            all.iter()
+                .flat_map(|f| (f.blocks.start..f.blocks.end).map(|block| (f.group, block)))
+                .collect::<BTreeSet<_>>()
+        };
+        let new: Vec<_> = new
+            .into_iter()
+            .map(|(group, start, len)| Freed {
+                device: 0,
+                group,
+                blocks: GroupBlocks { start, end: start + len },
+            })
+            .collect();
+
+        for freed in &new {
+            if !merge_freed(&mut waiting, freed) {
+                waiting.push(*freed);
+            }
+        }
+        prop_assert_eq!(set(&waiting), set(&new));
+    }
+
+    /// Blocks are counted once, however many ranges are in them.
+    #[test]
+    fn blocks_are_counted(gaps in prop::collection::vec((0..6u64, 1..6u64), 0..10), first in 0..3u64) {
+        let mut counter = BlockCounter::default();
+        let mut blocks = BTreeSet::new();
+        let mut at = first;
+
+        for (gap, len) in gaps {
+            let range = bytes(at + gap, at + gap + len);
+
+            counter.add(range, first, 2);
+            blocks.extend((range.start..range.end).map(|byte| (byte - first) >> 2));
+            at = range.end;
+        }
+        prop_assert_eq!(counter.count, blocks.len() as u64);
+    }
+}
+
+/// A page of a block of 64 KiB is one bad block, and so are two of them.
+#[test]
+fn large_blocks() {
+    let mut counter = BlockCounter::default();
+
+    counter.add(bytes(1 << 16, (1 << 16) + 4096), 0, 16);
+    assert_eq!(counter.count, 1);
+    counter.add(bytes((1 << 16) + 8192, (1 << 16) + 12288), 0, 16);
+    assert_eq!(counter.count, 1);
+    counter.add(bytes(3 << 16, 5 << 16), 0, 16);
+    assert_eq!(counter.count, 3);
 }
 
 #[test]
@@ -68,6 +175,7 @@ fn page_by_page() {
         device: 0,
         bytes: bytes(n << 12, (n + 1) << 12),
         tries: 0,
+        told: false,
     };
     let mut waiting = [page(5)];
 

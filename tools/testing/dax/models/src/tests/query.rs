@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::tree::{covers, small_range, small_record, Tree};
 use super::{cases, MANY};
-use crate::chunk::{Chunk, Rest};
+use crate::chunk::{Chunk, Next, Rest};
 use crate::rmap::{Content, Gaps, Record};
 use crate::units::GroupBlocks;
 
@@ -95,5 +95,33 @@ proptest! {
         found.owned.dedup();
         prop_assert_eq!(found.owned, owned);
         prop_assert_eq!(found.gaps, gaps);
+    }
+
+    /// If the btree can't be read to its end, the owners of all blocks before those that are
+    /// reported as unread are known.
+    #[test]
+    fn what_is_not_unread_was_found(
+        recs in prop::collection::vec(small_record(), 0..20),
+        range in small_range(),
+        good in 0..20usize,
+    ) {
+        let tree = Tree::new(recs);
+        let mut buf = vec![Record::default(); 20];
+        let mut chunk = Chunk::new(&mut buf, Rest::new(range));
+        let mut seen = 0;
+
+        tree.query(chunk.query(), |rec| {
+            seen += 1;
+            if seen > good { Next::Full } else { chunk.offer(rec) }
+        });
+        let unread = chunk.unread();
+        let found: Vec<_> = chunk.records().map(|(rec, _)| *rec).collect();
+
+        prop_assert!(range.start <= unread.start && unread.start < unread.end);
+        prop_assert_eq!(unread.end, range.end);
+        for block in range.start..unread.start {
+            let mut owners = tree.records().filter(|rec| covers(rec, block));
+            prop_assert!(owners.all(|rec| found.contains(rec)));
+        }
     }
 }

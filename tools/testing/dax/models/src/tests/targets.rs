@@ -15,9 +15,14 @@ impl Space for usize {
     }
 }
 
-type Targets = Vec<Target<usize>>;
+pub type Targets = Vec<Target<usize>>;
 
-fn target(mm: usize, pfn: usize, address: impl Into<Option<usize>>, shift: u32) -> Target<usize> {
+pub fn target(
+    mm: usize,
+    pfn: usize,
+    address: impl Into<Option<usize>>,
+    shift: u32,
+) -> Target<usize> {
     Target {
         mm,
         pfn,
@@ -28,7 +33,7 @@ fn target(mm: usize, pfn: usize, address: impl Into<Option<usize>>, shift: u32) 
 
 prop_compose! {
     /// Few numbers, so that many are equal. No address, no mapping.
-    fn any_target()(
+    pub fn any_target()(
         mm in prop_oneof![1..5usize, Just(usize::MAX)],
         pfn in 0..4usize,
         address in prop::option::weighted(0.8, 0..4usize),
@@ -47,30 +52,24 @@ fn better(a: &Target<usize>, b: &Target<usize>) -> bool {
     }
 }
 
-/// The best place of each page of each process, or of the first page of each.
-fn model(all: &[Target<usize>], whole: bool) -> Targets {
-    let mut best = BTreeMap::new();
+/// The best place of the first page of each process.
+pub fn model(all: &[Target<usize>]) -> Targets {
+    let mut best = BTreeMap::<usize, Target<usize>>::new();
 
     for t in all {
-        best.entry((t.mm, t.pfn))
+        best.entry(t.mm)
             .and_modify(|known| {
-                if better(t, known) {
+                if t.pfn < known.pfn || (t.pfn == known.pfn && better(t, known)) {
                     *known = *t;
                 }
             })
             .or_insert(*t);
     }
-    let mut kept = Targets::new();
-    for t in best.into_values() {
-        if !whole || kept.last().is_none_or(|last| last.mm != t.mm) {
-            kept.push(t);
-        }
-    }
-    kept
+    best.into_values().collect()
 }
 
-fn settled(mut all: Targets, whole: bool) -> Targets {
-    let kept = settle(&mut all, whole);
+fn settled(mut all: Targets) -> Targets {
+    let kept = settle(&mut all);
 
     all.truncate(kept);
     all
@@ -85,61 +84,56 @@ proptest! {
     #![proptest_config(cases(10000))]
 
     #[test]
-    fn each_page_of_each_process_once_and_at_its_best_place(
+    fn each_process_once_for_its_first_page_and_at_its_best_place(
         all in prop::collection::vec(any_target(), 0..40),
-        whole in any::<bool>(),
     ) {
-        let want = model(&all, whole);
-        let got = settled(all, whole);
+        let want = model(&all);
+        let got = settled(all);
 
-        // In the model's order, which is that of address spaces and pages.
+        // In the model's order, which is that of address spaces.
         prop_assert_eq!(&got, &want);
-        prop_assert_eq!(settled(got, whole), want);
+        prop_assert_eq!(settled(got), want);
     }
 
     #[test]
     fn settling_moves_targets_and_makes_none(
         all in prop::collection::vec(any_target(), 0..40),
-        whole in any::<bool>(),
     ) {
         let mut after = all.clone();
 
-        settle(&mut after, whole);
+        settle(&mut after);
         prop_assert_eq!(sorted(after), sorted(all));
     }
 
     #[test]
     fn settling_again_and_again_is_settling_once(
         all in prop::collection::vec(any_target(), 0..40),
-        whole in any::<bool>(),
         every in 1..9usize,
     ) {
         let mut got = Targets::new();
 
         for some in all.chunks(every) {
             got.extend_from_slice(some);
-            got = settled(got, whole);
+            got = settled(got);
         }
-        prop_assert_eq!(got, model(&all, whole));
+        prop_assert_eq!(got, model(&all));
     }
 
     #[test]
-    fn those_of_a_process_are_a_filter(
+    fn that_of_a_process_is_found(
         all in prop::collection::vec(any_target(), 0..40),
-        whole in any::<bool>(),
         mm in prop_oneof![0..7usize, Just(usize::MAX)],
     ) {
-        let all = settled(all, whole);
-        let want: Targets = all.iter().filter(|t| t.mm == mm).copied().collect();
+        let all = settled(all);
 
-        prop_assert_eq!(all.get(of(&all, mm)), Some(want.as_slice()));
+        prop_assert_eq!(of(&all, mm), all.iter().find(|t| t.mm == mm));
     }
 }
 
 #[test]
 fn nothing_is_settled_already() {
-    assert_eq!(settled(Vec::new(), false), []);
-    assert_eq!(of::<usize>(&[], 7), 0..0);
+    assert_eq!(settled(Vec::new()), []);
+    assert_eq!(of::<usize>(&[], 7), None);
 }
 
 #[test]
@@ -154,7 +148,7 @@ fn mapped_is_better_than_not_and_huge_is_better_than_small() {
 
     for n in 1..=all.len() {
         let want = if n == 3 { all[2] } else { all[n - 1] };
-        assert_eq!(settled(all[..n].to_vec(), false), [want]);
+        assert_eq!(settled(all[..n].to_vec()), [want]);
     }
 }
 
@@ -162,5 +156,5 @@ fn mapped_is_better_than_not_and_huge_is_better_than_small() {
 fn an_address_is_better_than_none() {
     let all = vec![target(1, 7, None, 0), target(1, 7, 0, 0)];
 
-    assert_eq!(settled(all, true), [target(1, 7, 0, 0)]);
+    assert_eq!(settled(all), [target(1, 7, 0, 0)]);
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{blocks, cases, wide, wide_range};
 use crate::translate::{Geometry, Span, Target};
-use crate::units::{DeviceBytes, Sectors};
+use crate::units::{DeviceBytes, FileBytes, Sectors};
 
 const SECTOR: u64 = 512;
 
@@ -55,15 +55,20 @@ impl Device {
     /// The blocks that `range` touches, byte by byte.
     fn naive(&self, range: DeviceBytes) -> BTreeSet<(u32, u64)> {
         let layout = self.layout();
-        let end = self.target.offset + self.target.sectors * SECTOR;
 
         (range.start..range.end)
-            .filter(|byte| (self.target.offset..end).contains(byte))
+            .filter(|byte| self.bytes().contains(byte))
             .map(|byte| (byte - self.target.offset) >> self.geometry.block_shift)
             .collect::<BTreeSet<u64>>()
             .into_iter()
             .filter_map(|block| layout.get(&block).copied())
             .collect()
+    }
+
+    /// All bytes of the dax_device that are the device's.
+    fn bytes(&self) -> std::ops::Range<u64> {
+        let byte = |sector| self.target.offset + sector * SECTOR;
+        byte(self.target.first)..byte(self.target.end)
     }
 
     fn spans(&self, range: DeviceBytes) -> Vec<Span> {
@@ -96,8 +101,9 @@ prop_compose! {
         last in 1..5u64,
         block_shift in 9..12u32,
     )(
-        // Some devices end early or have sectors that are no whole block.
-        sectors in 0..=((first + groups as u64 * (u64::from(size) + gap)) << (block_shift - 9)) + 3,
+        // Some devices begin late, end early or have sectors that are no whole block.
+        begin in 0..12u64,
+        end in 0..=((first + groups as u64 * (u64::from(size) + gap)) << (block_shift - 9)) + 3,
         skip in Just(skip),
         first in Just(first),
         size in Just(size),
@@ -110,7 +116,7 @@ prop_compose! {
 
         sizes[groups - 1] = last.min(u64::from(size));
         Device {
-            target: Target { offset: skip * SECTOR, sectors },
+            target: Target { offset: skip * SECTOR, first: begin, end },
             geometry: Geometry {
                 first,
                 blocks: size,
@@ -174,12 +180,53 @@ proptest! {
         }
     }
 
+    /// What is none of the device's bytes is not its own, all of it or in part.
+    #[test]
+    fn what_is_elsewhere_is_left_out(dev in small_device(), a in small_byte(), b in small_byte()) {
+        let range = bytes(a.min(b), a.max(b));
+        let own = (range.start..range.end).filter(|byte| dev.bytes().contains(byte));
+        let part = dev.target.whole().and_then(|whole| range.intersect(whole));
+
+        prop_assert_eq!(dev.target.sectors_in(range).is_some(), part.is_some());
+        prop_assert!(part.map_or(0..0, |part| part.start..part.end).eq(own));
+    }
+
+    /// What a file has lost, byte by byte: those of its bytes that are in blocks of its own and
+    /// among those that failed.
+    #[test]
+    fn losses_are_exact(
+        dev in small_device(),
+        a in small_byte(),
+        b in small_byte(),
+        pos in prop_oneof![0..9000u64, wide()],
+    ) {
+        let failed = bytes(a.min(b), a.max(b));
+
+        for span in dev.spans(failed) {
+            let at = dev.geometry.bytes_of(&dev.target, span.group, span.blocks);
+            let mut want = (at.start..at.end)
+                .filter(|byte| (failed.start..failed.end).contains(byte))
+                .map(|byte| pos.checked_add(byte - at.start));
+            let lost = FileBytes::within(7, pos, at, failed);
+
+            prop_assert!(lost.is_none_or(|lost| lost.ino == 7 && lost.len > 0));
+            match (lost, want.next()) {
+                (Some(lost), Some(Some(first))) => {
+                    prop_assert_eq!(lost.pos, first);
+                    prop_assert_eq!(lost.len, 1 + want.count() as u64);
+                }
+                // Nothing of a block failed, or there is no such place in a file.
+                (None, None | Some(None)) => (),
+                (lost, first) => prop_assert!(false, "{lost:?}, {first:?}"),
+            }
+        }
+    }
+
     #[test]
     fn every_byte_touches_its_sector(dev in small_device(), a in small_byte(), b in small_byte()) {
         let range = bytes(a.min(b), a.max(b));
-        let end = dev.target.offset + dev.target.sectors * SECTOR;
         let want: BTreeSet<u64> = (range.start..range.end)
-            .filter(|byte| (dev.target.offset..end).contains(byte))
+            .filter(|byte| dev.bytes().contains(byte))
             .map(|byte| (byte - dev.target.offset) / SECTOR)
             .collect();
         let got = dev.target.sectors_in(range).map_or(0..0, |got| got.start..got.end);
@@ -188,17 +235,23 @@ proptest! {
     }
 
     #[test]
-    fn large_targets(offset in wide(), len in wide(), (start, end) in wide_range()) {
-        let target = Target { offset, sectors: len };
+    fn large_targets(
+        offset in wide(),
+        first in wide(),
+        len in wide(),
+        (start, end) in wide_range(),
+    ) {
+        let target = Target { offset, first, end: len };
+        let begin = u128::from(offset) + u128::from(first) * 512;
         let stop = u128::from(offset) + u128::from(len) * 512;
-        let fits = len > 0 && stop <= u128::from(u64::MAX);
+        let fits = begin < stop && stop <= u128::from(u64::MAX);
 
         prop_assert_eq!(
             target.whole(),
-            fits.then_some(bytes(offset, stop as u64))
+            fits.then_some(bytes(begin as u64, stop as u64))
         );
 
-        let low = start.max(offset);
+        let low = u128::from(start).max(begin) as u64;
         let high = u128::from(end).min(stop);
         let want = (fits && u128::from(low) < high).then(|| sectors(
             (low - offset) / SECTOR,
@@ -244,7 +297,7 @@ proptest! {
         len in wide(),
         (start, end) in wide_range(),
     ) {
-        let target = Target { offset, sectors: len };
+        let target = Target { offset, first: 0, end: len };
         let Some(found) = target.sectors_in(bytes(start, end)) else {
             return Ok(());
         };
@@ -267,7 +320,8 @@ fn data_device() -> Device {
     Device {
         target: Target {
             offset: 1 << 20,
-            sectors: 360 * 8,
+            first: 0,
+            end: 360 * 8,
         },
         geometry: Geometry {
             first: 0,
@@ -284,7 +338,8 @@ fn device_with_gaps() -> Device {
     Device {
         target: Target {
             offset: 0,
-            sectors: 96 * 8,
+            first: 0,
+            end: 96 * 8,
         },
         geometry: Geometry {
             first: 0,
@@ -301,7 +356,8 @@ fn realtime_section() -> Device {
     Device {
         target: Target {
             offset: 0,
-            sectors: 250 * 8,
+            first: 0,
+            end: 250 * 8,
         },
         geometry: Geometry {
             first: 50,
@@ -362,7 +418,7 @@ fn range_across_the_shorter_last_group() {
 #[test]
 fn shorter_last_group_of_a_longer_device() {
     let mut dev = data_device();
-    dev.target.sectors += 80 * 8;
+    dev.target.end += 80 * 8;
     let spans = dev.spans_of_blocks(350, 440);
 
     // Which blocks exist, the query finds out.
@@ -402,7 +458,7 @@ fn byte_behind_the_last_of_the_device() {
 #[test]
 fn device_that_ends_within_a_block() {
     let mut dev = data_device();
-    dev.target.sectors -= 1;
+    dev.target.end -= 1;
     let end = dev.target.whole().unwrap().end;
 
     assert_eq!(dev.spans(bytes(end - 1, u64::MAX)), [span(3, 59, 60)]);
@@ -423,7 +479,8 @@ fn range_that_ends_at_the_last_number() {
 fn target_that_ends_at_the_last_number() {
     let target = Target {
         offset: u64::MAX - 1024,
-        sectors: 2,
+        first: 0,
+        end: 2,
     };
 
     assert_eq!(target.whole(), Some(bytes(u64::MAX - 1024, u64::MAX)));
@@ -436,7 +493,11 @@ fn target_that_ends_at_the_last_number() {
 #[test]
 fn target_that_ends_beyond_any_byte() {
     for (offset, sectors) in [(u64::MAX - 1023, 2), (0, 1 << 55), (512, u64::MAX)] {
-        let target = Target { offset, sectors };
+        let target = Target {
+            offset,
+            first: 0,
+            end: sectors,
+        };
 
         assert_eq!(target.whole(), None);
         assert_eq!(target.sectors_in(bytes(0, u64::MAX)), None);
@@ -447,7 +508,8 @@ fn target_that_ends_beyond_any_byte() {
 fn empty_target() {
     let target = Target {
         offset: 4096,
-        sectors: 0,
+        first: 0,
+        end: 0,
     };
 
     assert_eq!(target.whole(), None);
@@ -492,7 +554,7 @@ fn partition_inside_the_range() {
 
     assert_eq!(
         dev.target.sectors_in(bytes(whole.start - 1, whole.end + 1)),
-        Some(sectors(0, dev.target.sectors))
+        Some(sectors(0, dev.target.end))
     );
 }
 
@@ -576,6 +638,34 @@ fn range_across_a_gap() {
 #[test]
 fn range_from_a_gap_to_a_gap() {
     assert_eq!(device_with_gaps().spans_of_blocks(30, 60), [span(1, 0, 24)]);
+}
+
+/// The same, as a section of the data device: what comes before it is not its own.
+fn internal_section() -> Device {
+    let mut dev = realtime_section();
+    dev.target.first = 50 * 8;
+    dev
+}
+
+#[test]
+fn range_before_an_internal_section() {
+    let dev = internal_section();
+
+    assert_eq!(dev.target.sectors_in(bytes(0, 50 << 12)), None);
+    assert_eq!(
+        dev.target.sectors_in(bytes(0, (50 << 12) + 1)),
+        Some(sectors(50 * 8, 50 * 8 + 1))
+    );
+    assert_eq!(dev.target.whole(), Some(bytes(50 << 12, 250 << 12)));
+}
+
+#[test]
+fn blocks_of_an_internal_section() {
+    assert_eq!(internal_section().spans_of_blocks(0, 51), [span(0, 0, 1)]);
+    assert_eq!(
+        internal_section().spans_of_blocks(149, 151),
+        [span(0, 99, 100), span(1, 0, 1)]
+    );
 }
 
 #[test]
