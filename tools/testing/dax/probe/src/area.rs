@@ -11,9 +11,31 @@ use anyhow::{ensure, Context, Result};
 
 use crate::fault::{self, PAGE_SIZE};
 use crate::kernel::{errno_name, last_errno};
+use crate::map::place;
 use crate::process::pattern;
 
 const HUGE: usize = 2 << 20;
+
+/// What page tables hold of a mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Leaf {
+    /// Entries of 2 MiB, where the file has such pages.
+    Huge,
+    /// Entries of 4 KiB, although it is aligned to 2 MiB.
+    Small,
+    /// The same, as it is not aligned.
+    Split,
+}
+
+impl Leaf {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Huge => "2M",
+            Self::Small => "4K",
+            Self::Split => "4K split",
+        }
+    }
+}
 
 /// The first pages of a file, mapped but not touched.
 pub struct Area {
@@ -35,15 +57,38 @@ impl Area {
         Self::new(file, pages, libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC)
     }
 
+    /// What its page tables will hold is known beforehand.
+    pub fn with_leaf(file: &Path, pages: usize, leaf: Leaf, private: bool) -> Result<Self> {
+        let kind = if private {
+            libc::MAP_PRIVATE
+        } else {
+            libc::MAP_SHARED
+        };
+        let at = place(pages * PAGE_SIZE, true, leaf == Leaf::Split)?;
+        let area = Self::at(at, file, pages, kind | libc::MAP_FIXED)?;
+        if leaf == Leaf::Small {
+            // SAFETY: the mapping that was made just now.
+            let ret = unsafe { libc::madvise(at, pages * PAGE_SIZE, libc::MADV_NOHUGEPAGE) };
+            ensure!(ret == 0, "MADV_NOHUGEPAGE: {}", io::Error::last_os_error());
+        }
+        Ok(area)
+    }
+
     fn new(file: &Path, pages: usize, flags: i32) -> Result<Self> {
+        Self::at(std::ptr::null_mut(), file, pages, flags)
+    }
+
+    /// At a place of the kernel's choice, or over a reservation.
+    fn at(at: *mut libc::c_void, file: &Path, pages: usize, flags: i32) -> Result<Self> {
         fault::install()?;
         let name = file.display();
         let file = OpenOptions::new().read(true).write(true).open(file);
         let file = file.with_context(|| name.to_string())?;
-        // SAFETY: a new mapping at a place of the kernel's choice.
+        // SAFETY: a new mapping at a place of the kernel's choice, or over what place()
+        // has reserved for it.
         let base = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                at,
                 pages * PAGE_SIZE,
                 libc::PROT_READ | libc::PROT_WRITE,
                 flags,
@@ -122,12 +167,39 @@ impl Area {
         "reads".into()
     }
 
+    /// How many page faults it takes to load all pages.
+    pub fn faults(&self) -> i64 {
+        let before = minor_faults();
+        for page in 0..self.pages {
+            // SAFETY: as above.
+            let _ = unsafe { fault::load(self.addr(page)) };
+        }
+        minor_faults() - before
+    }
+
+    /// msync(MS_SYNC) of a page; the error's name, or 0.
+    pub fn msync(&self, page: usize) -> String {
+        // SAFETY: inside the mapping.
+        let ret = unsafe { libc::msync(self.addr(page).cast(), PAGE_SIZE, libc::MS_SYNC) };
+        errno_name(if ret == 0 { 0 } else { last_errno() })
+    }
+
     /// madvise() on a page; the error's name, or 0.
     pub fn advise(&self, page: usize, advice: i32) -> String {
         // SAFETY: inside the mapping; no advice given here takes memory away from
         // what the program keeps elsewhere.
         let ret = unsafe { libc::madvise(self.addr(page).cast(), PAGE_SIZE, advice) };
         errno_name(if ret == 0 { 0 } else { last_errno() })
+    }
+}
+
+/// Page faults of this process so far that waited for no device.
+fn minor_faults() -> i64 {
+    // SAFETY: an all-zero rusage is valid, and getrusage() fills it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage.ru_minflt
     }
 }
 

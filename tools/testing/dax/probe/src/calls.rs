@@ -84,6 +84,38 @@ pub fn fsync(file: &File) -> String {
     outcome(file.sync_all().map(|()| 0))
 }
 
+/// sync_file_range() of the whole file, which waits for what it writes.
+pub fn sync_file_range(file: &File) -> String {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: touches no memory of this process.
+    let ret = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
+    errno_name(if ret == 0 { 0 } else { last_errno() })
+}
+
+/// pwrite() of `len` bytes, of which only `good` can be read.
+pub fn pwrite_short(file: &File, at: u64, len: usize, good: usize, byte: u8) -> io::Result<usize> {
+    let room = len.next_multiple_of(PAGE_SIZE) + PAGE_SIZE;
+    // SAFETY: a new mapping at a place of the kernel's choice, of which the end is taken
+    // away again; it is written to where it can be, and unmapped when nothing uses it.
+    unsafe {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let base = libc::mmap(null_mut(), 2 * room, prot, flags, -1, 0);
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let end = base.wrapping_byte_add(room);
+        libc::munmap(end, room);
+        let buffer = end.wrapping_byte_sub(good);
+        buffer.cast::<u8>().write_bytes(byte, good);
+        let ret = check(libc::pwrite(file.as_raw_fd(), buffer, len, at as i64));
+        libc::munmap(base, room);
+        ret
+    }
+}
+
 /// Has the filesystem of `file` on its device, and its log written.
 pub fn sync_filesystem(file: &File) -> io::Result<()> {
     // SAFETY: touches no memory of this process.

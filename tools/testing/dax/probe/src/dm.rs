@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device-mapper device over all of a pmem device, that can be made to wait.
+//! Devices of device-mapper over a pmem device.
 
 use std::fs;
 use std::process::Command;
@@ -9,43 +9,81 @@ use anyhow::{ensure, Context, Result};
 
 use crate::pmem::Pmem;
 
-const NAME: &str = "scene";
-
-pub struct Linear(());
+/// Of all of a pmem device, that can be made to wait.
+pub struct Linear(Mapped);
 
 impl Linear {
     pub fn new(pmem: Pmem) -> Result<Self> {
-        let path = format!("/sys/block/pmem{}/size", pmem.0);
-        let sectors = fs::read_to_string(&path).context(path)?;
-        let table = format!("0 {} linear {} 0", sectors.trim(), pmem.path());
-        // No udev makes a node for it.
-        let alone = ["--noudevrules", "--noudevsync"];
-        dmsetup(&[&["create", NAME, "--table", &table], &alone[..]].concat())?;
-        let linear = Self(());
-        dmsetup(&["mknodes", NAME])?;
-        Ok(linear)
+        let table = format!("0 {} linear {} 0", sectors(pmem)?, pmem.path());
+        Ok(Self(Mapped::new("scene", &table)?))
     }
 
     pub fn path(&self) -> String {
-        format!("/dev/mapper/{NAME}")
+        self.0.path()
     }
 
     /// I/O waits from now on. What is mounted is not frozen.
     pub fn suspend(&self) -> Result<()> {
-        dmsetup(&["suspend", "--noflush", "--nolockfs", NAME])
+        dmsetup(&["suspend", "--noflush", "--nolockfs", self.0 .0])
     }
 
     pub fn resume(&self) -> Result<()> {
-        dmsetup(&["resume", "--noudevsync", NAME])
+        dmsetup(&["resume", "--noudevsync", self.0 .0])
     }
 }
 
 impl Drop for Linear {
     fn drop(&mut self) {
-        // It goes when nobody uses it any more.
         let _ = self.resume();
-        let _ = dmsetup(&["remove", "--deferred", "--noudevsync", NAME]);
     }
+}
+
+/// A write-back cache (dm-writecache) in all of a pmem device, for another one. It keeps
+/// the address of its cache for as long as it lives, and stores there by itself.
+pub struct Writecache(Mapped);
+
+impl Writecache {
+    pub fn new(cache: Pmem, origin: Pmem) -> Result<Self> {
+        // Zeros in place of a superblock ask for a new one.
+        cache.overwrite(0)?;
+        let (size, origin, cache) = (sectors(origin)?, origin.path(), cache.path());
+        let table = format!("0 {size} writecache p {origin} {cache} 4096 0");
+        Ok(Self(Mapped::new("writecache", &table)?))
+    }
+
+    pub fn path(&self) -> String {
+        self.0.path()
+    }
+}
+
+/// A mapped device. It goes when nobody uses it any more.
+struct Mapped(&'static str);
+
+impl Mapped {
+    fn new(name: &'static str, table: &str) -> Result<Self> {
+        // No udev makes a node for it.
+        let alone = ["--noudevrules", "--noudevsync"];
+        dmsetup(&[&["create", name, "--table", table], &alone[..]].concat())?;
+        let mapped = Self(name);
+        dmsetup(&["mknodes", name])?;
+        Ok(mapped)
+    }
+
+    fn path(&self) -> String {
+        format!("/dev/mapper/{}", self.0)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let _ = dmsetup(&["remove", "--deferred", "--noudevsync", self.0]);
+    }
+}
+
+fn sectors(pmem: Pmem) -> Result<String> {
+    let path = format!("/sys/block/pmem{}/size", pmem.0);
+    let sectors = fs::read_to_string(&path).context(path)?;
+    Ok(sectors.trim().into())
 }
 
 fn dmsetup(args: &[&str]) -> Result<()> {

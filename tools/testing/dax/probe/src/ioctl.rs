@@ -18,7 +18,11 @@ const FIFREEZE: u64 = 0xc004_5877;
 const FITHAW: u64 = 0xc004_5878;
 
 const XFS_IOC_HEALTH_MONITOR: u64 = 0x4020_5844;
+const XFS_IOC_VERIFY_MEDIA: u64 = 0xc028_5846;
 const XFS_IOC_FSGEOMETRY: u64 = 0x8100_587e;
+const XFS_IOC_AG_GEOMETRY: u64 = 0xc080_583d;
+const XFS_IOC_GOINGDOWN: u64 = 0x8004_587d;
+const BLKPG: u64 = 0x1269;
 
 const FS_XFLAG_REALTIME: u32 = 1;
 const FS_XFLAG_COWEXTSIZE: u32 = 0x1_0000;
@@ -207,17 +211,124 @@ pub fn geometry(file: &File) -> io::Result<Geometry> {
     }
 }
 
+/// What XFS thinks may be damaged in an allocation group: "sb, agf", or "none".
+pub fn ag_sick(root: &File, group: u32) -> io::Result<String> {
+    const NAMES: [&str; 11] = [
+        "sb",
+        "agf",
+        "agfl",
+        "agi",
+        "bnobt",
+        "cntbt",
+        "inobt",
+        "finobt",
+        "rmapbt",
+        "refcountbt",
+        "inodes",
+    ];
+    /// Place of `ag_sick` in `struct xfs_ag_geometry`.
+    const SICK: usize = 5;
+    let mut arg = [0u32; 32];
+    arg[0] = group;
+    // SAFETY: AG_GEOMETRY takes an xfs_ag_geometry, which is as long.
+    unsafe { ioctl(root, XFS_IOC_AG_GEOMETRY, &mut arg)? };
+    let sick = |n: &usize| arg[SICK] & (1 << n) != 0;
+    let names: Vec<_> = (0..NAMES.len()).filter(sick).map(|n| NAMES[n]).collect();
+    Ok(match &names[..] {
+        [] => "none".into(),
+        _ => names.join(", "),
+    })
+}
+
+/// Ends all use of the filesystem, with the log on disk: `xfs_io -x -c 'shutdown -f'`.
+pub fn shut_down(root: &File) -> io::Result<()> {
+    const LOG_FLUSH: u32 = 1;
+    // SAFETY: GOINGDOWN takes an u32.
+    unsafe { ioctl(root, XFS_IOC_GOINGDOWN, &mut { LOG_FLUSH }) }
+}
+
+#[repr(C)]
+struct BlkpgIoctlArg<'a> {
+    op: i32,
+    flags: i32,
+    datalen: i32,
+    data: &'a mut BlkpgPartition,
+}
+
+#[repr(C)]
+struct BlkpgPartition {
+    start: i64,
+    length: i64,
+    number: i32,
+    names: [u8; 128],
+}
+
+/// Makes partition `number` of a block device, of `length` bytes from byte `start` on; takes it
+/// away if it is to have none.
+pub fn partition(device: &File, number: i32, start: u64, length: u64) -> io::Result<()> {
+    const ADD: i32 = 1;
+    const DEL: i32 = 2;
+    let mut partition = BlkpgPartition {
+        start: start as i64,
+        length: length as i64,
+        number,
+        names: [0; 128],
+    };
+    let mut arg = BlkpgIoctlArg {
+        op: if length > 0 { ADD } else { DEL },
+        flags: 0,
+        datalen: size_of::<BlkpgPartition>() as i32,
+        data: &mut partition,
+    };
+    // SAFETY: BLKPG takes a blkpg_ioctl_arg that points to a blkpg_partition.
+    unsafe { ioctl(device, BLKPG, &mut arg) }
+}
+
+/// `XFS_HEALTH_MONITOR_CLEARED`, which the series adds.
+pub const HEALTH_MONITOR_CLEARED: u64 = 1 << 1;
+
 /// Where XFS tells what it finds wrong; `root` is its root directory.
-pub fn health_monitor(root: &File) -> io::Result<File> {
-    // SAFETY: HEALTH_MONITOR takes an xfs_health_monitor, all zeroes, and returns a
-    // descriptor that is new and nobody else's.
+pub fn health_monitor(root: &File, flags: u64) -> io::Result<File> {
+    // SAFETY: HEALTH_MONITOR takes an xfs_health_monitor, the flags and zeroes, and returns
+    // a descriptor that is new and nobody else's.
     unsafe {
-        let mut arg = [0u64; 4];
+        let mut arg = [flags, 0, 0, 0];
         match libc::ioctl(root.as_raw_fd(), XFS_IOC_HEALTH_MONITOR, &mut arg) {
             -1 => Err(io::Error::last_os_error()),
             fd => Ok(File::from_raw_fd(fd)),
         }
     }
+}
+
+const XFS_DEV_DATA: u32 = 1;
+const XFS_VERIFY_MEDIA_REPORT: u32 = 1;
+
+#[repr(C)]
+#[derive(Default)]
+struct VerifyMedia {
+    dev: u32,
+    flags: u32,
+    start: u64,
+    end: u64,
+    error: u32,
+    max_io_size: u32,
+    rest_us: u32,
+    pad: u32,
+}
+
+/// Has XFS read sectors `first..last` of its data device, and report what can't be read
+/// to the health monitor; the first sector that it did not get by, and the error.
+pub fn verify_media(root: &File, first: u64, last: u64) -> io::Result<(u64, i32)> {
+    let mut arg = VerifyMedia {
+        dev: XFS_DEV_DATA,
+        flags: XFS_VERIFY_MEDIA_REPORT,
+        start: first,
+        end: last,
+        ..Default::default()
+    };
+    // SAFETY: VERIFY_MEDIA takes an xfs_verify_media.
+    unsafe { ioctl(root, XFS_IOC_VERIFY_MEDIA, &mut arg)? };
+    Ok((arg.start, arg.error as i32))
 }
 
 /// Owners that GETFSMAP reports in place of an inode number.

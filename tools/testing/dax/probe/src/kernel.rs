@@ -3,8 +3,8 @@
 //! What the kernel tells about itself and about stuck processes.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -40,6 +40,34 @@ pub fn hardware_corrupted() -> io::Result<u64> {
         rest.split_whitespace().next()?.parse().ok()
     });
     value.ok_or_else(|| io::Error::other("no HardwareCorrupted in /proc/meminfo"))
+}
+
+/// Whether the page at a physical address is in the direct map (CONFIG_PTDUMP_DEBUGFS).
+pub fn is_mapped(physical: u64) -> io::Result<bool> {
+    let tables = File::open("/sys/kernel/debug/page_tables/kernel")?;
+    let mut base = None;
+    let mut here = false;
+    for line in BufReader::new(tables).lines() {
+        let line = line?;
+        if line.starts_with("---[") {
+            here = line.contains("Low Kernel Mapping");
+        }
+        let mut words = line.split_whitespace();
+        let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        let range = words.next().and_then(|word| word.split_once('-'));
+        let range = range.and_then(|(start, end)| number(start).zip(number(end)));
+        let Some((start, end)) = range.filter(|_| here) else {
+            continue;
+        };
+        let address = *base.get_or_insert(start) + physical;
+        // Behind it the size, and the flags of what is present.
+        if (start..end).contains(&address) {
+            return Ok(words
+                .nth(1)
+                .is_some_and(|flag| ["RW", "ro"].contains(&flag)));
+        }
+    }
+    Err(io::Error::other("no direct map in page_tables/kernel"))
 }
 
 /// A process that the kernel does not let go.

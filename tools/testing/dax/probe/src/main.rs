@@ -28,6 +28,7 @@ mod report;
 mod scenes;
 mod shared;
 mod supervise;
+mod trace;
 mod xfs;
 
 /// Poison persistent memory and watch what becomes of the processes that map it.

@@ -23,7 +23,7 @@ use crate::process::pattern;
 
 /// Map pages of a DAX file and obey commands on stdin:
 /// check, touch PAGE, read PAGE, store PAGE BYTE, poison PAGE, pfn PAGE, signals,
-/// vfork-poison PAGE, spin
+/// vfork-poison PAGE, forget PAGE, spin
 #[derive(clap::Args)]
 pub struct Args {
     /// The file
@@ -49,6 +49,9 @@ pub struct Args {
     /// Copy what is written to
     #[arg(long)]
     private: bool,
+    /// Do not ask to write
+    #[arg(long)]
+    read_only: bool,
     /// Map the pages once more, after themselves; first without huge pages
     #[arg(long)]
     twice: bool,
@@ -134,13 +137,14 @@ impl Mapping {
     fn new(args: &Args) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(!args.read_only)
             .open(&args.file)
             .with_context(|| args.file.display().to_string())?;
         let times = if args.twice { 2 } else { 1 };
         let len = args.pages * PAGE_SIZE;
         let base = place(len * times, args.huge || args.twice, args.split)?;
-        let map = |at| map_file(&file, args.first * PAGE_SIZE, len, args.private, at);
+        let write = if args.read_only { 0 } else { libc::PROT_WRITE };
+        let map = |at| map_file(&file, args.first * PAGE_SIZE, len, write, args.private, at);
         let base = map(base).with_context(|| args.file.display().to_string())?;
         if args.twice {
             // SAFETY: the mapping that was made just now.
@@ -180,6 +184,12 @@ impl Mapping {
             "vfork-poison" => {
                 let addr = self.addr(number()?)?;
                 format!("errno {}", peer::poison_in_vfork(addr, PAGE_SIZE)?)
+            }
+            "forget" => {
+                let addr = self.addr(number()?)?;
+                // SAFETY: a page of the file's mapping, in which nothing else lives.
+                let ret = unsafe { libc::madvise(addr.cast(), PAGE_SIZE, libc::MADV_DONTNEED) };
+                format!("errno {}", if ret == 0 { 0 } else { last_errno() })
             }
             "signals" => signals(),
             "spin" => "spinning".into(),
@@ -327,6 +337,7 @@ fn map_file(
     file: &File,
     offset: usize,
     len: usize,
+    write: libc::c_int,
     private: bool,
     at: *mut libc::c_void,
 ) -> Result<*mut libc::c_void> {
@@ -342,7 +353,7 @@ fn map_file(
         libc::mmap(
             at,
             len,
-            libc::PROT_READ | libc::PROT_WRITE,
+            libc::PROT_READ | write,
             kind | fixed,
             file.as_raw_fd(),
             offset as i64,

@@ -82,6 +82,13 @@ impl Pmem {
         options.open(self.path()).with_context(|| self.path())
     }
 
+    /// The same, while nothing in the kernel has it open for itself.
+    pub fn open_alone(self) -> Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_EXCL);
+        options.open(self.path()).with_context(|| self.path())
+    }
+
     /// Writes zeros to the page at byte `at`, and with that takes an error away.
     pub fn overwrite(self, at: u64) -> Result<()> {
         self.write(at, 0)
@@ -123,9 +130,38 @@ impl Pmem {
         }
         Ok(())
     }
+
+    /// [`overwrite`](Self::overwrite)s all pages that can't be read, whether or not the driver
+    /// lists them.
+    pub fn overwrite_unreadable(self) -> Result<()> {
+        const AT_ONCE: usize = 256;
+
+        let device = self.open()?;
+        let mut pages = vec![Page([0; PAGE_SIZE]); AT_ONCE];
+        // SAFETY: The pages follow one another, and have nothing but bytes.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), AT_ONCE * PAGE_SIZE)
+        };
+        let mut at = 0;
+        loop {
+            let (size, pages) = match device.read_at(bytes, at) {
+                Ok(0) => return Ok(()),
+                Ok(read) => (read, 0),
+                Err(_) => (bytes.len(), AT_ONCE),
+            };
+            for page in 0..pages as u64 {
+                let at = at + page * PAGE_SIZE as u64;
+                if self.read(at)? == "EIO" {
+                    self.overwrite(at)?;
+                }
+            }
+            at += size as u64;
+        }
+    }
 }
 
 /// Aligned as O_DIRECT asks for.
+#[derive(Clone)]
 #[repr(C, align(4096))]
 pub struct Page(pub [u8; PAGE_SIZE]);
 

@@ -146,6 +146,13 @@ impl Probe {
         Ok(errno_name(errno.parse()?))
     }
 
+    /// Has the page taken out of the process's page tables (MADV_DONTNEED).
+    pub fn forget(&mut self, page: usize) -> Result<()> {
+        let answer = self.ask(&format!("forget {page}"))?;
+        ensure!(answer == "errno 0", "MADV_DONTNEED: {answer}");
+        Ok(())
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -51,6 +51,10 @@ impl Worker {
         }
     }
 
+    pub fn pid(&self) -> i32 {
+        self.0
+    }
+
     /// Ends the process.
     pub fn kill(&self) {
         // SAFETY: a pid of our own; nobody asks for the status.
@@ -77,4 +81,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// Keeps this process on one CPU.
+pub fn pin(cpu: usize) -> Result<()> {
+    // SAFETY: an all-zero set is valid, and `cpu` lies within it.
+    let ret = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    if ret != 0 {
+        bail!("CPU {cpu}: {}", std::io::Error::last_os_error());
+    }
+    Ok(())
 }

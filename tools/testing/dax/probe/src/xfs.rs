@@ -28,6 +28,10 @@ pub struct Options {
     pub no_dax: bool,
     pub log: Option<String>,
     pub realtime: Option<Pmem>,
+    /// A realtime section inside of the data device, in zones: what mkfs.xfs is to know of it.
+    pub zoned: Option<&'static str>,
+    /// More words for mkfs.xfs.
+    pub mkfs: &'static [&'static str],
 }
 
 pub struct Xfs {
@@ -59,6 +63,7 @@ impl Xfs {
             Options {
                 realtime: Some(_), ..
             } => "reflink=1,rmapbt=1,metadir=1",
+            Options { zoned: Some(_), .. } => "reflink=0,rmapbt=1,metadir=1",
             _ => "reflink=1,rmapbt=1",
         });
         if options.stripe {
@@ -70,6 +75,10 @@ impl Xfs {
         if let Some(rt) = options.realtime {
             mkfs.args(["-r", &format!("rtdev={}", rt.path())]);
         }
+        if let Some(zones) = options.zoned {
+            mkfs.args(["-r", zones]);
+        }
+        mkfs.args(options.mkfs);
         mkfs.arg(xfs.data.path());
         run(&mut mkfs)?;
         fs::create_dir_all(MOUNT_POINT)?;
@@ -104,6 +113,11 @@ impl Xfs {
     }
 
     pub fn mount(&self) -> Result<()> {
+        self.mount_with(0, "")
+    }
+
+    /// With flags of mount(2), and more options.
+    pub fn mount_with(&self, flags: libc::c_ulong, more: &str) -> Result<()> {
         let mut options = String::from(if self.no_dax {
             "dax=never"
         } else {
@@ -115,6 +129,7 @@ impl Xfs {
         if let Some(rt) = self.realtime {
             options += &format!(",rtdev={}", rt.path());
         }
+        options += more;
         let [source, target, kind, data] =
             [&self.data.path(), MOUNT_POINT, "xfs", &options].map(|s: &str| CString::new(s));
         let (source, target, kind, data) = (source?, target?, kind?, data?);
@@ -124,7 +139,7 @@ impl Xfs {
                 source.as_ptr(),
                 target.as_ptr(),
                 kind.as_ptr(),
-                0,
+                flags,
                 data.as_ptr().cast(),
             )
         };
@@ -132,6 +147,12 @@ impl Xfs {
             bail!("mount -o {options}: {}", io::Error::last_os_error());
         }
         Ok(())
+    }
+
+    /// Mounts it, which is not mounted, with a realtime device from now on.
+    pub fn mount_realtime(&mut self, realtime: Pmem) -> Result<()> {
+        self.realtime = Some(realtime);
+        self.mount()
     }
 
     /// Unmounts and lets xfs_repair look for damage; the outcome in words.
@@ -170,7 +191,9 @@ impl Xfs {
             ioctl::set_realtime(&file)?;
         }
         fill(&file, 0, pages)?;
-        ensure_dax(&path)?;
+        if !self.no_dax {
+            ensure_dax(&path)?;
+        }
         Ok(path)
     }
 

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use anyhow::{bail, ensure, Context, Result};
 
-use super::{now, pin};
+use super::now;
 use crate::fault::PAGE_SIZE;
 use crate::map;
-use crate::shared::{counters, Worker};
+use crate::shared::{counters, pin, Worker};
 
 const BUS_MCEERR_AO: i32 = 5;
 

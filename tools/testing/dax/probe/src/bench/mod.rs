@@ -11,7 +11,7 @@ use std::io::{self, BufRead, Write};
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::kernel::QuietConsole;
-use crate::shared::Worker;
+use crate::shared::{pin, Worker};
 use crate::xfs::{Options, Xfs};
 
 mod healthy;
@@ -19,11 +19,13 @@ mod lock;
 mod mapper;
 mod notify;
 mod owners;
+mod state;
 
 use healthy::Healthy;
 use lock::Trace;
 use mapper::Mapper;
 use owners::Group;
+use state::State;
 
 /// Where the injector runs, and with it the mapper: taking mappings away from a
 /// process on another CPU interrupts that one for each of them, which takes an
@@ -52,6 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
         groups: Vec::new(),
         mapped: None,
         healthy: None,
+        state: State::default(),
         xfs: Xfs::new(&Options::default())?,
     };
     answer(&format!("ok {}", about()))?;
@@ -93,19 +96,6 @@ fn about() -> String {
     )
 }
 
-fn pin(cpu: usize) -> Result<()> {
-    // SAFETY: an all-zero set is valid, and `cpu` lies within it.
-    let ret = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set)
-    };
-    if ret != 0 {
-        bail!("CPU {cpu}: {}", io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 /// Nanoseconds of CLOCK_MONOTONIC. May be called in a signal handler.
 fn now() -> u64 {
     let mut time = libc::timespec {
@@ -124,6 +114,7 @@ struct Bench {
     /// What the mapper maps.
     mapped: Option<notify::Mapped>,
     healthy: Option<Healthy>,
+    state: State,
     xfs: Xfs,
 }
 
@@ -140,6 +131,9 @@ impl Bench {
             Some("unmap") => self.unmap()?,
             Some("inject") => return self.inject(number(1)?),
             Some("lock") => return self.lock(),
+            Some("state") => self
+                .state
+                .enter(words.get(1).context("no state")?, &self.xfs)?,
             Some("healthy") => {
                 let kind = words.get(1).context("no kind")?.parse()?;
                 let healthy = match &self.healthy {
@@ -222,6 +216,7 @@ impl Bench {
 
     fn end(mut self) -> Result<()> {
         self.set_idle(0)?;
+        self.state.end()?;
         drop((self.healthy, self.mapper));
         let end = self.xfs.end();
         answer(&format!("ok {end}"))

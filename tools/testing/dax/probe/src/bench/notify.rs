@@ -59,6 +59,9 @@ pub fn sample(mapper: &mut Mapper, mapped: &Mapped) -> Result<Sample> {
     let start = now();
     inject.write_all(pfn.as_bytes()).context("injection")?;
     let returned = now();
+    // Where both share a CPU, the process that the signal has woken is to run now, and not
+    // only if the scheduler saw fit to preempt this one.
+    std::thread::yield_now();
 
     let (signals, last) = wait(mapper, returned)?;
     let left = mapper.count(mapped.pfn)?;

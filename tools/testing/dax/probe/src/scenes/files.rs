@@ -43,8 +43,7 @@ pub fn one_mapper(_: u64) -> Result<()> {
 }
 
 /// The third file holds the block at another offset, so that a wrong translation
-/// from block to address shows. One process a file: a fault on a shared block
-/// unmaps it from all others that map the same file (dax_insert_entry()).
+/// from block to address shows.
 pub fn shared(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;

@@ -9,18 +9,32 @@ use anyhow::{bail, Result};
 use crate::process::Probe;
 
 mod bad;
+mod cached;
 mod cow_race;
 mod cow_stores;
 mod devices;
+mod direct_map;
 mod files;
+mod found;
+mod fsdev;
+mod grow;
 mod heal;
+mod hole;
+mod huge;
 mod machine_check;
+mod partitions;
 mod platform;
 mod processes;
 mod refuse;
 mod repair;
+mod revoke;
+mod short_write;
 mod space;
+mod states;
+mod table;
 mod unbind;
+mod unmap_first;
+mod wb_error;
 
 pub struct Scene {
     pub number: u32,
@@ -55,6 +69,12 @@ impl Scene {
 
     const fn timed(mut self) -> Self {
         self.timed = true;
+        self
+    }
+
+    /// It does much.
+    const fn long(mut self) -> Self {
+        self.deadline = Duration::from_secs(300);
         self
     }
 
@@ -202,10 +222,28 @@ pub const ALL: &[Scene] = &[
         processes::exiting,
     ),
     Scene::new(
+        140,
+        "revoke-race",
+        "a page whose mapping is changed or moved while it fails",
+        revoke::race,
+    ),
+    Scene::new(
+        141,
+        "generic-huge",
+        "part of a huge page, without rmapbt",
+        revoke::generic_huge,
+    ),
+    Scene::new(
         9,
         "unbind",
         "the driver unbound under two mappers",
         unbind::play,
+    ),
+    Scene::new(
+        130,
+        "verify-deleted",
+        "a block of a file that is being deleted, while XFS scans it",
+        repair::verify::deleted,
     ),
     Scene::new(
         11,
@@ -226,6 +264,18 @@ pub const ALL: &[Scene] = &[
         "machine-check",
         "a shared block, by a real #MC: contained, then overwritten",
         machine_check::play,
+    ),
+    Scene::new(
+        145,
+        "outlived",
+        "a page that failed under devdax, and then is fsdax",
+        revoke::outlived,
+    ),
+    Scene::new(
+        142,
+        "flood",
+        "a handler that returns, and the log",
+        revoke::flood,
     ),
     Scene::new(
         20,
@@ -270,6 +320,12 @@ pub const ALL: &[Scene] = &[
         refuse::sync,
     ),
     Scene::new(
+        28,
+        "direct-map",
+        "which pages that failed the kernel still maps (law 1)",
+        direct_map::play,
+    ),
+    Scene::new(
         40,
         "heal-ways",
         "each way to get rid of a bad block",
@@ -304,7 +360,46 @@ pub const ALL: &[Scene] = &[
         "heal-at-once",
         "an early process that writes the page again when told",
         heal::at_once,
+    )
+    .long(),
+    Scene::new(
+        110,
+        "short-write",
+        "a write whose buffer ends early, to blocks that are shared or bad",
+        short_write::play,
     ),
+    Scene::new(
+        111,
+        "unmap-first",
+        "calls that give a mapped file other blocks",
+        unmap_first::play,
+    ),
+    Scene::new(
+        112,
+        "huge-alone",
+        "2 MiB of a file that share its blocks, mapped twice",
+        huge::alone,
+    ),
+    Scene::new(
+        113,
+        "huge-share",
+        "2 MiB that two files share, both mapped, in every way",
+        huge::share,
+    ),
+    Scene::new(114, "huge-cow", "the same with an error in it", huge::cow),
+    Scene::new(
+        115,
+        "wb-error",
+        "fsync() of what was stored to a page that failed",
+        wb_error::xfs,
+    ),
+    Scene::new(
+        116,
+        "wb-error-no-rmapbt",
+        "the same, of XFS that can't look owners up",
+        wb_error::no_rmapbt,
+    ),
+    Scene::new(117, "wb-error-ext4", "the same, of ext4", wb_error::ext4),
     Scene::new(
         50,
         "free",
@@ -360,6 +455,12 @@ pub const ALL: &[Scene] = &[
         repair::staging::leftover,
     ),
     Scene::new(
+        132,
+        "staging-inject",
+        "space that a copy-on-write has left over, by a simulated error (D8)",
+        repair::staging::simulated,
+    ),
+    Scene::new(
         58,
         "staging-write",
         "space that a copy-on-write is filling",
@@ -376,6 +477,48 @@ pub const ALL: &[Scene] = &[
         "known",
         "errors from before the mount",
         repair::known::play,
+    ),
+    Scene::new(
+        65,
+        "remount-rw",
+        "errors from before a mount that is read-only at first",
+        repair::again::remount,
+    ),
+    Scene::new(
+        66,
+        "grow-known",
+        "errors behind the end of a filesystem that grows",
+        repair::again::grow,
+    ),
+    Scene::new(
+        67,
+        "no-dax",
+        "XFS on a device without DAX: nobody waits for errors",
+        repair::again::elsewhere,
+    ),
+    Scene::new(
+        68,
+        "meanwhile",
+        "owners that are rid of a bad block before they are told",
+        repair::told::meanwhile,
+    ),
+    Scene::new(
+        88,
+        "order",
+        "an error is told before a part of it is cleared",
+        repair::told::order,
+    ),
+    Scene::new(
+        89,
+        "frozen-inode",
+        "losses of a file that can't be read before the thaw",
+        repair::told::frozen,
+    ),
+    Scene::new(
+        69,
+        "old-reader",
+        "a health monitor that does not know of cleared errors",
+        repair::told::old_reader,
     ),
     Scene::new(
         61,
@@ -397,6 +540,12 @@ pub const ALL: &[Scene] = &[
         repair::stress::play,
     )
     .timed(),
+    Scene::new(
+        131,
+        "verify-exact",
+        "one bad sector that a scan by XFS finds",
+        repair::verify::exact,
+    ),
     Scene::new(
         70,
         "firmware",
@@ -463,7 +612,7 @@ pub const ALL: &[Scene] = &[
     Scene::new(
         83,
         "scrub-metadata",
-        "an inode block, injected by ndctl: shutdown",
+        "an inode block, injected by ndctl",
         repair::scrub::metadata,
     )
     .nfit(),
@@ -494,6 +643,200 @@ pub const ALL: &[Scene] = &[
         "scrub-nobody",
         "a device in use that no filesystem holds",
         repair::scrub::nobody,
+    )
+    .nfit(),
+    Scene::new(150, "grow", "space that growfs adds", grow::data),
+    Scene::new(
+        151,
+        "grow-realtime",
+        "space that growfs adds to a realtime device",
+        grow::realtime,
+    ),
+    Scene::new(
+        152,
+        "internal-realtime",
+        "a realtime section inside of the data device",
+        grow::internal,
+    ),
+    Scene::new(
+        153,
+        "partitions",
+        "XFS and ext4 on partitions of one device",
+        partitions::play,
+    ),
+    Scene::new(
+        154,
+        "cached",
+        "blocks that the page cache has up to date",
+        cached::play,
+    ),
+    Scene::new(
+        155,
+        "shut-down",
+        "a filesystem that is shut down",
+        states::shut_down,
+    ),
+    Scene::new(
+        126,
+        "shut-down-huge",
+        "a 2 MiB mapping of a filesystem that is shut down",
+        states::huge,
+    ),
+    Scene::new(
+        156,
+        "after-metadata",
+        "a shutdown because metadata failed, then a mapped file",
+        states::after_metadata,
+    ),
+    Scene::new(
+        157,
+        "read-only",
+        "a filesystem that is mounted read-only, and without recovery",
+        states::read_only,
+    ),
+    Scene::new(118, "frozen", "a filesystem that is frozen", states::frozen),
+    Scene::new(
+        119,
+        "shut-down-removed",
+        "the driver unbound under a filesystem that is shut down",
+        states::removed,
+    ),
+    Scene::new(
+        125,
+        "grow-removed",
+        "the driver of a realtime device unbound that was empty at mount",
+        grow::removed,
+    ),
+    Scene::new(
+        120,
+        "found-metadata",
+        "a sector of the log or of inodes, injected by ndctl",
+        found::metadata,
+    )
+    .nfit(),
+    Scene::new(
+        123,
+        "found-headers",
+        "a sector of a group's headers, injected by ndctl",
+        found::headers,
+    )
+    .nfit(),
+    Scene::new(
+        124,
+        "met-metadata",
+        "a machine check in metadata of each kind",
+        found::met,
+    )
+    .nfit(),
+    Scene::new(
+        121,
+        "found-log",
+        "a sector of an external log, injected by ndctl",
+        found::log,
+    )
+    .nfit(),
+    Scene::new(
+        122,
+        "found-exact",
+        "a sector of a block smaller than a page, injected by ndctl",
+        found::exact,
+    )
+    .nfit(),
+    Scene::new(
+        158,
+        "dio-from",
+        "O_DIRECT from a mapping while its pages fail (law 1)",
+        hole::dio::from,
+    )
+    .timed(),
+    Scene::new(
+        159,
+        "dio-into",
+        "O_DIRECT into a mapping while its pages fail (law 1)",
+        hole::dio::into,
+    )
+    .timed(),
+    Scene::new(
+        160,
+        "splice",
+        "a page in a pipe that fails (law 1)",
+        hole::pipe::splice,
+    ),
+    Scene::new(
+        161,
+        "writecache",
+        "the pmem of a dm-writecache fails (law 1)",
+        hole::cache::play,
+    ),
+    Scene::new(
+        162,
+        "peek",
+        "a process whose memory others read fails with 400 owners (law 1)",
+        hole::peek::play,
+    )
+    .long(),
+    Scene::new(
+        163,
+        "core-dump",
+        "core dumps of pages that fail (law 1)",
+        hole::dump::play,
+    ),
+    Scene::new(
+        164,
+        "parked",
+        "errors while a reader waits in a page fault",
+        hole::parked::play,
+    ),
+    Scene::new(
+        165,
+        "list-shown",
+        "the list of bad blocks, full, read from sysfs",
+        table::shown,
+    ),
+    Scene::new(
+        166,
+        "list-split",
+        "the list of bad blocks, full, and a page in the middle of a range written",
+        table::split,
+    ),
+    Scene::new(
+        167,
+        "list-poll",
+        "who polls the list of bad blocks is woken",
+        table::poll,
+    ),
+    Scene::new(
+        168,
+        "scrub-flood",
+        "600 errors that a scrub finds: more than the list of bad blocks holds",
+        repair::flood::play,
+    )
+    .nfit()
+    .long(),
+    Scene::new(
+        169,
+        "fsdev",
+        "memory that failed under fsdev_dax, then used by pmem",
+        fsdev::fsdev,
+    ),
+    Scene::new(
+        170,
+        "devdax",
+        "memory that failed under device_dax, then used by pmem",
+        fsdev::devdax,
+    ),
+    Scene::new(
+        143,
+        "scrub-pages",
+        "many pages of one process that a scrub finds together",
+        revoke::pages,
+    )
+    .nfit(),
+    Scene::new(
+        144,
+        "scrub-ras",
+        "what RAS daemons hear of a scrub",
+        revoke::ras,
     )
     .nfit(),
     Scene::new(

@@ -46,7 +46,7 @@ impl Device {
     }
 
     /// ndctl's name of it.
-    fn namespace(&self) -> Result<String> {
+    pub fn namespace(&self) -> Result<String> {
         let path = format!("/sys/block/pmem{}/device/namespace", self.0 .0);
         let name = fs::read_to_string(&path).context(path)?;
         Ok(name.trim().into())
@@ -54,7 +54,12 @@ impl Device {
 
     /// `ndctl inject-error`, from a page on.
     pub fn inject(&self, page: u64, count: u64, options: &[&str]) -> Result<Value> {
-        let block = format!("--block={}", page * BLOCKS);
+        self.inject_sectors(page * BLOCKS, count, options)
+    }
+
+    /// `ndctl inject-error`, from a sector on.
+    pub fn inject_sectors(&self, sector: u64, count: u64, options: &[&str]) -> Result<Value> {
+        let block = format!("--block={sector}");
         let count = format!("--count={count}");
         let namespace = self.namespace()?;
         let words = ["inject-error", &namespace, &block, &count];
@@ -96,7 +101,7 @@ impl Device {
     }
 }
 
-fn ndctl(words: &[&str]) -> Result<Value> {
+pub fn ndctl(words: &[&str]) -> Result<Value> {
     let output = Command::new("ndctl")
         .args(words)
         .output()

@@ -26,6 +26,7 @@ use crate::pmem::{self, Pmem};
 use crate::process::{Map, Probe};
 use crate::report::{expect, note};
 use crate::shared::{counters, Worker};
+use crate::trace::Signals;
 use crate::xfs::{Options, Xfs};
 
 const EARLY_KILL: &str = "/proc/sys/vm/memory_failure_early_kill";
@@ -85,23 +86,16 @@ pub fn shared_mm(_: u64) -> Result<()> {
     let one = ["--peer", "late-process"];
     let mut both = Map::new(&file, 4).early().extra(&both).start()?;
     let mut one = Map::new(&file, 4).early().extra(&one).start()?;
-    let mut log = kmsg::Log::new()?;
+    let sent = Signals::new()?;
 
     expect("hwpoison-inject", "0", pmem::corrupt(pfn(&file, 1)?)?)?;
-    expect(
-        "signals sent",
-        "3",
-        log.count("Sending SIGBUS to ")?.to_string(),
-    )?;
+    expect("signals sent", "3", sent.count(None)?)?;
     expect_apart("early, early", AO, AO, &mut both)?;
     expect_apart("early, late", AO, "no signal", &mut one)?;
 
     expect("madvise", "0", both.poison(1)?)?;
-    expect(
-        "signals sent",
-        "3",
-        log.count("Sending SIGBUS to ")?.to_string(),
-    )?;
+    expect("signals sent", "3", sent.count(None)?)?;
+    drop(sent);
     expect_apart("consumer, early", AR, AO, &mut both)?;
     expect_apart("early, late", AO, "no signal", &mut one)?;
     expect("madvise", "0", one.poison(1)?)?;
@@ -165,11 +159,11 @@ pub fn crowd(_: u64) -> Result<()> {
     let mut crowd = (0..LATE).map(|_| late()).collect::<Result<Vec<_>>>()?;
     let last = Area::shared(&file, 4)?;
     ensure!(last.load_all_but(&[]) == "reads", "last area");
-    let mut log = kmsg::Log::new()?;
+    let sent = Signals::new()?;
 
     expect("hwpoison-inject", "0", pmem::corrupt(pfn(&file, 1)?)?)?;
-    let own = format!("Sending SIGBUS to dax-probe:{} ", std::process::id());
-    expect("twice, sent", "1", log.count(&own)?.to_string())?;
+    expect("twice, sent", "1", sent.count(Some(std::process::id()))?)?;
+    drop(sent);
     expect("twice, got", "1", fault::take().len().to_string())?;
     let mut left = 0;
     for probe in &mut crowd {
@@ -201,18 +195,11 @@ pub fn twice(_: u64) -> Result<()> {
         .early()
         .start()?;
     drop(huge);
-    let mut log = kmsg::Log::new()?;
-    let sent = |log: &mut kmsg::Log, probe: &Probe| -> Result<String> {
-        let text = format!(
-            "Sending SIGBUS to dax-probe:{} due to hardware memory corruption",
-            probe.pid()
-        );
-        Ok(log.count(&text)?.to_string())
-    };
+    let sent = Signals::new()?;
     let pfn = pfn(&file, 515)?;
 
     expect("hwpoison-inject", "0", pmem::corrupt(pfn)?)?;
-    expect("2 MiB and 4 KiB, sent", "1", sent(&mut log, &both)?)?;
+    expect("2 MiB and 4 KiB, sent", "1", sent.count(Some(both.pid()))?)?;
     expect(
         "2 MiB and 4 KiB",
         "BUS_MCEERR_AO page 1539 lsb 21",
@@ -232,9 +219,9 @@ pub fn twice(_: u64) -> Result<()> {
     expect("part of the file", AO, part.seen())?;
     expect("another part", "no signal", others.seen())?;
 
-    let mut log = kmsg::Log::new()?;
     expect("page 11, madvise", "0", small.poison(11)?)?;
-    expect("twice by 4 KiB, sent", "1", sent(&mut log, &small)?)?;
+    expect("twice by 4 KiB, sent", "1", sent.count(Some(small.pid()))?)?;
+    drop(sent);
     // At page 3 it is not mapped.
     expect(
         "twice by 4 KiB",
@@ -255,8 +242,7 @@ pub fn twice(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
-/// Where a file shares an extent, a fault of one process takes the page away from others
-/// that map the same file.
+/// A mapping that does not have the page at present.
 pub fn evicted(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
@@ -264,6 +250,7 @@ pub fn evicted(_: u64) -> Result<()> {
     let mut first = Map::new(&file, 4).early().start()?;
     let mut second = Map::new(&file, 4).early().start()?;
     let pfn = second.pfn(1)?;
+    first.forget(1)?;
     ensure!(first.mapped(1)? == "not mapped", "not taken away");
 
     expect("hwpoison-inject", "0", pmem::corrupt(pfn)?)?;

@@ -101,16 +101,19 @@ pub fn dirty(_: u64) -> Result<()> {
     let mut huge = Map::new(&path, 1024).extra(&["--huge"]).start()?;
     let small = xfs.file("small", 4)?;
     let area = Area::shared(&small, 4)?;
-    huge.store(0, 0x77)?;
+    huge.rewrite(BAD - 1)?;
     expect("store", "stored", area.store(1))?;
     expect("store, next page", "stored", area.store(2))?;
 
     let bad = [Bad::hit(&path, BAD)?, Bad::hit(&small, 1)?];
-    expect("2 MiB, fsync", "0", calls::fsync(&open(&path, 0)?))?;
-    expect("4 KiB, fsync", "0", calls::fsync(&open(&small, 0)?))?;
+    let files = [open(&path, 0)?, open(&small, 0)?];
+    for (name, file) in ["2 MiB", "4 KiB"].into_iter().zip(&files) {
+        let fsync = [calls::fsync(file), calls::fsync(file)].join(", ");
+        expect(&format!("{name}, fsync"), "EIO, 0", fsync)?;
+    }
     expect("page that failed", &refused(1), area.load(1))?;
     expect("the other pages", "reads", area.load_all_but(&[1]))?;
-    drop((huge, area));
+    drop((huge, area, files));
     bad::end(xfs, &[&bad[0], &bad[1]])
 }
 

@@ -57,12 +57,12 @@ pub fn again(device: Pmem) -> Result<()> {
     bind(device, &namespace)
 }
 
-fn bind(device: Pmem, namespace: &str) -> Result<()> {
+pub fn bind(device: Pmem, namespace: &str) -> Result<()> {
     driver("bind", namespace)?;
     wait_for(&device.path())
 }
 
-fn driver(verb: &str, namespace: &str) -> Result<()> {
+pub fn driver(verb: &str, namespace: &str) -> Result<()> {
     let path = format!("{DRIVER}/{verb}");
     fs::write(&path, namespace).with_context(|| format!("{namespace} > {path}"))
 }

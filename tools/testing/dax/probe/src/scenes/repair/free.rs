@@ -134,7 +134,7 @@ pub fn injectors(_: u64) -> Result<()> {
     let at = freed_file(&xfs, &gone)? + PAGE;
     let bad = Bad::block(at)?;
     let counts = Counts::now();
-    let mut monitor = Monitor::new(&xfs)?;
+    let mut monitor = Monitor::of_cleared(&xfs)?;
     let name = "hwpoison-inject";
     expect(name, "0", pmem::corrupt(Pmem(0).pfn(at)?)?)?;
     expect(&format!("{name}: marks"), "none", bad.marks()?)?;

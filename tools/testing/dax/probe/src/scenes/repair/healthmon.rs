@@ -33,7 +33,13 @@ pub type Losses = HashMap<u64, String>;
 
 impl Monitor {
     pub fn new(xfs: &Xfs) -> Result<Self> {
-        Ok(Self(ioctl::health_monitor(&xfs.root()?)?))
+        Ok(Self(ioctl::health_monitor(&xfs.root()?, 0)?))
+    }
+
+    /// The same, and it tells of media errors that are gone.
+    pub fn of_cleared(xfs: &Xfs) -> Result<Self> {
+        let flags = ioctl::HEALTH_MONITOR_CLEARED;
+        Ok(Self(ioctl::health_monitor(&xfs.root()?, flags)?))
     }
 
     /// Waits until that many files have lost data, or for too long.
@@ -48,6 +54,18 @@ impl Monitor {
                 *told += &bytes;
             }
             losses.len() >= files
+        })?;
+        Ok(losses)
+    }
+
+    /// Waits until a file has lost data, or for too long.
+    pub fn losses_of(&mut self, file: u64) -> Result<Losses> {
+        let mut losses = Losses::new();
+        self.read(|event| {
+            if let Event::Lost { ino, bytes } = event {
+                losses.insert(ino, bytes);
+            }
+            losses.contains_key(&file)
         })?;
         Ok(losses)
     }

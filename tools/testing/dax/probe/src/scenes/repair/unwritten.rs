@@ -173,6 +173,8 @@ pub fn race(_: u64) -> Result<()> {
         note(&format!(
             "{name}: {kept} written, {lost} lost afterwards, {refused} refused"
         ))?;
+        // It may tell of stores that are lost, but only once.
+        calls::fsync(file);
         bad::mend(path, 0, PAGES)?;
         let data = xfs::intact(path, PAGES);
         expect(&format!("{name}: written again"), "data intact", data)?;

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A page that failed leaves the kernel's direct map, unless the kernel may still
+//! access it by its address there.
+
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+
+use super::bad::{self, refused, Bad};
+use super::repair::until;
+use crate::area::Area;
+use crate::calls::{self, outcome};
+use crate::fault::PAGE_SIZE;
+use crate::kernel::is_mapped;
+use crate::report::expect;
+use crate::xfs::{Options, Xfs};
+
+/// Mapped or not, as something refers to the page or does not.
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let idle = xfs.file("idle", 4)?;
+    let piped = xfs.file("piped", 4)?;
+    let beside = xfs.file("beside", 4)?;
+
+    let mut bads = vec![Bad::unreported(&idle, 1)?];
+    expect("before", "mapped", state(&bads[0])?)?;
+    bads[0].report()?;
+    expect("idle", "taken out", settled(&bads[0])?)?;
+
+    // A page that a pipe holds is read by its address later.
+    let area = Area::shared(&piped, 4)?;
+    ensure!(area.load(1) == "reads", "not mapped");
+    let (mut reader, writer) = calls::pipe()?;
+    let page = libc::iovec {
+        iov_base: area.addr(1).cast(),
+        iov_len: PAGE_SIZE,
+    };
+    // SAFETY: one page of the mapping, which the pipe refers to.
+    let given = unsafe { libc::vmsplice(writer.as_raw_fd(), &page, 1, 0) };
+    expect("vmsplice", "4096", given.to_string())?;
+    bads.push(Bad::hit(&piped, 1)?);
+    sleep(Duration::from_secs(2));
+    expect("in a pipe", "mapped", state(&bads[1])?)?;
+    expect("in a pipe, touched", &refused(1), area.load(1))?;
+    drop(writer);
+    let read = outcome(reader.read(&mut [0; PAGE_SIZE]));
+    expect("read from the pipe", "4096 bytes", read)?;
+    drop((area, reader));
+
+    // Once it is written it is as any other, and may fail again.
+    for (file, bad) in [(&idle, &bads[0]), (&piped, &bads[1])] {
+        bad::mend(file, 1, 2)?;
+        expect("written", "mapped", state(bad)?)?;
+        let area = Area::shared(file, 4)?;
+        expect("written, touched", "reads, stored", {
+            [area.load(1), area.store(1)].join(", ")
+        })?;
+        let report = bad.report()?;
+        expect("fails again", "Recovered", report)?;
+        expect("fails again", "taken out", settled(bad)?)?;
+        expect("fails again, touched", &refused(1), area.load(1))?;
+    }
+
+    // That the page beside it is mapped is no reason to stay.
+    let area = Area::shared(&beside, 4)?;
+    ensure!(area.load(2) == "reads", "not mapped");
+    bads.push(Bad::hit(&beside, 1)?);
+    expect("beside a mapped one", "taken out", settled(&bads[2])?)?;
+    drop(area);
+    bad::end(xfs, &bads.iter().collect::<Vec<_>>())?;
+    let states = bads.iter().map(state).collect::<Result<Vec<_>>>()?;
+    expect("overwritten", "mapped, mapped, mapped", states.join(", "))
+}
+
+fn state(bad: &Bad) -> Result<&'static str> {
+    let mapped = is_mapped(bad.pmem.address(bad.at)?)?;
+    Ok(if mapped { "mapped" } else { "taken out" })
+}
+
+/// The state after a while: it is a work item that takes the page out.
+fn settled(bad: &Bad) -> Result<&'static str> {
+    until(|| Ok(state(bad)? == "taken out"))?;
+    state(bad)
+}

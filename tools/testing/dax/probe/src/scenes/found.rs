@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors that a scrub finds in what is no file's data, or in part of a page: they cost what they
+//! hit, and nobody is shut down (law 10).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::linux::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::platform::Device;
+use super::repair::healthmon::{self, Monitor};
+use super::repair::{self, until};
+use crate::calls;
+use crate::firmware;
+use crate::ioctl::{self, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG};
+use crate::kernel::errno_name;
+use crate::pmem::Pmem;
+use crate::report::expect;
+use crate::xfs::{self, Options, Xfs};
+
+const SECTOR: u64 = 512;
+const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+
+/// A place in a filesystem that is hit, and what is expected after that.
+struct Case {
+    name: &'static str,
+    /// Words for mkfs.xfs.
+    mkfs: &'static [&'static str],
+    /// First byte of the bad sector.
+    place: fn(&File) -> Result<u64>,
+    /// What is marked sick, in which allocation group.
+    sick: (u32, &'static str),
+    /// Whether it is written anew before it is unmounted, which clears it.
+    written: bool,
+    /// What mounting it says after a machine check there.
+    mounts: &'static str,
+}
+
+const SMALL_SECTORS: &[&str] = &["-s", "size=512"];
+
+/// As with the stock kernel, until the error is cleared: it is good to a page, and recovery reads
+/// there.
+const UNREADABLE: &str = "mount -o dax=always: Input/output error (os error 5)";
+
+const HEADERS: [Case; 4] = [
+    Case {
+        name: "superblock",
+        mkfs: &[],
+        place: |_| Ok(0),
+        sick: (0, "sb"),
+        written: true,
+        mounts: UNREADABLE,
+    },
+    Case {
+        name: "second superblock",
+        mkfs: &[],
+        place: |root| group(root, 1),
+        sick: (1, "sb"),
+        written: false,
+        mounts: "done",
+    },
+    Case {
+        name: "AGF",
+        mkfs: SMALL_SECTORS,
+        place: |_| Ok(SECTOR),
+        sick: (0, "agf"),
+        written: true,
+        mounts: UNREADABLE,
+    },
+    Case {
+        name: "unused sector",
+        mkfs: SMALL_SECTORS,
+        place: |root| Ok(group(root, 1)? + 5 * SECTOR),
+        sick: (1, "none"),
+        written: false,
+        mounts: UNREADABLE,
+    },
+];
+
+const OTHERS: [Case; 2] = [
+    Case {
+        name: "unused log",
+        mkfs: &[],
+        place: |root| {
+            let log = ioctl::owned_by(root, XFS_FMR_OWN_LOG)?;
+            Ok(log.physical + (log.length / 3 * 2).next_multiple_of(PAGE) + 3 * SECTOR)
+        },
+        sick: (2, "none"),
+        written: false,
+        mounts: "done",
+    },
+    Case {
+        name: "inodes",
+        mkfs: &[],
+        place: |root| Ok(ioctl::owned_by(root, XFS_FMR_OWN_INODES)?.physical),
+        sick: (0, "inodes"),
+        written: true,
+        mounts: UNREADABLE,
+    },
+];
+
+/// Where an allocation group begins.
+fn group(root: &File, number: u64) -> Result<u64> {
+    let geometry = ioctl::geometry(root)?;
+    Ok(number * u64::from(geometry.agblocks) * u64::from(geometry.blocksize))
+}
+
+/// Injects an error of one sector, and waits until the filesystem tells of it.
+fn hit(name: &str, device: &Device, xfs: &Xfs, at: u64) -> Result<()> {
+    let sector = at / SECTOR;
+    let mut monitor = Monitor::new(xfs)?;
+    device.inject_sectors(sector, 1, &[])?;
+    let told = monitor.media(1)?.join(", ");
+    expect(&format!("{name}: told"), &format!("{sector}+1 bad"), told)
+}
+
+fn done(outcome: Result<()>) -> String {
+    match outcome {
+        Ok(()) => "done".into(),
+        Err(e) => e.to_string(),
+    }
+}
+
+fn play_case(case: &Case) -> Result<()> {
+    let row = |what: &str| format!("{}: {what}", case.name);
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options {
+        mkfs: case.mkfs,
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    let at = (case.place)(&xfs.root()?)?;
+
+    hit(case.name, &device, &xfs, at)?;
+    expect(&row("writer"), "0", xfs::try_write(&xfs.path("new")))?;
+    let (number, sick) = case.sick;
+    let marked = xfs
+        .root()
+        .and_then(|root| Ok(ioctl::ag_sick(&root, number)?));
+    expect(&row("sick"), sick, marked.unwrap_or_else(|e| e.to_string()))?;
+    let sync = xfs
+        .root()
+        .and_then(|root| Ok(calls::sync_filesystem(&root)?));
+    expect(&row("sync"), "done", done(sync))?;
+    expect(&row("umount"), "done", done(xfs::umount()))?;
+    let left = format!("{}+1", at / SECTOR);
+    let left = if case.written { "none" } else { &left };
+    expect(&row("bad sectors"), left, device.0.badblocks()?)?;
+    let mounted = done(xfs.mount());
+    expect(&row("mount"), "done", &mounted)?;
+    if mounted == "done" {
+        expect(&row("reader"), "data intact", xfs::intact(&file, 4))?;
+        expect(&row("umount"), "done", done(xfs::umount()))?;
+    }
+    // With the next one all is made anew.
+    device.0.overwrite_bad()?;
+    let _ = device.inject_sectors(at / SECTOR, 1, &["--uninject"]);
+    expect(&row("firmware"), "none", device.errors()?)
+}
+
+/// One bad sector in each of the headers of a group, and between them.
+pub fn headers(_: u64) -> Result<()> {
+    HEADERS.iter().try_for_each(play_case)
+}
+
+/// One bad sector in other metadata.
+pub fn metadata(_: u64) -> Result<()> {
+    OTHERS.iter().try_for_each(play_case)
+}
+
+/// The same as machine checks, which somebody has met: what can't be done without is gone.
+fn meet(case: &Case) -> Result<()> {
+    let row = |what: &str| format!("{}: {what}", case.name);
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options {
+        mkfs: case.mkfs,
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    let at = (case.place)(&xfs.root()?)?;
+
+    firmware::inject(firmware::Error {
+        address: device.0.address(at)?,
+        length: SECTOR,
+    })?;
+    let outcome = firmware::consume(device.0, at, None)?;
+    expect(&row("machine check"), "Failed", outcome)?;
+    expect(&row("writer"), "EIO", xfs::try_write(&xfs.path("new")))?;
+    expect(&row("umount"), "done", done(xfs::umount()))?;
+    let mounted = done(xfs.mount());
+    expect(&row("mount"), case.mounts, &mounted)?;
+    if mounted == "done" {
+        expect(&row("reader"), "data intact", xfs::intact(&file, 4))?;
+        expect(&row("umount"), "done", done(xfs::umount()))?;
+    }
+    device.0.overwrite_bad()?;
+    expect(&row("firmware"), "none", device.errors()?)
+}
+
+/// A machine check in each kind of metadata.
+pub fn met(_: u64) -> Result<()> {
+    HEADERS.iter().chain(&OTHERS).try_for_each(meet)
+}
+
+/// One bad sector in an external log.
+pub fn log(_: u64) -> Result<()> {
+    let device = Device::new(1)?;
+    let xfs = Xfs::new(&Options {
+        log: Some(device.0.path()),
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    // Nothing was logged there so far.
+    hit("log", &device, &xfs, (40 << 20) + 3 * SECTOR)?;
+    expect("writer", "0", xfs::try_write(&xfs.path("new")))?;
+    xfs::umount()?;
+    xfs.mount()?;
+    expect("mounted again", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())?;
+    device.0.overwrite_bad()?;
+    expect("firmware", "none", device.errors()?)
+}
+
+/// Blocks that are smaller than a page: one sector of one small file.
+pub fn exact(_: u64) -> Result<()> {
+    const BLOCK: usize = 1024;
+    const FILES: usize = 16;
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options {
+        no_dax: true,
+        mkfs: &["-b", "size=1024", "-s", "size=512"],
+        ..Options::default()
+    })?;
+    let mut pages: BTreeMap<u64, Vec<(PathBuf, u64)>> = BTreeMap::new();
+    for n in 0..FILES {
+        let path = xfs.path(&format!("file-{n}"));
+        fs::write(&path, [n as u8; BLOCK])?;
+        let file = File::open(&path)?;
+        file.sync_all()?;
+        let at = ioctl::physical(&file, 0)?;
+        pages.entry(at / PAGE).or_default().push((path, at));
+    }
+    let full = |files: &&Vec<_>| files.len() == PAGE as usize / BLOCK;
+    let files = pages.values().find(full).context("no page of four files")?;
+    let (path, at) = &files[1];
+    let ino = fs::metadata(path)?.st_ino();
+    // Now nothing is in the page cache.
+    xfs::umount()?;
+    xfs.mount()?;
+
+    let mut monitor = Monitor::new(&xfs)?;
+    device.inject_sectors(at / SECTOR + 1, 1, &[])?;
+    let losses = monitor.losses(1)?;
+    let lost = healthmon::of(&losses, ino);
+    expect("the file has lost", "512 bytes at 512", lost)?;
+    expect("files that have lost", "1", losses.len().to_string())?;
+    for (n, (path, _)) in files.iter().enumerate() {
+        let mut data = Vec::new();
+        let read = File::open(path)?.read_to_end(&mut data);
+        let read = errno_name(read.map_or_else(|e| e.raw_os_error().unwrap_or(-1), |_| 0));
+        let want = if n == 1 { "EIO" } else { "0" };
+        expect(&format!("file {n}, read"), want, read)?;
+    }
+    expect("writer", "0", xfs::try_write(&xfs.path("new")))?;
+    drop(monitor);
+    // The block goes to the log as free, and is cleared.
+    fs::remove_file(path)?;
+    repair::wait_free(&xfs.root()?, *at)?;
+    repair::sync_and_settle(&xfs)?;
+    until(|| Ok(Pmem(0).badblocks()? == "none"))?;
+    expect("deleted: bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())?;
+    expect("firmware", "none", device.errors()?)
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that fails while it belongs to a DAX driver without a filesystem, and then to
+//! pmem: what the one driver has done to the page must not meet the other.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+
+use super::platform::ndctl;
+use crate::fault::PAGE_SIZE;
+use crate::firmware;
+use crate::kernel;
+use crate::mce;
+use crate::pmem::{parse_address, Pmem};
+use crate::report::{expect, note};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const HUGE: usize = 2 << 20;
+const BUS: &str = "/sys/bus/dax";
+const DEVICE: Pmem = Pmem(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The page that fails, from the start of the device's data.
+const BAD: u64 = 100;
+
+/// The device that has taken the memory, on the bus of DAX devices.
+struct DaxDevice {
+    namespace: String,
+    name: String,
+    start: u64,
+    driver: &'static str,
+}
+
+impl DaxDevice {
+    /// Takes it from pmem. It is bound to device_dax then.
+    fn new() -> Result<Self> {
+        let pfn = fs::read_to_string(format!("/sys/block/pmem{}/device/namespace", DEVICE.0));
+        let namespace = match pfn {
+            Ok(name) => name.trim().into(),
+            Err(_) => DEVICE.namespace()?,
+        };
+        remake(&namespace, "devdax")?;
+        let mut names = Vec::new();
+        for entry in fs::read_dir(format!("{BUS}/devices"))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        ensure!(names.len() == 1, "devices on {BUS}: {names:?}");
+        let name = names.remove(0);
+        let path = format!("{BUS}/devices/{name}/resource");
+        let text = fs::read_to_string(&path).context(path)?;
+        Ok(Self {
+            namespace,
+            name,
+            start: parse_address(text.trim())?,
+            driver: "device_dax",
+        })
+    }
+
+    fn tell(&self, verb: &str) -> Result<()> {
+        let path = format!("{BUS}/drivers/{}/{verb}", self.driver);
+        fs::write(&path, &self.name).with_context(|| format!("{} > {path}", self.name))
+    }
+
+    /// Has another driver take it.
+    fn bind(&mut self, driver: &'static str) -> Result<()> {
+        self.tell("unbind")?;
+        self.driver = driver;
+        self.tell("new_id")?;
+        let bound = format!("{BUS}/drivers/{driver}/{}", self.name);
+        ensure!(Path::new(&bound).exists(), "{bound} is missing");
+        Ok(())
+    }
+
+    /// A machine check.
+    fn fail(&self) -> Result<u64> {
+        let at = self.start + BAD * PAGE;
+        let said = mce::deliver(at)?;
+        note(&format!("{}: machine check: {said}", self.driver))?;
+        Ok(at)
+    }
+
+    /// Gives it back to pmem, as it was.
+    fn give_back(self) -> Result<()> {
+        self.tell("unbind")?;
+        if self.driver != "device_dax" {
+            self.tell("remove_id")?;
+        }
+        remake(&self.namespace, "fsdax")?;
+        let end = Instant::now() + PATIENCE;
+        while !Path::new(&DEVICE.path()).exists() {
+            ensure!(Instant::now() < end, "{} does not come back", DEVICE.path());
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// A namespace in a mode of ndctl's, made anew.
+fn remake(namespace: &str, mode: &str) -> Result<()> {
+    let mode = format!("--mode={mode}");
+    let words = [
+        "create-namespace",
+        "-f",
+        "-e",
+        namespace,
+        &mode,
+        "--map=mem",
+    ];
+    ndctl(&words).map(drop)
+}
+
+/// O_DIRECT to the page that failed at physical address `at`.
+fn write_there(at: u64) -> Result<()> {
+    let offset = at.checked_sub(DEVICE.address(0)?);
+    let offset = offset.context("before the data")?;
+    let written = DEVICE.overwrite(offset);
+    let written = written.map_or_else(|e| format!("{e:#}"), |()| "0".into());
+    expect("pmem: written", "0", written)?;
+    expect("pmem: read", "zeros", DEVICE.read(offset)?)?;
+    expect("pmem: bad sectors", "none", DEVICE.badblocks()?)
+}
+
+/// Under fsdev_dax, which has a handler of its own.
+pub fn fsdev(_: u64) -> Result<()> {
+    play(|device| device.bind("fsdev_dax"))
+}
+
+/// Under device_dax, while a process maps it: the error is recovered from, and the page
+/// leaves the direct map.
+pub fn devdax(_: u64) -> Result<()> {
+    play(|device| {
+        let path = format!("/dev/{}", device.name);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = file.context(path)?;
+        // SAFETY: a new mapping at a place of the kernel's choice; it stays until this
+        // process ends, or is killed.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                HUGE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        ensure!(base != libc::MAP_FAILED, "mmap: {}", kernel::last_errno());
+        // SAFETY: inside the mapping.
+        unsafe { base.cast::<u8>().read_volatile() };
+        Ok(())
+    })
+}
+
+fn play(prepare: fn(&mut DaxDevice) -> Result<()>) -> Result<()> {
+    DEVICE.overwrite_bad()?;
+    let lost = kernel::hardware_corrupted()?;
+    let mut device = DaxDevice::new()?;
+    prepare(&mut device)?;
+    let at = device.fail()?;
+    device.give_back()?;
+    write_there(at)?;
+    if firmware::exists() {
+        expect("firmware", "0", firmware::errors()?.len().to_string())?;
+    }
+    let more = kernel::hardware_corrupted()? as i64 - lost as i64;
+    note(&format!("HardwareCorrupted {more:+} kB"))
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filesystems that grow while they are mounted, and sections of a device.
+
+use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+
+use super::bad::{self, Bad};
+use super::fate;
+use super::repair::healthmon::{self, Monitor};
+use super::unbind;
+use crate::calls;
+use crate::ioctl;
+use crate::pmem::Pmem;
+use crate::process::Map;
+use crate::report::expect;
+use crate::shared::Worker;
+use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
+
+const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+const MIB: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(30);
+const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12, reads on";
+
+fn grow(section: &[&str]) -> Result<()> {
+    run(Command::new("xfs_growfs").args(section).arg(MOUNT_POINT))
+}
+
+/// Simulated errors in a file that two processes map.
+fn poison(file: &Path) -> Result<()> {
+    let mut first = Map::new(file, 4).start()?;
+    let mut early = Map::new(file, 4).early().start()?;
+
+    expect("mapper, madvise", "0", first.poison(1)?)?;
+    let told = "BUS_MCEERR_AR page 1 lsb 12, reads on";
+    expect("mapper", told, fate(&mut first))?;
+    expect("early kill", TOLD, fate(&mut early))
+}
+
+/// Space that growfs adds to the data device.
+pub fn data(_: u64) -> Result<()> {
+    const OLD: u64 = 400 * MIB;
+    let xfs = Xfs::new(&Options {
+        mkfs: &["-d", "size=400m"],
+        ..Options::default()
+    })?;
+
+    grow(&["-d"])?;
+    // Each directory goes to another allocation group.
+    let mut new = None;
+    for n in 0..32 {
+        let dir = format!("dir-{n}");
+        fs::create_dir(xfs.path(&dir))?;
+        let file = xfs.file(&format!("{dir}/file"), 4)?;
+        if ioctl::physical(&File::open(&file)?, PAGE)? >= OLD {
+            new = Some(file);
+            break;
+        }
+    }
+    poison(&new.context("no file in the new space")?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A realtime device of 64 MiB, or none, that grows.
+fn grow_realtime(name: &str, options: &Options) -> Result<()> {
+    const OLD: u64 = 64 * MIB;
+    let rt = Pmem(1);
+    let row = |what: &str| format!("{name}: {what}");
+
+    rt.overwrite_bad()?;
+    let mut xfs = Xfs::new(options)?;
+    xfs::umount()?;
+    xfs.mount_realtime(rt)?;
+    grow(&["-r"])?;
+    // What comes after it is in the new space.
+    let full = calls::open(&xfs.file("full", 4)?, 0)?;
+    let outcome = calls::fallocate(&full, 0, 0, OLD);
+    ensure!(outcome == "0", "fallocate: {outcome}");
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::block_of(rt, ioctl::physical(&File::open(&file)?, PAGE)?)?;
+    ensure!(bad.at >= OLD, "the file is at {:#x}", bad.at);
+
+    let mut mapper = Map::new(&file, 4).early().start()?;
+    expect(&row("machine check"), "Recovered", bad.report()?)?;
+    let told = "BUS_MCEERR_AO page 1 lsb 12";
+    expect(&row("early kill"), told, mapper.seen())?;
+    bad::mend(&file, 1, 2)?;
+    expect(&row("touches it, written"), "reads", mapper.touch(1))?;
+    drop((mapper, full));
+    expect(&row("filesystem"), "umount, xfs_repair clean", xfs.end())
+}
+
+/// Space that growfs adds to a realtime device.
+pub fn realtime(_: u64) -> Result<()> {
+    grow_realtime(
+        "small",
+        &Options {
+            realtime: Some(Pmem(1)),
+            mkfs: &["-r", "size=64m"],
+            ..Options::default()
+        },
+    )?;
+    grow_realtime(
+        "none",
+        &Options {
+            mkfs: &["-m", "metadir=1"],
+            ..Options::default()
+        },
+    )
+}
+
+/// The driver of a realtime device that was empty at mount goes away.
+pub fn removed(_: u64) -> Result<()> {
+    let rt = Pmem(1);
+
+    rt.overwrite_bad()?;
+    let mut xfs = Xfs::new(&Options {
+        mkfs: &["-m", "metadir=1"],
+        ..Options::default()
+    })?;
+    xfs::umount()?;
+    xfs.mount_realtime(rt)?;
+    grow(&["-r"])?;
+    let file = xfs.file("file", 4)?;
+    let mut mapper = Map::new(&file, 4).start()?;
+    let namespace = rt.namespace()?;
+
+    let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
+    expect("unbind", "done", unbind.end(PATIENCE))?;
+    expect("mapper", "BUS_MCEERR_AO", mapper.kinds())?;
+    drop(mapper);
+    let umount = Worker::start(xfs::umount)?;
+    expect("umount", "done", umount.end(PATIENCE))?;
+    unbind::bind(rt, &namespace)?;
+    xfs.mount()?;
+    expect("reader, bound again", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A realtime section inside of the data device, whose zones have a reverse mapping, too. Its files
+/// are never mapped by DAX.
+pub fn internal(_: u64) -> Result<()> {
+    let zones = "zoned=1,start=300m,rgsize=16m";
+    let xfs = Xfs::new(&Options {
+        no_dax: true,
+        zoned: Some(zones),
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", 4)?;
+    let ino = fs::metadata(&file)?.st_ino();
+    let bad = Bad::unreported(&file, 1)?;
+    ensure!(bad.at >= 300 * MIB, "the file is at {:#x}", bad.at);
+    // Now nothing of it is in the page cache.
+    xfs::umount()?;
+    xfs.mount()?;
+
+    let mut monitor = Monitor::new(&xfs)?;
+    expect("machine check", "Recovered", bad.report()?)?;
+    let losses = monitor.losses(1)?;
+    let lost = healthmon::of(&losses, ino);
+    expect("the file has lost", "4096 bytes at 4096", lost)?;
+    expect("writer", "0", xfs::try_write(&xfs.path("other")))?;
+    drop(monitor);
+    xfs::umount()?;
+    bad.pmem.overwrite(bad.at)?;
+    expect("overwritten: marks", "none", bad.marks()?)
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A read() of a DAX file into memory whose page fault nobody answers (userfaultfd): it
+//! stays in the kernel, inside of dax_read_lock(). An unprivileged process can do that,
+//! and must not hold up memory errors with it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+
+use anyhow::{ensure, Context, Result};
+
+use super::super::bad::Bad;
+use super::super::repair::until;
+use super::*;
+use crate::calls::open;
+use crate::kernel::QuietConsole;
+use crate::map::read_page;
+use crate::report::{expect, note};
+use crate::xfs::{self, Options, Xfs};
+
+const ERRORS: usize = 10;
+const PAGES: usize = 2 * ERRORS;
+/// How much longer so many errors may take.
+const LATER: Duration = Duration::from_millis(500);
+
+const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
+const UFFD_API: u64 = 0xaa;
+const MISSING: u64 = 1;
+
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let other = xfs.file("other", 4)?;
+    let elsewhere = Bad::block_of(Pmem(1), 100 * PAGE)?;
+    elsewhere.pmem.overwrite_bad()?;
+    let [ready] = counters::<1>()?;
+    let quiet = QuietConsole::new()?;
+
+    let alone = fail(&path, 0)?;
+    ready.store(0, SeqCst);
+    let reader = Worker::start(|| {
+        let file = File::open(&other)?;
+        let mut memory = Unanswered::new()?;
+        ready.store(1, SeqCst);
+        file.read_at(memory.page(), 0)?;
+        Ok(())
+    })?;
+    expect("reader", "waits in its page fault", waits(&reader)?)?;
+    let parked = fail(&path, ERRORS)?;
+    drop(quiet);
+    note(&format!(
+        "{ERRORS} machine checks: {} ms, beside the reader {} ms",
+        alone.as_millis(),
+        parked.as_millis()
+    ))?;
+    let later = parked.saturating_sub(alone);
+    let told = match later {
+        time if time < LATER => "no later".into(),
+        time => format!("{} ms later", time.as_millis()),
+    };
+    expect("errors beside it", "no later", told)?;
+
+    // A page that is cleared on another device is no matter of theirs.
+    elsewhere.pmem.list_bad(elsewhere.at)?;
+    elsewhere.pmem.overwrite(elsewhere.at)?;
+    expect("cleared elsewhere", "none", elsewhere.pmem.badblocks()?)?;
+    let file = open(&path, 0)?;
+    let bad = || {
+        let read = (0..PAGES).map(|page| read_page(&file, page as u64 * PAGE));
+        let bad = read.filter(|said| said == "EIO").count();
+        format!("{bad} of {PAGES} EIO")
+    };
+    let all = format!("{PAGES} of {PAGES} EIO");
+    expect("pread", &all, bad())?;
+    expect("reader", "waits in its page fault", waits(&reader)?)?;
+    reader.kill();
+    sleep(2 * MOMENT);
+    expect("without it: pread", &all, bad())?;
+    fill(&file, 0, PAGES)?;
+    drop(file);
+    expect("written", "data intact", xfs::intact(&path, PAGES))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Machine checks on some pages of a file; how long they take.
+fn fail(path: &Path, first: usize) -> Result<Duration> {
+    let start = Instant::now();
+    for page in first..first + ERRORS {
+        Bad::hit(path, page)?;
+    }
+    Ok(start.elapsed())
+}
+
+/// Whether the process is where it is to be.
+fn waits(reader: &Worker) -> Result<&'static str> {
+    let path = format!("/proc/{}/stack", reader.pid());
+    let waits = until(|| {
+        let stack = fs::read_to_string(&path).context(path.clone())?;
+        Ok(stack.contains(" handle_userfault+"))
+    })?;
+    Ok(if waits {
+        "waits in its page fault"
+    } else {
+        "does not wait"
+    })
+}
+
+/// A page of memory that is never there.
+struct Unanswered {
+    page: *mut u8,
+    /// Who closes it has the fault answered with a signal.
+    _faults: File,
+}
+
+impl Unanswered {
+    fn new() -> Result<Self> {
+        let failed = |what: &str| format!("{what}: {}", io::Error::last_os_error());
+        // SAFETY: a new descriptor, which is nobody else's; a new mapping at a place of
+        // the kernel's choice; and arguments as the ioctls expect them.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC);
+            ensure!(fd >= 0, "{} (CONFIG_USERFAULTFD)", failed("userfaultfd"));
+            let faults = File::from_raw_fd(fd as i32);
+            let mut api = [UFFD_API, 0, 0];
+            let ret = libc::ioctl(faults.as_raw_fd(), UFFDIO_API, api.as_mut_ptr());
+            ensure!(ret == 0, failed("UFFDIO_API"));
+            let page = libc::mmap(
+                std::ptr::null_mut(),
+                PAGE_SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            ensure!(page != libc::MAP_FAILED, failed("mmap"));
+            let mut register = [page as u64, PAGE, MISSING, 0];
+            let ret = libc::ioctl(faults.as_raw_fd(), UFFDIO_REGISTER, register.as_mut_ptr());
+            ensure!(ret == 0, failed("UFFDIO_REGISTER"));
+            Ok(Self {
+                page: page.cast(),
+                _faults: faults,
+            })
+        }
+    }
+
+    fn page(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping, which is this one's alone. Only the kernel touches it.
+        unsafe { std::slice::from_raw_parts_mut(self.page, PAGE_SIZE) }
+    }
+}

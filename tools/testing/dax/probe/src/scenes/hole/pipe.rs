@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A page of a DAX file that lies in a pipe (vmsplice) when it fails: the pipe keeps a
+//! reference to it, and whoever empties the pipe copies by its address.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::ptr::null_mut;
+
+use anyhow::{ensure, Result};
+
+use super::super::bad::{mend, Bad};
+use super::*;
+use crate::area::Area;
+use crate::calls::{self, outcome};
+use crate::report::{expect, note};
+use crate::xfs::{self, Options, Xfs};
+
+const PAGES: usize = 32;
+/// On a tmpfs.
+const TARGET: &str = "/dev/shm/spliced";
+
+/// A way to empty the pipe.
+type Way = fn(&File, &File) -> io::Result<usize>;
+
+const WAYS: [(&str, Way); 2] = [
+    ("splice to tmpfs", |reader, to| {
+        let (from, to) = (reader.as_raw_fd(), to.as_raw_fd());
+        // SAFETY: no offsets.
+        let ret = unsafe { libc::splice(from, null_mut(), to, null_mut(), PAGE_SIZE, 0) };
+        usize::try_from(ret).map_err(|_| io::Error::last_os_error())
+    }),
+    ("read", |mut reader, _| reader.read(&mut [0; PAGE_SIZE])),
+];
+
+/// Each way, with an error while the page lies there; and with one more, after it was
+/// written again.
+pub fn splice(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let area = Area::shared(&path, PAGES)?;
+    let to = File::create(TARGET)?;
+    let lost = crate::kernel::hardware_corrupted()?;
+
+    for (n, (name, way)) in WAYS.into_iter().enumerate() {
+        let (mut once, mut again) = (Vec::new(), Vec::new());
+        for page in (0..PAGES).filter(|page| page % WAYS.len() == n) {
+            let pipes = [fill_pipe(&area, page)?, fill_pipe(&area, page)?];
+            let bad = Bad::hit(&path, page)?;
+            sleep(MOMENT);
+            once.push(outcome(way(&pipes[0].0, &to)));
+            mend(&path, page, page + 1)?;
+            let report = bad.report()?;
+            ensure!(report == "Recovered", "machine check: {report}");
+            sleep(MOMENT);
+            again.push(outcome(way(&pipes[1].0, &to)));
+            // Only now is the kernel done with the page.
+            drop(pipes);
+            sleep(MOMENT);
+            mend(&path, page, page + 1)?;
+        }
+        told(name, &once)?;
+        told(&format!("{name}, mended"), &again)?;
+    }
+    drop((area, to));
+    fs::remove_file(TARGET)?;
+    expect("file", "data intact", xfs::intact(&path, PAGES))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    let more = crate::kernel::hardware_corrupted()? as i64 - lost as i64;
+    expect("HardwareCorrupted", "+0 kB", format!("{more:+} kB"))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// A pipe with a page of the mapping.
+fn fill_pipe(area: &Area, page: usize) -> Result<(File, File)> {
+    let (reader, writer) = calls::pipe()?;
+    let touched = area.load(page);
+    ensure!(touched == "reads", "page {page}: {touched}");
+    let piece = libc::iovec {
+        iov_base: area.addr(page).cast(),
+        iov_len: PAGE_SIZE,
+    };
+    // SAFETY: one piece, inside the mapping.
+    let put = unsafe { libc::vmsplice(writer.as_raw_fd(), &piece, 1, 0) };
+    ensure!(
+        put == PAGE_SIZE as isize,
+        "vmsplice: {}",
+        io::Error::last_os_error()
+    );
+    Ok((reader, writer))
+}
+
+fn told(name: &str, answers: &[String]) -> Result<()> {
+    let fine = |said: &&String| matches!(said.as_str(), "4096 bytes" | "EFAULT" | "EIO");
+    let good = answers.iter().filter(fine).count();
+    let all = answers.len();
+    let of = |count: usize| format!("{count} of {all} data, EFAULT, EIO");
+    expect(name, &of(all), of(good))?;
+    let mut kinds = answers.to_vec();
+    kinds.sort();
+    kinds.dedup();
+    note(&format!("{name}: {}", kinds.join(", ")))
+}

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mappings that are hard to take away, or to tell of: while they are changed or moved,
+//! many at once, or by processes that do not mind.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+
+use super::bad::{self, refused, Bad};
+use super::platform::{self, Device};
+use crate::area::Area;
+use crate::fault::PAGE_SIZE;
+use crate::firmware;
+use crate::ioctl;
+use crate::kernel::{self, errno_name, QuietConsole};
+use crate::kmsg;
+use crate::mce;
+use crate::pmem::{self, Pmem};
+use crate::process::Map;
+use crate::report::{expect, note};
+use crate::shared::{counters, Worker};
+use crate::trace::{Signals, Trace};
+use crate::xfs::{self, Options, Xfs};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+const HUGE: usize = 2 << 20;
+const CLEAN: &str = "umount, xfs_repair clean";
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long each way of a race is tried.
+const RACE: Duration = Duration::from_secs(4);
+
+// Counters of `race`: numbers of rounds, and addresses.
+const ROUND: usize = 0;
+const READY: usize = 1;
+const DONE: usize = 2;
+const PAUSED: usize = 3;
+const STOP: usize = 4;
+const HERE: usize = 5;
+const THERE: usize = 6;
+const PID: usize = 7;
+
+type Counters = [AtomicU64; 8];
+
+/// A failure while the only mapping of the page is changed, or moved.
+pub fn race(_: u64) -> Result<()> {
+    let (xfs, huge) = Xfs::with_huge_file("huge", HUGE / PAGE_SIZE)?;
+    let small = xfs.file("small", 4)?;
+    let _quiet = QuietConsole::new()?;
+    for (name, file, len, change) in [
+        ("mprotect", &small, PAGE_SIZE, protect as Change),
+        ("mremap", &small, PAGE_SIZE, shift as Change),
+        ("mprotect, 2 MiB", &huge, HUGE, protect as Change),
+        ("mremap, 2 MiB", &huge, HUGE, shift as Change),
+    ] {
+        let counters = counters::<8>()?;
+        let mapper = Worker::start(|| change_often(file, len, change, counters))?;
+        let pfn = Pmem(0).pfn(ioctl::physical(&File::open(file)?, 0)?)?;
+        let outcome = inject_often(pfn, len, counters);
+        counters[STOP].store(1, SeqCst);
+        expect(&format!("{name}: mapper"), "done", mapper.end(PATIENCE))?;
+        let (rounds, left) = outcome?;
+        note(&format!("{name}: {rounds} injections"))?;
+        ensure!(rounds > 50, "{name}: {rounds} injections are too few");
+        expect(&format!("{name}: mapped after it"), "0", left.to_string())?;
+    }
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// Does something to a mapping of so many bytes that leaves it as it was.
+type Change = fn(*mut u8, *mut u8, usize) -> bool;
+
+fn protect(at: *mut u8, _: *mut u8, len: usize) -> bool {
+    // SAFETY: the mapping of `change_often`, which nothing uses meanwhile.
+    unsafe {
+        libc::mprotect(at.cast(), len, libc::PROT_READ) == 0
+            && libc::mprotect(at.cast(), len, libc::PROT_READ | libc::PROT_WRITE) == 0
+    }
+}
+
+fn shift(at: *mut u8, to: *mut u8, len: usize) -> bool {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: as above, and the place beside it, which is reserved.
+    unsafe {
+        libc::mremap(at.cast(), len, len, flags, to) == to.cast()
+            && libc::mremap(to.cast(), len, len, flags, at) == at.cast()
+    }
+}
+
+/// In each round touches the first page, and then changes the mapping until the injection is over.
+fn change_often(file: &Path, len: usize, change: Change, counters: &Counters) -> Result<()> {
+    let (here, there) = two_places(file, len)?;
+    counters[HERE].store(here as u64, SeqCst);
+    counters[THERE].store(there as u64, SeqCst);
+    counters[PID].store(std::process::id().into(), SeqCst);
+    let mut last = 0;
+    while counters[STOP].load(SeqCst) == 0 {
+        let round = counters[ROUND].load(SeqCst);
+        if round == last {
+            std::hint::spin_loop();
+            continue;
+        }
+        // SAFETY: mapped, and a simulated error leaves it so.
+        unsafe { here.read_volatile() };
+        counters[READY].store(round, SeqCst);
+        while counters[DONE].load(SeqCst) != round && counters[STOP].load(SeqCst) == 0 {
+            ensure!(change(here, there, len), "{}", io::Error::last_os_error());
+        }
+        last = round;
+        counters[PAUSED].store(round, SeqCst);
+    }
+    Ok(())
+}
+
+/// A mapping of the file, and room for another one beside it, both where huge pages fit.
+fn two_places(file: &Path, len: usize) -> Result<(*mut u8, *mut u8)> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(file)?;
+    // SAFETY: a new mapping, and one that takes the place of a part of it.
+    unsafe {
+        let all = libc::mmap(
+            std::ptr::null_mut(),
+            3 * HUGE,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        ensure!(all != libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        let here = (all as usize).next_multiple_of(HUGE) as *mut u8;
+        let mapped = libc::mmap(
+            here.cast(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_FIXED,
+            file.as_raw_fd(),
+            0,
+        );
+        ensure!(mapped == here.cast(), "{}", io::Error::last_os_error());
+        Ok((here, here.add(HUGE)))
+    }
+}
+
+/// The number of injections, and of those after which the page was still mapped.
+fn inject_often(pfn: u64, len: usize, counters: &Counters) -> Result<(u64, u64)> {
+    let wait = |which: usize, round: u64| -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while counters[which].load(SeqCst) != round {
+            ensure!(Instant::now() < end, "the mapper does not answer");
+            std::hint::spin_loop();
+        }
+        Ok(())
+    };
+    let mut left = 0;
+    let mut round = 0;
+    let start = Instant::now();
+    while start.elapsed() < RACE {
+        round += 1;
+        counters[ROUND].store(round, SeqCst);
+        wait(READY, round)?;
+        // At another moment each time.
+        for _ in 0..round % 64 * 50 {
+            std::hint::spin_loop();
+        }
+        let outcome = pmem::corrupt(pfn)?;
+        counters[DONE].store(round, SeqCst);
+        wait(PAUSED, round)?;
+        ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+        let pid = counters[PID].load(SeqCst);
+        let pagemap = File::open(format!("/proc/{pid}/pagemap"))?;
+        for place in [HERE, THERE] {
+            let base = counters[place].load(SeqCst);
+            left += u64::from(first_is_present(&pagemap, base, len)?);
+        }
+    }
+    Ok((round, left))
+}
+
+fn first_is_present(pagemap: &File, base: u64, len: usize) -> Result<bool> {
+    const PRESENT: u64 = 1 << 63;
+
+    ensure!(base % len as u64 == 0, "not where it should be");
+    let mut entry = [0; 8];
+    pagemap.read_exact_at(&mut entry, base / PAGE * 8)?;
+    Ok(u64::from_ne_bytes(entry) & PRESENT != 0)
+}
+
+/// A process whose handler simply returns, and meets the page again, and again.
+pub fn flood(_: u64) -> Result<()> {
+    const TIME: Duration = Duration::from_secs(3);
+
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::hit(&file, 1)?;
+    let _quiet = QuietConsole::new()?;
+    let mut log = kmsg::Log::new()?;
+    let counters = counters::<1>()?;
+    let worker = Worker::start(|| touch_for_ever(&file, 1, counters))?;
+    let mut lines = 0;
+    let start = Instant::now();
+    while start.elapsed() < TIME {
+        lines += log.count("MCE: Killing ")?;
+        sleep(Duration::from_millis(5));
+    }
+    worker.kill();
+    lines += log.count("MCE: Killing ")?;
+    let signals = counters[0].load(SeqCst);
+    note(&format!("{signals} signals, {lines} lines"))?;
+    let words = |n: u64, few: u64| match n {
+        0 => "none".to_string(),
+        n if n <= few => "a few".into(),
+        _ => "many".into(),
+    };
+    expect("signals", "many", words(signals, 100))?;
+    expect("lines that tell so", "a few", words(lines as u64, 100))?;
+    bad::mend(&file, 1, 2)?;
+    expect("written", "data intact", xfs::intact(&file, 4))?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// Counts its signals.
+static SIGNALS: std::sync::atomic::AtomicPtr<AtomicU64> =
+    std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+
+extern "C" fn return_at_once(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: set before the handler is, and never freed.
+    unsafe { (*SIGNALS.load(SeqCst)).fetch_add(1, SeqCst) };
+}
+
+fn touch_for_ever(file: &Path, page: usize, counters: &'static [AtomicU64; 1]) -> Result<()> {
+    let area = Area::shared(file, page + 1)?;
+    SIGNALS.store(std::ptr::from_ref(&counters[0]).cast_mut(), SeqCst);
+    // SAFETY: an all-zero sigaction is valid, and the handler uses atomics only.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = return_at_once as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut());
+        loop {
+            area.addr(page).read_volatile();
+        }
+    }
+}
+
+/// Many pages of one process that a scrub finds together: one signal, and all are taken away.
+pub fn pages(_: u64) -> Result<()> {
+    const PAGES: usize = 200;
+
+    // What the firmware knows goes with it.
+    let _device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", PAGES + 2)?;
+    let at = ioctl::physical(&File::open(&file)?, PAGE)?;
+    let end = ioctl::physical(&File::open(&file)?, (PAGES as u64 + 1) * PAGE)?;
+    ensure!(
+        end - at == PAGES as u64 * PAGE,
+        "the file has several extents"
+    );
+    let mut early = Map::new(&file, PAGES + 2).early().start()?;
+    let before = Bad::block(at)?;
+    let sent = Signals::new()?;
+
+    firmware::inject(firmware::Error {
+        address: Pmem(0).address(at)?,
+        length: PAGES as u64 * PAGE,
+    })?;
+    platform::scrub()?;
+    let marks = format!("bad sectors, HardwareCorrupted +{} kB", 4 * PAGES);
+    super::repair::until(|| Ok(before.marks()? == marks))?;
+    sleep(Duration::from_millis(500));
+    expect("marks", &marks, before.marks()?)?;
+    expect("early kill", "BUS_MCEERR_AO page 1 lsb 12", early.seen())?;
+    expect("signals sent", "1", sent.count(None)?)?;
+    drop(sent);
+    let mut left = 0;
+    for page in 1..=PAGES {
+        left += u64::from(early.mapped(page)? == "mapped");
+    }
+    expect("bad pages, mapped", "0", left.to_string())?;
+    for page in [0, PAGES + 1] {
+        expect(&format!("page {page}"), "mapped", early.mapped(page)?)?;
+    }
+    for page in [1, 100, PAGES] {
+        expect(
+            &format!("touches page {page}"),
+            &refused(page),
+            early.touch(page),
+        )?;
+    }
+    drop(early);
+    bad::mend(&file, 1, PAGES + 1)?;
+    expect("written", "data intact", xfs::intact(&file, PAGES + 2))?;
+    expect("marks", "none", before.marks()?)?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// RAS daemons hear of what a scrub finds, once.
+pub fn ras(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    let pfn = Pmem(0).pfn(bad.at)?;
+    let trace = Trace::new("ras/memory_failure_event")?;
+    let told = || -> Result<String> {
+        Ok(match &trace.events()?[..] {
+            [] => "nothing".into(),
+            list => list.join("; "),
+        })
+    };
+    let once = format!("pfn {pfn:#x}: recovery action for dax page: Recovered");
+    device.inject(bad.at / PAGE, 8, &["--saturate"])?;
+    super::repair::until(|| Ok(told()? != "nothing"))?;
+    expect("ras:memory_failure_event", &once, told()?)?;
+    platform::scrub()?;
+    sleep(Duration::from_millis(500));
+    expect("scrubbed again", &once, told()?)?;
+    bad::mend(&file, 1, 2)?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// Part of a huge page that the generic handler takes away: of a process that maps it by
+/// small pages, too.
+pub fn generic_huge(_: u64) -> Result<()> {
+    const PAGES: usize = 1024;
+
+    let xfs = Xfs::new(&Options {
+        no_rmapbt: true,
+        stripe: true,
+        ..Options::default()
+    })?;
+    let file = xfs.file("file", PAGES)?;
+    let at = ioctl::physical(&File::open(&file)?, 515 * PAGE)?;
+    ensure!(at % HUGE as u64 == 3 * PAGE, "not on a 2 MiB boundary");
+    let mut huge = Map::new(&file, PAGES).extra(&["--huge"]).early().start()?;
+    let mut small = Map::new(&file, 8)
+        .first(512)
+        .extra(&["--split"])
+        .early()
+        .start()?;
+
+    expect("hwpoison-inject", "0", pmem::corrupt(Pmem(0).pfn(at)?)?)?;
+    expect("2 MiB", "BUS_MCEERR_AO page 515 lsb 21", huge.seen())?;
+    expect("4 KiB", "BUS_MCEERR_AO page 3 lsb 12", small.seen())?;
+    expect("2 MiB: the page", "not mapped", huge.mapped(515)?)?;
+    expect("4 KiB: the page", "not mapped", small.mapped(3)?)?;
+    drop(huge);
+    expect("4 KiB: touches it", "reads", small.touch(3))?;
+    expect("hwpoison-inject", "0", pmem::corrupt(Pmem(0).pfn(at)?)?)?;
+    expect("4 KiB alone", "BUS_MCEERR_AO page 3 lsb 12", small.seen())?;
+    expect("4 KiB alone: the page", "not mapped", small.mapped(3)?)?;
+    drop(small);
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// A page that fails under devdax is good again when the memory comes back as fsdax.
+pub fn outlived(_: u64) -> Result<()> {
+    let pmem = Pmem(1);
+    let name = pmem.namespace()?;
+    let reconfigure = |mode: &[&str]| -> Result<()> {
+        let words = ["create-namespace", "-f", "-e", &name];
+        platform::ndctl(&[&words[..], mode].concat()).map(drop)
+    };
+    let lost = kernel::hardware_corrupted()?;
+
+    reconfigure(&["--mode=devdax"])?;
+    let outcome = fail_devdax()?;
+    expect("machine check", "Recovered", &outcome)?;
+    let more = kernel::hardware_corrupted()? - lost;
+    expect("HardwareCorrupted, kB", "4", more.to_string())?;
+    reconfigure(&["--mode=fsdax", "--map=mem"])?;
+    let more = kernel::hardware_corrupted()? as i64 - lost as i64;
+    expect("as fsdax: HardwareCorrupted, kB", "0", more.to_string())?;
+    expect("bad sectors", "none", pmem.badblocks()?)?;
+    expect("written", "0", write_all(pmem)?)
+}
+
+/// Maps the device that there is now, and has a page fail; what became of it.
+fn fail_devdax() -> Result<String> {
+    const DEVICES: &str = "/sys/bus/dax/devices";
+
+    let entry = fs::read_dir(DEVICES)?
+        .next()
+        .context("no devdax device")??;
+    let start = fs::read_to_string(entry.path().join("resource"))?;
+    let start = pmem::parse_address(start.trim())?;
+    let path = Path::new("/dev").join(entry.file_name());
+    let area = Area::shared(&path, HUGE / PAGE_SIZE)?;
+    // Not the byte that files have.
+    area.load(3);
+    mce::deliver(start + 3 * PAGE)
+}
+
+/// Writes all of a device; the error's name, or 0.
+fn write_all(pmem: Pmem) -> Result<String> {
+    let zeroes = vec![pmem::Page([0; PAGE_SIZE]); 256];
+    // SAFETY: pages without padding.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(zeroes.as_ptr().cast::<u8>(), zeroes.len() * PAGE_SIZE)
+    };
+    let device = pmem.open()?;
+    let mut at = 0;
+    loop {
+        match device.write_at(bytes, at) {
+            Ok(0) => return Ok("0".into()),
+            Ok(n) => at += n as u64,
+            Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => return Ok("0".into()),
+            Err(e) => return Ok(errno_name(e.raw_os_error().unwrap_or(-1))),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filesystems that are shut down, frozen or read-only: who maps what failed is told all the same.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+
+use super::bad::{self, refused, Bad};
+use super::repair::worker;
+use super::unbind;
+use crate::ioctl::{self, XFS_FMR_OWN_INODES};
+use crate::kmsg;
+use crate::pmem::{self, Pmem};
+use crate::process::{Map, Probe};
+use crate::report::expect;
+use crate::shared::Worker;
+use crate::xfs::{self, Options, Xfs};
+
+const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two files that share their blocks, and processes that map them.
+struct Mapped {
+    a: PathBuf,
+    b: PathBuf,
+    early: Probe,
+    late: Probe,
+}
+
+impl Mapped {
+    fn start(a: &Path, b: &Path, extra: &[&str]) -> Result<Self> {
+        let mapped = Self {
+            a: a.into(),
+            b: b.into(),
+            early: Map::new(a, 4).early().extra(extra).start()?,
+            late: Map::new(b, 4).extra(extra).start()?,
+        };
+        Ok(mapped)
+    }
+
+    fn new(xfs: &Xfs) -> Result<Self> {
+        let a = xfs.file("a", 4)?;
+        let b = xfs.clone_of(&a, "b")?;
+        Self::start(&a, &b, &[])
+    }
+
+    /// Both lose the page when it fails, the one with a signal, and can't touch it.
+    fn expect_told(&mut self, name: &str, bad: &Bad, touch: &str) -> Result<()> {
+        let row = |what: &str| format!("{name}: {what}");
+
+        expect(&row("machine check"), "Recovered", bad.report()?)?;
+        expect(&row("a, early kill"), TOLD, self.early.seen())?;
+        expect(&row("b, late kill"), "no signal", self.late.seen())?;
+        for (name, probe) in [("a", &mut self.early), ("b", &mut self.late)] {
+            let what = row(&format!("{name}, page 1"));
+            expect(&what, "not mapped", probe.mapped(1)?)?;
+            let what = row(&format!("{name}, touches it"));
+            expect(&what, touch, probe.touch(1))?;
+            let what = row(&format!("{name}, page 2"));
+            expect(&what, "mapped", probe.mapped(2)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a page is worth that is not mapped, after a shutdown.
+const GONE: &str = "BUS_ADRERR page 1";
+
+/// Repairs both files after a remount, and looks.
+fn end(xfs: Xfs, mapped: Mapped, bad: &Bad) -> Result<()> {
+    let Mapped { a, b, early, late } = mapped;
+    drop((early, late));
+    xfs::umount()?;
+    xfs.mount()?;
+    for file in [&a, &b] {
+        bad::mend(file, 1, 2)?;
+        expect("mounted again", "data intact", xfs::intact(file, 4))?;
+    }
+    bad::end(xfs, &[bad])
+}
+
+/// A shutdown that a user asked for.
+pub fn shut_down(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapped = Mapped::new(&xfs)?;
+    let bad = Bad::unreported(&mapped.a, 1)?;
+
+    ioctl::shut_down(&xfs.root()?)?;
+    let mut log = kmsg::Log::new()?;
+    mapped.expect_told("shut down", &bad, GONE)?;
+    worker::settle()?;
+    let losses = log.count("lost 4096 bytes at 4096")?;
+    expect("losses in the log", "2", losses.to_string())?;
+    end(xfs, mapped, &bad)
+}
+
+/// A page inside of a 2 MiB mapping, after a shutdown.
+pub fn huge(_: u64) -> Result<()> {
+    const PAGES: usize = 1024;
+    const PAGE: usize = 515;
+    let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
+    let huge = ["--huge"];
+    let mut early = Map::new(&file, PAGES).early().extra(&huge).start()?;
+    let mut small = Map::new(&file, PAGES).early().extra(&["--split"]).start()?;
+    let bad = Bad::unreported(&file, PAGE)?;
+
+    ioctl::shut_down(&xfs.root()?)?;
+    expect("machine check", "Recovered", bad.report()?)?;
+    for (name, probe, lsb) in [("2 MiB", &mut early, 21), ("4 KiB", &mut small, 12)] {
+        let told = format!("BUS_MCEERR_AO page {PAGE} lsb {lsb}");
+        expect(&format!("{name}, early kill"), &told, probe.seen())?;
+        let gone = format!("BUS_ADRERR page {PAGE}");
+        expect(&format!("{name}, touches it"), &gone, probe.touch(PAGE))?;
+    }
+    drop((early, small));
+    xfs::umount()?;
+    xfs.mount()?;
+    bad::mend(&file, PAGE, PAGE + 1)?;
+    expect("mounted again", "data intact", xfs::intact(&file, PAGES))?;
+    bad::end(xfs, &[&bad])
+}
+
+/// A shutdown because metadata failed, whose message can be read.
+pub fn after_metadata(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapped = Mapped::new(&xfs)?;
+    let bad = Bad::unreported(&mapped.a, 1)?;
+    let at = ioctl::owned_by(&xfs.root()?, XFS_FMR_OWN_INODES)?.physical;
+
+    // It is simulated, so the inodes are still there afterwards.
+    let mut log = kmsg::Log::new()?;
+    let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
+    expect("inject, inode block", "EFSCORRUPTED", outcome)?;
+    let by = log.count("detected at xfs_dax_metadata_failed+")?;
+    expect("message names the function", "1", by.to_string())?;
+    expect("writer", "EIO", xfs::try_write(&xfs.path("other")))?;
+    mapped.expect_told("then", &bad, GONE)?;
+    end(xfs, mapped, &bad)
+}
+
+/// The driver goes away under a filesystem that is shut down.
+pub fn removed(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapped = Mapped::new(&xfs)?;
+    let namespace = Pmem(0).namespace()?;
+
+    ioctl::shut_down(&xfs.root()?)?;
+    let outcome = Worker::start(|| unbind::driver("unbind", &namespace))?.end(PATIENCE);
+    expect("unbind", "done", &outcome)?;
+    ensure!(outcome == "done", "nothing to be seen after that");
+    for (name, probe) in [("a", &mut mapped.early), ("b", &mut mapped.late)] {
+        expect(&format!("{name}, mapper"), "BUS_MCEERR_AO", probe.kinds())?;
+        let touch = probe.touch(1);
+        expect(&format!("{name}, touches it"), GONE, touch)?;
+    }
+    let Mapped { a, early, late, .. } = mapped;
+    drop((early, late));
+    let umount = Worker::start(xfs::umount)?;
+    expect("umount", "done", umount.end(PATIENCE))?;
+    unbind::bind(Pmem(0), &namespace)?;
+    xfs.mount()?;
+    expect("reader, bound again", "data intact", xfs::intact(&a, 4))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// Mounts that are not written to: what failed is told, and refused.
+pub fn read_only(_: u64) -> Result<()> {
+    for (name, more) in [("ro", ""), ("norecovery", ",norecovery")] {
+        let xfs = Xfs::new(&Options::default())?;
+        let a = xfs.file("a", 4)?;
+        let b = xfs.clone_of(&a, "b")?;
+        let bad = Bad::unreported(&a, 1)?;
+        xfs::umount()?;
+        if name == "norecovery" {
+            // With something in the log.
+            xfs.mount()?;
+            expect("norecovery: writer", "0", xfs::try_write(&xfs.path("new")))?;
+            ioctl::shut_down(&xfs.root()?)?;
+            xfs::umount()?;
+        }
+        xfs.mount_with(libc::MS_RDONLY, more)?;
+        let mut mapped = Mapped::start(&a, &b, &["--read-only"])?;
+        mapped.expect_told(name, &bad, &refused(1))?;
+        end(xfs, mapped, &bad)?;
+    }
+    Ok(())
+}
+
+/// A filesystem that is frozen.
+pub fn frozen(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let mut mapped = Mapped::new(&xfs)?;
+    let bad = Bad::unreported(&mapped.a, 1)?;
+
+    let root = xfs.root()?;
+    ioctl::freeze(&root)?;
+    let told = mapped.expect_told("frozen", &bad, &refused(1));
+    ioctl::thaw(&root)?;
+    told?;
+    drop(root);
+    end(xfs, mapped, &bad)
+}
