@@ -18,6 +18,7 @@ help:
 	@echo 'make tree    build/linux: the kernel, a git tree with a commit for each patch'
 	@echo 'make kernel  the patched kernel, build/kernels/patched'
 	@echo 'make module  the patched kernel with XFS as a module'
+	@echo 'make cholder the patched kernel with the holder of XFS in C'
 	@echo 'make stock   the untouched kernel, build/kernels/stock'
 	@echo 'make image   the root file system of the guests'
 	@echo 'make tools   the programs for host and guest, from tools/testing/dax; ACPI tables'
@@ -28,14 +29,16 @@ help:
 	@echo
 	@echo 'All but help needs root. Variables: KSRC=path of a kernel tree, 7.2 or later,'
 	@echo 'to patch instead of the one from Debian; DEBIAN_MIRROR=url; JOBS=number;'
+	@echo 'GUESTS=1: test runs one suite at a time, not two;'
 	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe.'
 
 run: kernel image tools
 	@$(LAB)/guest.sh run $(if $(PLATFORM),--platform $(PLATFORM))
 	@$(LAB)/guest.sh run --platform nfit scrub-mapped scrub-free
 
-test: kernel module healthy image tools
-	@$(LAB)/guest.sh test $(if $(STOCK),--stock)
+# The other flavours of the kernel are built while guests run.
+test: kernel image tools
+	@$(LAB)/guest.sh test $(if $(STOCK),--stock) $(if $(GUESTS),--at-a-time $(GUESTS))
 
 ifdef STOCK
 test: stock
@@ -79,8 +82,8 @@ kernel: tree
 module: kernel
 	@$(LAB)/kernel.sh module
 
-healthy: tree
-	@$(LAB)/kernel.sh healthy
+cholder: kernel
+	@$(LAB)/kernel.sh cholder
 
 stock: tree
 	@$(LAB)/kernel.sh stock
@@ -105,5 +108,5 @@ clean:
 	@$(LAB)/clean.sh
 
 .PHONY: help run test crash bench xfstests ndctl-test foreign-kernels shell sysroot tree \
-	kernel module healthy stock image tools series steps lint clean
+	kernel module cholder stock image tools series steps lint clean
 .NOTPARALLEL:

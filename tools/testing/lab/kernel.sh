@@ -4,8 +4,7 @@
 # kernel.sh FLAVOUR: build/kernels/FLAVOUR. Its configuration is tinyconfig and
 # the fragments lab.config, patched.config and FLAVOUR.config. The flavour
 # "stock" is the base, untouched, with lab.config alone; "stock-NAME" has
-# NAME.config as well. Of "healthy" only the objects are built that faults and
-# I/O run through.
+# NAME.config as well.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
@@ -107,10 +106,7 @@ configure)
 	exit
 	;;
 compile)
-	case $flavour in
-	healthy) kmake fs/dax.o drivers/dax/super.o drivers/nvdimm/pmem.o ;;
-	*) kmake bzImage modules ;;
-	esac
+	kmake bzImage modules
 	exit
 	;;
 keys)
@@ -130,7 +126,7 @@ lock
 keys=$("$lab/enter" "$lab/kernel.sh" "$flavour" keys)
 ! stamped "$out/.built" "$keys" || exit 0
 need_space 3
-case $flavour in stock | patched | healthy) ;; *) seed ;; esac
+case $flavour in stock | patched) ;; *) seed ;; esac
 rm -f "$out/.built"
 if ! stamped "$out/.configured" "${keys%%
 *}"; then
@@ -141,7 +137,7 @@ if ! stamped "$out/.configured" "${keys%%
 fi
 # Only a whole build has a length that is known.
 lines=0
-[ -e "$out/vmlinux" ] || [ "$flavour" = healthy ] || lines=2250
+[ -e "$out/vmlinux" ] || lines=2250
 step "kernel-$flavour" "$lines" "$lab/enter" "$lab/kernel.sh" "$flavour" compile ||
 	die "kernel $flavour could not be built: see above"
 printf '%s\n' "$keys" >"$out/.built"

@@ -69,8 +69,14 @@ clippy_clean() {
 # A person signs when sending; MAINTAINERS is for the maintainers to change.
 checkpatch() {
 	cd "$linux" || return
+	ignore=MISSING_SIGN_OFF,FILE_PATH_CHANGES
+	# XFS has a format of its own.
+	! grep -q '^+++ b/fs/xfs/.*\.c$' "$1" ||
+		ignore=$ignore,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,PREFER_KERNEL_TYPES
+	# User space has no such macro.
+	! grep -q '^+++ b/fs/xfs/libxfs/xfs_fs\.h$' "$1" || ignore=$ignore,BIT_MACRO
 	scripts/checkpatch.pl --strict --quiet --no-summary --show-types \
-		--ignore MISSING_SIGN_OFF,FILE_PATH_CHANGES "$1"
+		--ignore "$ignore" "$1"
 }
 
 scripts() {

@@ -9,6 +9,10 @@ use std::sync::Mutex;
 
 use anyhow::{bail, ensure, Context, Result};
 
+/// MiB that must be available for two guests, each of which fills half of what it is
+/// given, beside a build.
+const MEMORY_FOR_TWO: u64 = 10 << 10;
+
 /// The repository and its build directory.
 pub struct Lab {
     pub top: PathBuf,
@@ -26,6 +30,17 @@ impl Lab {
         match places.iter().flat_map(|p| p.ancestors()).find(is_top) {
             Some(top) => Ok(Self { top: top.into() }),
             None => bail!("run this inside the repository, or set LAB_TOP"),
+        }
+    }
+
+    /// How many guests this machine has room for, two at most: more would not be faster
+    /// on the two CPUs that each has.
+    pub fn guests_at_a_time() -> usize {
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        if available(&text) >= MEMORY_FOR_TWO {
+            2
+        } else {
+            1
         }
     }
 
@@ -66,5 +81,27 @@ impl Lab {
         let new = bin.join(".dax-probe.new");
         fs::copy(&probe, &new).with_context(|| new.display().to_string())?;
         Ok(fs::rename(new, bin.join("dax-probe"))?)
+    }
+}
+
+/// MiB of memory and swap that are available, from /proc/meminfo.
+fn available(meminfo: &str) -> u64 {
+    let value = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let counts = matches!(name, "MemAvailable" | "SwapFree");
+        counts.then(|| rest.split_whitespace().next()?.parse::<u64>().ok())?
+    };
+    meminfo.lines().filter_map(value).sum::<u64>() >> 10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_available() {
+        let text = "MemTotal: 24000000 kB\nMemAvailable: 2097152 kB\nSwapFree:  1024 kB\n";
+        assert_eq!(available(text), 2049);
+        assert_eq!(available(""), 0);
     }
 }

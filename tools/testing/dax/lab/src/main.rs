@@ -17,6 +17,7 @@ mod foreign;
 mod ktap;
 mod lab;
 mod qemu;
+mod side;
 mod suites;
 mod vm;
 
@@ -88,7 +89,11 @@ enum Action {
         /// Play the scenes on the stock kernel as well and compare
         #[arg(long)]
         stock: bool,
-        /// Only these suites: host, healthy, kunit, scenes, nfit, recovery, crash, module, lint, series, stock
+        /// Suites, and guests of the comparison, at a time; without it, as many as there is
+        /// memory for, and two at most
+        #[arg(long)]
+        at_a_time: Option<usize>,
+        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, module, cholder, lint, series, stock
         suites: Vec<suites::Name>,
     },
     Bench(bench::Args),
@@ -150,7 +155,14 @@ fn run(action: Action) -> Result<u8> {
             let vm = Vm::new(&lab, "run", &kernel, limit).platform(platform);
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
         }
-        Action::Test { stock, suites } => suites::run(&lab, &suites, stock),
+        Action::Test {
+            stock,
+            at_a_time,
+            suites,
+        } => {
+            let at_a_time = at_a_time.unwrap_or_else(Lab::guests_at_a_time);
+            suites::run(&lab, &suites, stock, at_a_time)
+        }
         Action::Crash(args) => suites::crash::command(&lab, &args),
         Action::Xfstests(args) => foreign::xfstests::run(&lab, &args),
         Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),

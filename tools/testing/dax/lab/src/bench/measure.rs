@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::driver::{Guests, Side};
-use super::plan::{injections, Cell, Healthy, Plan, HEALTHY};
+use super::plan::{injections, Cell, Healthy, Plan, State, HEALTHY, STATES};
 use super::progress::Progress;
 use super::samples::Samples;
 use super::stats::{interval, median, speedups, Pair, Summary};
@@ -50,11 +50,24 @@ pub struct Locked {
 
 /// What a page of healthy memory took, in microseconds.
 pub struct Used {
-    pub about: &'static str,
+    pub kind: &'static Healthy,
+    pub state: &'static State,
     pub per_page: Vec<Pair<f64>>,
 }
 
 impl Used {
+    pub fn about(&self) -> String {
+        format!("{}; {}", self.kind.about, self.state.about)
+    }
+
+    /// As short as may be, where those of one kind stand side by side.
+    pub fn label(&self) -> &'static str {
+        match self.state.name {
+            "never" => self.kind.name,
+            state => state,
+        }
+    }
+
     pub fn speedup(&self) -> Summary {
         interval(speedups(&self.per_page))
     }
@@ -152,7 +165,8 @@ fn first_number(answer: &str) -> Result<f64> {
     word.parse().with_context(|| format!("answer {answer:?}"))
 }
 
-/// Alternates between the kinds as well, so that all meet the same host.
+/// In one state after the other; those of a kind come out side by side. Alternates between
+/// the kinds as well, so that all meet the same host.
 pub fn healthy(
     plan: &Plan,
     guests: &mut Guests,
@@ -165,13 +179,32 @@ pub fn healthy(
     progress.step("healthy memory: trying");
     let repeats = HEALTHY.iter().map(|kind| repeats(guests, kind));
     let repeats = repeats.collect::<Result<Vec<_>>>()?;
-    let mut results: Vec<Used> = HEALTHY
-        .iter()
-        .map(|kind| Used {
-            about: kind.about,
+    let used = |kind| {
+        STATES.iter().map(move |state| Used {
+            kind,
+            state,
             per_page: Vec::new(),
         })
-        .collect();
+    };
+    let mut results: Vec<Used> = HEALTHY.iter().flat_map(used).collect();
+    for state in &STATES {
+        guests.ask(Side::Patched, &format!("state {}", state.name))?;
+        let results: Vec<_> = (results.iter_mut())
+            .filter(|used| used.state.name == state.name)
+            .collect();
+        in_state(plan, guests, samples, progress, &repeats, results)?;
+    }
+    Ok(results)
+}
+
+fn in_state(
+    plan: &Plan,
+    guests: &mut Guests,
+    samples: &mut Samples,
+    progress: &Progress,
+    repeats: &[usize],
+    mut results: Vec<&mut Used>,
+) -> Result<()> {
     let nobody = Cell {
         owners: 0,
         mapped: 0,
@@ -179,7 +212,8 @@ pub fn healthy(
     };
     for round in 0..plan.healthy {
         progress.step(&format!("healthy memory, round {}", round + 1));
-        for ((kind, repeats), result) in HEALTHY.iter().zip(&repeats).zip(&mut results) {
+        for (result, repeats) in results.iter_mut().zip(repeats) {
+            let kind = result.kind;
             let answers = guests.round(round, &format!("healthy {} {repeats}", kind.name))?;
             let per_page = |answer: &str| -> Result<f64> {
                 Ok(first_number(answer)? / *repeats as f64 / PAGES)
@@ -188,15 +222,16 @@ pub fn healthy(
                 stock: per_page(&answers.stock)?,
                 patched: per_page(&answers.patched)?,
             };
-            samples.add(kind.name, &nobody, round, Side::Stock, &[ns.stock])?;
-            samples.add(kind.name, &nobody, round, Side::Patched, &[ns.patched])?;
+            let name = format!("{}-{}", kind.name, result.state.name);
+            samples.add(&name, &nobody, round, Side::Stock, &[ns.stock])?;
+            samples.add(&name, &nobody, round, Side::Patched, &[ns.patched])?;
             result.per_page.push(Pair {
                 stock: ns.stock / 1e3,
                 patched: ns.patched / 1e3,
             });
         }
     }
-    Ok(results)
+    Ok(())
 }
 
 /// How often all pages are used in a sample: the same in both guests, which are both

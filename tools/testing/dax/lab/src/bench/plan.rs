@@ -154,6 +154,28 @@ pub fn injections(cell: &Cell) -> usize {
     }
 }
 
+/// What the patched kernel has met before its healthy memory is measured. The stock kernel
+/// has met nothing: it is what all is compared with.
+pub struct State {
+    pub name: &'static str,
+    pub about: &'static str,
+}
+
+pub const STATES: [State; 3] = [
+    State {
+        name: "never",
+        about: "never poisoned",
+    },
+    State {
+        name: "other",
+        about: "a bad block on the other device",
+    },
+    State {
+        name: "cleared",
+        about: "poisoned and cleared",
+    },
+];
+
 /// A way to use healthy memory.
 pub struct Healthy {
     pub name: &'static str,

@@ -314,7 +314,7 @@ impl Picture for Speedups<'_> {
         let label = |x: &f64| -> String {
             let row = rows.get((x - 0.5).round() as usize);
             match row {
-                Some(row) if (x - x.floor() - 0.5).abs() < 1e-6 => row.about.into(),
+                Some(row) if (x - x.floor() - 0.5).abs() < 1e-6 => row.label().into(),
                 _ => String::new(),
             }
         };

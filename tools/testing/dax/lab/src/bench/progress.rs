@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::plan::Plan;
+use super::plan::{Plan, STATES};
 
 const TICK: Duration = Duration::from_millis(200);
 /// A log is not to be filled with rounds.
@@ -25,7 +25,7 @@ impl Progress {
         let healthy = if plan.healthy == 0 {
             0
         } else {
-            plan.healthy + 1
+            STATES.len() * plan.healthy + 1
         };
         // And booting and unmounting.
         let steps = 2 + healthy + plan.owners.len() + plan.cells().len();

@@ -81,7 +81,7 @@ fn write(out: &mut String, results: &Results) -> std::fmt::Result {
         writeln!(
             out,
             "\nHealthy memory, {} a page; stock/patched is above 1 where patched is faster, with \
-             its\n95 % interval\n\n{:20} rounds {:>10} {:>10}  stock/patched",
+             its\n95 % interval\n\n{:52} rounds {:>10} {:>10}  stock/patched",
             if results.unit == "ms" {
                 "us"
             } else {
@@ -154,8 +154,8 @@ fn used(out: &mut String, row: &Used) -> std::fmt::Result {
     let per_page = |of: fn(&Pair<f64>) -> f64| super::stats::median(row.per_page.iter().map(of));
     writeln!(
         out,
-        "{:20} {:>6} {:>10} {:>10}  {median:.3} ({min:.3} ... {max:.3})",
-        row.about,
+        "{:52} {:>6} {:>10} {:>10}  {median:.3} ({min:.3} ... {max:.3})",
+        row.about(),
         row.per_page.len(),
         time(per_page(|round| round.stock)),
         time(per_page(|round| round.patched)),

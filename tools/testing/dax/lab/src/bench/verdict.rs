@@ -70,7 +70,7 @@ fn targets(results: &Results) -> Vec<Target> {
         },
     ];
     targets.extend(results.healthy.iter().map(|used| Target {
-        what: format!("healthy memory, {}: stock/patched", used.about),
+        what: format!("healthy memory, {}: stock/patched", used.about()),
         bound: Bound::AtLeast(0.99),
         got: Some(used.speedup().median),
     }));

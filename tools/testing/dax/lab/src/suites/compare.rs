@@ -12,13 +12,21 @@ use super::{guest_verdict, nfit, scenes};
 use crate::ktap::{self, Test, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
+use crate::side::{by_side, Out};
 use crate::vm::{End, Outcome, Vm};
 
 /// Scenes in which the stock kernel deadlocks, for good: a guest for each.
-const DEADLOCKS: [&str; 2] = ["unbind", "cow-race"];
+const DEADLOCKS: &[&str] = &["unbind", "cow-race", "verify-deleted", "peek"];
 /// Scenes that fail on the stock kernel and may crash it: a guest for each.
-const DAMAGES: [&str; 28] = [
+const DAMAGES: &[&str] = &[
     "machine-check",
+    "unmap-first",
+    "huge-alone",
+    "huge-share",
+    "huge-cow",
+    "wb-error",
+    "wb-error-no-rmapbt",
+    "wb-error-ext4",
     "refuse-faults",
     "refuse-cow",
     "refuse-huge",
@@ -43,13 +51,40 @@ const DAMAGES: [&str; 28] = [
     "staging-write",
     "absent",
     "known",
+    "remount-rw",
+    "grow-known",
+    "meanwhile",
+    "order",
+    "frozen-inode",
+    "old-reader",
     "free-realtime",
     "free-race",
     "refuse-race",
+    "dio-from",
+    "dio-into",
+    "splice",
+    "core-dump",
+    "parked",
+    "list-shown",
+    "list-poll",
+    "devdax",
+    "partitions",
+    "internal-realtime",
+    "grow-realtime",
+    "cached",
+    "shut-down",
+    "shut-down-huge",
+    "after-metadata",
+    "read-only",
+    "frozen",
+    "shut-down-removed",
+    "flood",
+    "outlived",
 ];
 /// Scenes that fail on the stock kernel and leave it as it was: it tells other
 /// processes, or does not take the page away.
-const DIFFERS: [&str; 9] = [
+const DIFFERS: &[&str] = &[
+    "short-write",
     "threads",
     "shared-mm",
     "private",
@@ -59,49 +94,84 @@ const DIFFERS: [&str; 9] = [
     "late",
     "filter",
     "free-inject",
+    "verify-exact",
+    "list-split",
+    "staging-inject",
+    "no-dax",
+    "revoke-race",
+    "generic-huge",
 ];
 const STUCK: &str = "hung: ";
 const CRASHES: &str = "crashes";
 
-pub fn run(lab: &Lab, patched: &[Test]) -> Result<Vec<Test>> {
-    let apart = [&DEADLOCKS[..], &DAMAGES[..]].concat();
+pub fn run(lab: &Lab, patched: &[Test], at_a_time: usize, out: &Out) -> Result<Vec<Test>> {
+    let apart = [DEADLOCKS, DAMAGES].concat();
     let except: Vec<String> = apart.iter().map(ToString::to_string).collect();
     let others = scenes::script(&[], &except, scenes::SECONDS);
-    let outcome = play(lab, "stock", Platform::Legacy, &others, &mut |_| ())?;
-    let mut stock = scenes::results(&outcome, "stock");
-    let mut tests: Vec<_> = stock.pop().into_iter().collect();
+    let mut guests = vec![Guest {
+        name: "stock".into(),
+        scene: None,
+        platform: Platform::Legacy,
+        script: others,
+    }];
+    let alone = |(scene, platform): (&'static str, _)| Guest {
+        name: format!("stock-{scene}"),
+        scene: Some(scene),
+        platform,
+        script: scenes::script(&[scene.into()], &[], scenes::SECONDS),
+    };
     let legacy = apart.iter().map(|name| (*name, Platform::Legacy));
     // An error that one of these leaves would fail the next.
     let nfit = scrubs().map(|name| (name, Platform::Nfit));
-    for (name, platform) in legacy.chain(nfit) {
-        let script = scenes::script(&[name.into()], &[], scenes::SECONDS);
-        let guest = format!("stock-{name}");
-        let outcome = play(lab, &guest, platform, &script, &mut |line| {
-            println!("{line}")
-        })?;
-        if DEADLOCKS.contains(&name) {
-            tests.push(guest_verdict(&guest, &outcome));
+    guests.extend(legacy.chain(nfit).map(alone));
+    let outcomes = by_side(guests.len(), at_a_time, |number, out| {
+        let guest = &guests[number];
+        // The other scenes are in the table that follows.
+        guest.play(lab, &mut |line| {
+            if guest.scene.is_some() {
+                out.line(line);
+            }
+        })
+    });
+    let (mut tests, mut stock) = (Vec::new(), Vec::new());
+    for (guest, outcome) in guests.iter().zip(outcomes) {
+        let outcome = outcome?;
+        match guest.scene {
+            None => {
+                stock = scenes::results(&outcome, &guest.name);
+                tests.extend(stock.pop());
+            }
+            Some(scene) => {
+                if DEADLOCKS.contains(&scene) {
+                    tests.push(guest_verdict(&guest.name, &outcome));
+                }
+                stock.push(result(scene, &outcome));
+            }
         }
-        stock.push(result(name, &outcome));
     }
-    println!("{:16} {:28} patched", "scene", "stock");
-    tests.extend(stock.iter().map(|test| compare(test, patched)));
+    out.line(&format!("{:16} {:28} patched", "scene", "stock"));
+    tests.extend(stock.iter().map(|test| compare(test, patched, out)));
     Ok(tests)
 }
 
-/// Plays scenes that may hang: that is what this looks for, so hung tasks are no finding.
-fn play(
-    lab: &Lab,
-    guest: &str,
+/// A guest with the stock kernel, for one scene or for all those that need none of their
+/// own.
+struct Guest {
+    name: String,
+    scene: Option<&'static str>,
     platform: Platform,
-    script: &str,
-    sink: &mut dyn FnMut(&str),
-) -> Result<Outcome> {
-    let limit = scenes::time_limit(scenes::SECONDS);
-    let vm = Vm::new(lab, guest, Path::new("build/kernels/stock"), limit)
-        .platform(platform)
-        .allow(Some(Regex::new("blocked for more than")?));
-    vm.run(script, sink)
+    script: String,
+}
+
+impl Guest {
+    /// The scenes may hang: that is what this looks for, so hung tasks are no finding.
+    fn play(&self, lab: &Lab, sink: &mut dyn FnMut(&str)) -> Result<Outcome> {
+        let limit = scenes::time_limit(scenes::SECONDS);
+        let vm = Vm::new(lab, &self.name, Path::new("build/kernels/stock"), limit)
+            .platform(self.platform)
+            .allow(Some(Regex::new("blocked for more than")?));
+        vm.run(&self.script, sink)
+    }
 }
 
 /// The result of a scene that had a guest for itself, which it may have crashed.
@@ -128,7 +198,7 @@ fn differs(name: &str) -> bool {
 }
 
 /// One line of the comparison.
-fn compare(stock: &Test, patched: &[Test]) -> Test {
+fn compare(stock: &Test, patched: &[Test], out: &Out) -> Test {
     let name = stock.name.as_str();
     let hangs = stock.verdict == Verdict::Failed && stock.remark.contains(STUCK);
     let told = |test: &Test| match test.verdict {
@@ -139,7 +209,7 @@ fn compare(stock: &Test, patched: &[Test]) -> Test {
     };
     let other = patched.iter().find(|test| test.name == name);
     let answer = other.map_or("-".into(), told);
-    println!("{name:16} {:28} {answer}", told(stock));
+    out.line(&format!("{name:16} {:28} {answer}", told(stock)));
     let mended = other.is_some_and(|test| test.verdict == Verdict::Passed);
     let good = if DEADLOCKS.contains(&name) {
         hangs && mended

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use crate::ktap::{Test, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
+use crate::side::{by_side, Out};
 use crate::vm::Vm;
 
 mod gdb;
@@ -58,7 +59,7 @@ pub struct Args {
 }
 
 /// A part of the tests.
-pub fn run(lab: &Lab) -> Result<Vec<Test>> {
+pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let args = Args {
         points: 10,
         seed: 1,
@@ -68,13 +69,13 @@ pub fn run(lab: &Lab) -> Result<Vec<Test>> {
         gut: None,
         again: None,
     };
-    play(lab, &args)
+    play(lab, &args, out)
 }
 
 /// The exit status.
 pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     let start = Instant::now();
-    let tests = play(lab, args)?;
+    let tests = by_side(1, 1, |_, out| play(lab, args, out)).remove(0)?;
     let failed = |test: &&Test| test.verdict == Verdict::Failed;
     let count = tests.iter().filter(failed).count();
     println!(
@@ -86,7 +87,7 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     Ok(u8::from(count > 0))
 }
 
-fn play(lab: &Lab, args: &Args) -> Result<Vec<Test>> {
+fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
     let memory = Memory::new(&args.name)?;
     let platforms = match args.platform {
         Some(platform) => vec![platform],
@@ -103,7 +104,7 @@ fn play(lab: &Lab, args: &Args) -> Result<Vec<Test>> {
     let gut = gut.transpose()?;
     let mut tests = Vec::new();
     if args.again.is_none() {
-        println!("1..{}", points.len() + platforms.len());
+        out.line(&format!("1..{}", points.len() + platforms.len()));
     }
     for (points, platform) in points
         .chunks(points.len().div_ceil(platforms.len()))
@@ -124,13 +125,14 @@ fn play(lab: &Lab, args: &Args) -> Result<Vec<Test>> {
             failed: failed.clone(),
             kept: 0,
             tests: &mut tests,
+            out,
         };
         if let Some([file, run]) = args.again.as_deref() {
             return suite
                 .again(Path::new(file), run.parse().context("RUN")?)
                 .map(|()| tests);
         }
-        println!("# {platform:?}, seed {}", args.seed);
+        out.line(&format!("# {platform:?}, seed {}", args.seed));
         memory.clear()?;
         let [points @ .., _] = points else { continue };
         for (number, point) in points.iter().chain([&plan::LAST]).enumerate() {
@@ -164,6 +166,7 @@ struct Suite<'a> {
     /// How many memories are.
     kept: usize,
     tests: &'a mut Vec<Test>,
+    out: &'a Out<'a>,
 }
 
 /// What became of a guest that looked at the last crash and began to work.
@@ -323,7 +326,7 @@ impl Suite<'_> {
 
     /// QEMU failed: as if nothing had been.
     fn once_more(&self, why: &str) -> Result<()> {
-        println!("# QEMU ended, once more: {why}");
+        self.out.line(&format!("# QEMU ended, once more: {why}"));
         match self.left {
             Some(_) => self.memory.restore(),
             None => self.memory.clear(),
@@ -378,7 +381,8 @@ impl Suite<'_> {
         };
         self.tests.push(test);
         let (test, number) = (&self.tests[self.tests.len() - 1], self.tests.len());
-        println!("{word} {number} {} # {}", test.name, test.remark);
+        let line = format!("{word} {number} {} # {}", test.name, test.remark);
+        self.out.line(&line);
     }
 }
 

@@ -3,7 +3,6 @@
 //! `cargo test` of this workspace: one result for each test.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -11,7 +10,7 @@ use crate::ktap::{Test, Verdict};
 use crate::lab::Lab;
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
-    let out = Command::new("cargo")
+    let out = super::in_background("cargo")
         .args([
             "test",
             "--release",

@@ -2,17 +2,21 @@
 
 //! The test suites and their counts.
 
-use std::time::Instant;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{ensure, Context, Result};
 
 use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
+use crate::side::{by_side, Out};
 use crate::vm::Outcome;
 
+mod cholder;
 mod compare;
 pub mod crash;
-mod healthy;
 mod host;
 mod kunit;
 mod module;
@@ -25,8 +29,6 @@ mod scripts;
 pub enum Name {
     /// Property tests of the kernel-free modules, and the tools' own tests
     Host,
-    /// What is added to the paths of faults and I/O is a NOP while there is no poison
-    Healthy,
     /// Suites that the patched kernel runs when it boots
     Kunit,
     /// Scenes on the patched kernel
@@ -39,6 +41,8 @@ pub enum Name {
     Crash,
     /// XFS as a module: load, play, unload
     Module,
+    /// Scenes on a kernel with XFS's holder in C
+    Cholder,
     /// Formatting and static checks
     Lint,
     /// The series against the tree that was built
@@ -47,96 +51,166 @@ pub enum Name {
     Stock,
 }
 
-/// Quick ones first.
-const ORDER: [Name; 11] = [
+impl Name {
+    fn label(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// The order in which they begin and are reported. The longest comes first; beside it, those
+/// that build something, while both CPUs have a guest's pauses to fill.
+const ORDER: [Name; 10] = [
+    Name::Scenes,
     Name::Host,
+    Name::Module,
     Name::Lint,
     Name::Series,
-    Name::Healthy,
     Name::Kunit,
     Name::Recovery,
-    Name::Module,
+    Name::Cholder,
     Name::Nfit,
     Name::Crash,
-    Name::Scenes,
-    Name::Stock,
 ];
 
-/// Runs suites (all but the comparison if none is named); the exit status.
-pub fn run(lab: &Lab, names: &[Name], stock: bool) -> Result<u8> {
+/// A suite that has ended.
+struct Played {
+    name: Name,
+    tests: Vec<Test>,
+    time: Duration,
+}
+
+/// Runs suites (all but the comparison if none is named), so many at a time; the exit
+/// status.
+pub fn run(lab: &Lab, names: &[Name], stock: bool, at_a_time: usize) -> Result<u8> {
     let compare = stock || names.contains(&Name::Stock);
-    let wanted = |name: Name| match name {
-        Name::Stock => compare,
+    let wanted = |name: &Name| match name {
         // The comparison needs both sides.
         Name::Scenes | Name::Nfit if compare => true,
-        _ => names.is_empty() || names.contains(&name),
+        _ => names.is_empty() || names.contains(name),
     };
-    let mut patched = Vec::new();
+    let start = Instant::now();
+    let order: Vec<_> = ORDER.into_iter().filter(wanted).collect();
+    let mut played = by_side(order.len(), at_a_time, |number, out| {
+        one(order[number], out, || play(lab, order[number], out))
+    });
+    if compare {
+        let patched = to_compare(&played);
+        // The guests are side by side, not the suites.
+        let mut last = by_side(1, 1, |_, out| {
+            one(Name::Stock, out, || {
+                compare::run(lab, &patched, at_a_time, out)
+            })
+        });
+        played.append(&mut last);
+    }
+    Ok(report(&played, start.elapsed()))
+}
+
+/// Prints the counts; the exit status.
+fn report(played: &[Played], time: Duration) -> u8 {
     let mut counts = Counts::default();
-    let mut summary = Vec::new();
-    for name in ORDER.into_iter().filter(|&name| wanted(name)) {
-        let label = format!("{name:?}").to_lowercase();
-        println!("=== {label}");
-        let start = Instant::now();
-        let tests = match play(lab, name, &patched) {
-            Ok(tests) => tests,
-            Err(e) => vec![Test::new(&label, Verdict::Failed, &format!("{e:#}"))],
-        };
-        for test in tests.iter().filter(|test| test.verdict != Verdict::Passed) {
-            println!(
-                "{label}: {:?}: {} # {}",
-                test.verdict, test.name, test.remark
-            );
-        }
-        let sum = Counts::of(&tests);
-        summary.push(format!(
-            "suite {label:8} {:4} passed {:4} failed {:4} skipped {:5}",
+    println!("===");
+    for suite in played {
+        let sum = Counts::of(&suite.tests);
+        println!(
+            "suite {:8} {:4} passed {:4} failed {:4} skipped {:>6}",
+            suite.name.label(),
             sum.passed,
             sum.failed,
             sum.skipped,
-            crate::seconds(start.elapsed())
-        ));
+            crate::seconds(suite.time)
+        );
         counts += sum;
-        match name {
-            Name::Scenes => patched.extend(tests),
-            // Of the others there are results of the first kind.
-            Name::Nfit => {
-                patched.extend(
-                    tests
-                        .into_iter()
-                        .filter(|test| test.name.starts_with("scrub-")),
-                );
-            }
-            _ => (),
-        }
     }
-    println!("===");
-    for line in summary {
-        println!("{line}");
-    }
+    println!("all in {}", crate::seconds(time));
     let Counts {
         passed,
         failed,
         skipped,
     } = counts;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
-    Ok(u8::from(failed > 0 || passed == 0))
+    u8::from(failed > 0 || passed == 0)
 }
 
-fn play(lab: &Lab, name: Name, patched: &[Test]) -> Result<Vec<Test>> {
+/// What the stock kernel is compared with: the scenes, and of those on the other platform
+/// those that are not played on both.
+fn to_compare(played: &[Played]) -> Vec<Test> {
+    let scrub = |test: &&Test| test.name.starts_with("scrub-");
+    let mut patched = Vec::new();
+    for suite in played {
+        match suite.name {
+            Name::Scenes => patched.extend(suite.tests.iter().cloned()),
+            Name::Nfit => patched.extend(suite.tests.iter().filter(scrub).cloned()),
+            _ => (),
+        }
+    }
+    patched
+}
+
+/// Plays a suite, and says what did not pass.
+fn one(name: Name, out: &Out, play: impl FnOnce() -> Result<Vec<Test>>) -> Played {
+    let label = name.label();
+    out.line(&format!("=== {label}"));
+    let start = Instant::now();
+    let tests = match play() {
+        Ok(tests) => tests,
+        Err(e) => vec![Test::new(&label, Verdict::Failed, &format!("{e:#}"))],
+    };
+    for test in tests.iter().filter(|test| test.verdict != Verdict::Passed) {
+        let Test {
+            name,
+            verdict,
+            remark,
+        } = test;
+        out.line(&format!("{label}: {verdict:?}: {name} # {remark}"));
+    }
+    Played {
+        name,
+        tests,
+        time: start.elapsed(),
+    }
+}
+
+fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
     match name {
         Name::Host => host::run(lab),
-        Name::Healthy => healthy::run(lab),
         Name::Kunit => kunit::run(lab),
-        Name::Scenes => scenes::run(lab),
-        Name::Nfit => nfit::run(lab),
-        Name::Recovery => recovery::run(lab),
-        Name::Crash => crash::run(lab),
-        Name::Module => module::run(lab),
+        Name::Scenes => scenes::run(lab, out),
+        Name::Nfit => nfit::run(lab, out),
+        Name::Recovery => recovery::run(lab, out),
+        Name::Crash => crash::run(lab, out),
+        Name::Module => module::run(lab, out),
+        Name::Cholder => cholder::run(lab, out),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),
-        Name::Stock => compare::run(lab, patched),
+        // It comes after all others.
+        Name::Stock => Ok(Vec::new()),
     }
+}
+
+/// A command that builds or checks something: guests that run meanwhile go first.
+fn in_background(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "10"]).arg(program);
+    command
+}
+
+/// Builds build/kernels/FLAVOUR, if it is not as it should be.
+fn build_kernel(lab: &Lab, flavour: &str, out: &Out) -> Result<PathBuf> {
+    let script = lab.top.join("tools/testing/lab/kernel.sh");
+    let said = in_background(script)
+        .arg(flavour)
+        .current_dir(&lab.top)
+        .stdin(Stdio::null())
+        .output()
+        .context("kernel.sh")?;
+    for line in String::from_utf8_lossy(&said.stdout).lines() {
+        out.line(line);
+    }
+    let why = String::from_utf8_lossy(&said.stderr);
+    let last = why.trim().lines().last().unwrap_or_default();
+    ensure!(said.status.success(), "{last}");
+    Ok(lab.build("kernels").join(flavour))
 }
 
 /// A guest's own verdict, beside those of the tests that ran in it: it ends, and

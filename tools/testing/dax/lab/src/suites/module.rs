@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! XFS as a module: loaded, used for two scenes, unloaded.
+//! XFS as a module: loaded, used for two scenes, unloaded. The kernel is built while guests
+//! with another one run.
 
 use std::fs;
 use std::path::Path;
@@ -11,19 +12,11 @@ use anyhow::{bail, ensure, Context, Result};
 use super::scenes;
 use crate::ktap::{Test, Verdict};
 use crate::lab::Lab;
+use crate::side::Out;
 use crate::vm::Vm;
 
-const KERNEL: &str = "build/kernels/module";
-
-pub fn run(lab: &Lab) -> Result<Vec<Test>> {
-    let kernel = lab.top.join(KERNEL);
-    if lab.image(&kernel).is_err() {
-        return Ok(vec![Test::new(
-            "module",
-            Verdict::Skipped,
-            &format!("no {KERNEL}"),
-        )]);
-    }
+pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
+    let kernel = super::build_kernel(lab, "module", out)?;
     let modules = install(lab, &kernel)?;
     let load = |module: &String| format!("insmod /lab/vm/module/{module}");
     let load = modules.iter().map(load).collect::<Vec<_>>().join("\n");
@@ -38,8 +31,8 @@ pub fn run(lab: &Lab) -> Result<Vec<Test>> {
          rmmod xfs\n\
          if grep -qw xfs /proc/filesystems; then echo 'XFS stays'; exit 1; fi\n"
     );
-    let vm = Vm::new(lab, "module", Path::new(KERNEL), 300);
-    let outcome = vm.run(&script, &mut |line| println!("{line}"))?;
+    let vm = Vm::new(lab, "module", &kernel, 300);
+    let outcome = vm.run(&script, &mut |line| out.line(line))?;
     let mut tests = scenes::results(&outcome, "guest");
     let verdict = if outcome.good() {
         Verdict::Passed
@@ -65,7 +58,7 @@ fn install(lab: &Lab, kernel: &Path) -> Result<Vec<String>> {
     while let Some(name) = wanted.pop() {
         let is_it = |object: &&str| Path::new(object).file_stem() == Some(name.as_ref());
         let Some(object) = order.lines().find(is_it) else {
-            bail!("no module {name} in {KERNEL}");
+            bail!("no module {name} in {}", kernel.display());
         };
         let module = kernel.join(object).with_extension("ko");
         let file = format!("{name}.ko");

@@ -11,9 +11,10 @@ use super::scenes;
 use crate::ktap::Test;
 use crate::lab::Lab;
 use crate::qemu::Platform;
+use crate::side::Out;
 use crate::vm::Vm;
 
-const SCENES: [&str; 36] = [
+const SCENES: [&str; 48] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -26,6 +27,7 @@ const SCENES: [&str; 36] = [
     "heal-shared",
     "heal-twice",
     "heal-sectors",
+    "heal-at-once",
     "simulated",
     "free",
     "free-huge",
@@ -50,19 +52,31 @@ const SCENES: [&str; 36] = [
     "scrub-realtime",
     "scrub-race",
     "scrub-nobody",
+    "scrub-flood",
+    "splice",
+    "list-split",
+    "list-poll",
+    "found-metadata",
+    "found-headers",
+    "found-log",
+    "found-exact",
+    "met-metadata",
+    "scrub-pages",
+    "scrub-ras",
 ];
 /// How long the race runs.
 const SECONDS: u64 = 20;
 
 /// Those about errors that a scrub finds.
 pub fn scrubs() -> impl Iterator<Item = &'static str> {
-    SCENES.into_iter().filter(|name| name.starts_with("scrub-"))
+    let is_one = |name: &&str| name.starts_with("scrub-") || name.starts_with("found-");
+    SCENES.into_iter().filter(is_one)
 }
 
-pub fn run(lab: &Lab) -> Result<Vec<Test>> {
+pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let kernel = Path::new("build/kernels/patched");
     let vm = Vm::new(lab, "nfit", kernel, scenes::time_limit(SECONDS)).platform(Platform::Nfit);
     let script = scenes::script(&SCENES.map(String::from), &[], SECONDS);
-    let outcome = vm.run(&script, &mut |line| println!("{line}"))?;
+    let outcome = vm.run(&script, &mut |line| out.line(line))?;
     Ok(scenes::results(&outcome, "guest"))
 }

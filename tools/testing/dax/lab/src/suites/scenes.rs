@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::guest_verdict;
 use crate::ktap::{self, Test};
 use crate::lab::Lab;
+use crate::side::Out;
 use crate::vm::{Outcome, Vm};
 
 /// How long the races run.
@@ -32,14 +33,14 @@ pub fn script(only: &[String], except: &[String], seconds: u64) -> String {
     crate::vm::script(&words)
 }
 
-pub fn run(lab: &Lab) -> Result<Vec<Test>> {
+pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let vm = Vm::new(
         lab,
         "scenes",
         Path::new("build/kernels/patched"),
         time_limit(SECONDS),
     );
-    let outcome = vm.run(&script(&[], &[], SECONDS), &mut |line| println!("{line}"))?;
+    let outcome = vm.run(&script(&[], &[], SECONDS), &mut |line| out.line(line))?;
     Ok(results(&outcome, "guest"))
 }
 

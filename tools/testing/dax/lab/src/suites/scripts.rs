@@ -3,7 +3,7 @@
 //! Checks that are shell scripts of the lab, which print KTAP.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{ensure, Context, Result};
 
@@ -15,7 +15,7 @@ pub fn run(lab: &Lab, name: &str) -> Result<Vec<Test>> {
     ensure!(script.is_file(), "{} is missing", script.display());
     fs::create_dir_all(lab.build("logs"))?;
     let log = lab.build(&format!("logs/{name}.log"));
-    let out = Command::new(&script)
+    let out = super::in_background(&script)
         .current_dir(&lab.top)
         .stdin(Stdio::null())
         .output()
