@@ -21,6 +21,7 @@ const DEADLOCKS: &[&str] = &["unbind", "cow-race", "verify-deleted"];
 const DAMAGES: &[&str] = &[
     "direct-map",
     "peek",
+    "verify-exact",
     "machine-check",
     "unmap-first",
     "huge-alone",
@@ -96,7 +97,6 @@ const DIFFERS: &[&str] = &[
     "late",
     "filter",
     "free-inject",
-    "verify-exact",
     "list-split",
     "staging-inject",
     "no-dax",
