@@ -83,6 +83,8 @@ const DAMAGES: &[&str] = &[
     "shut-down-removed",
     "flood",
     "outlived",
+    "lock-shared",
+    "sync-cow",
 ];
 /// Scenes that fail on the stock kernel and leave it as it was: it tells other
 /// processes, or does not take the page away.

@@ -21,6 +21,7 @@ mod grow;
 mod heal;
 mod hole;
 mod huge;
+mod lock_shared;
 mod machine_check;
 mod partitions;
 mod platform;
@@ -31,6 +32,7 @@ mod revoke;
 mod short_write;
 mod space;
 mod states;
+mod sync_cow;
 mod table;
 mod unbind;
 mod unmap_first;
@@ -226,6 +228,18 @@ pub const ALL: &[Scene] = &[
         "revoke-race",
         "a page whose mapping is changed or moved while it fails",
         revoke::race,
+    ),
+    Scene::new(
+        128,
+        "lock-shared",
+        "a page that fails while a second file comes to share it, without rmapbt",
+        lock_shared::play,
+    ),
+    Scene::new(
+        129,
+        "sync-cow",
+        "MAP_SYNC stores to blocks that files share",
+        sync_cow::play,
     ),
     Scene::new(
         141,

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A page that fails while a second file comes to share it, where the generic handler acts: the
+//! page forgets the file that has been locked.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+
+use crate::area::Area;
+use crate::fault;
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::kernel::QuietConsole;
+use crate::pmem::{self, Pmem};
+use crate::report::{expect, note};
+use crate::shared::{counters, Worker};
+use crate::xfs::{self, Options, Xfs};
+
+const ROUNDS: u64 = 20;
+/// Places of a process where the page is mapped: they are looked for with its entry locked.
+const MANY: usize = 5000;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+// Counters.
+const READY: usize = 0;
+const GO: usize = 1;
+const STOP: usize = 2;
+
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options {
+        no_rmapbt: true,
+        ..Options::default()
+    })?;
+    let _quiet = QuietConsole::new()?;
+    let (mut recovered, mut others, mut longest) = (0, 0, Duration::ZERO);
+    for round in 0..ROUNDS {
+        let file = xfs.file(&format!("file-{round}"), 4)?;
+        let clone = xfs.clone_of(&file, &format!("clone-{round}"))?;
+        let pfn = Pmem(0).pfn(ioctl::physical(&fs::File::open(&file)?, PAGE_SIZE as u64)?)?;
+        let counters = counters::<3>()?;
+        let many = Worker::start(|| map_often(&file, counters))?;
+        let other = Worker::start(|| touch_later(&clone, round, counters))?;
+        let end = Instant::now() + PATIENCE;
+        while counters[READY].load(SeqCst) != 2 {
+            ensure!(Instant::now() < end, "the mappers are not ready");
+            sleep(Duration::from_millis(1));
+        }
+        counters[GO].store(1, SeqCst);
+        let start = Instant::now();
+        match pmem::corrupt(pfn)?.as_str() {
+            "0" => recovered += 1,
+            // It was shared before it was locked, and the handler has no other way to its files.
+            "EBUSY" => (),
+            _ => others += 1,
+        }
+        longest = longest.max(start.elapsed());
+        counters[STOP].store(1, SeqCst);
+        for (name, worker) in [("many", many), ("other", other)] {
+            let end = worker.end(PATIENCE);
+            ensure!(end == "done", "{name}: {end}");
+        }
+        for path in [file, clone] {
+            fs::remove_file(path)?;
+        }
+    }
+    note(&format!("recovered: {recovered}, longest: {longest:?}"))?;
+    ensure!(recovered > 0, "it was shared too early");
+    expect("hwpoison-inject, else", "0", others.to_string())?;
+    let path = xfs.file("after", 4)?;
+    expect("another file", "data intact", xfs::intact(&path, 4))?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+fn map_often(file: &Path, counters: &[AtomicU64; 3]) -> Result<()> {
+    let areas = (0..MANY)
+        .map(|_| Area::shared(file, 2))
+        .collect::<Result<Vec<_>>>()?;
+    for area in &areas {
+        ensure!(area.load(1) == "reads", "not mapped");
+    }
+    counters[READY].fetch_add(1, SeqCst);
+    while counters[STOP].load(SeqCst) == 0 {
+        sleep(Duration::from_millis(1));
+    }
+    fault::take();
+    Ok(())
+}
+
+/// Touches the page of the clone while that of the file fails, at another moment each time.
+fn touch_later(clone: &Path, round: u64, counters: &[AtomicU64; 3]) -> Result<()> {
+    let area = Area::shared(clone, 2)?;
+    counters[READY].fetch_add(1, SeqCst);
+    while counters[GO].load(SeqCst) == 0 {
+        std::hint::spin_loop();
+    }
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_micros((round + 1) * 300) {
+        std::hint::spin_loop();
+    }
+    ensure!(area.load(1) == "reads", "can't be read");
+    Ok(())
+}

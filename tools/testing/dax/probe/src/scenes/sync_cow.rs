@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Stores through MAP_SYNC to blocks that files share: that the file has another block by then is
+//! on the device before the program can store there.
+
+use std::fs::File;
+
+use anyhow::Result;
+
+use crate::area::Area;
+use crate::calls::{self, open};
+use crate::report::expect;
+use crate::trace::Trace;
+use crate::xfs::{self, Options, Xfs};
+
+const PAGES: usize = 16;
+
+pub fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let clone = xfs.clone_of(&path, "clone")?;
+    let file = open(&path, 0)?;
+    let area = Area::synchronous(&path, PAGES)?;
+    // Of what a fault that calls fsync() does after it.
+    let trace = Trace::new("fs_dax/dax_insert_pfn_mkwrite")?;
+
+    for (name, page, fsync) in [
+        ("shared", 1, true),
+        ("shared, metadata clean", 2, true),
+        ("shared, and again", 3, false),
+        ("copied already", 3, false),
+    ] {
+        trace.clear()?;
+        let stored = area.store(page);
+        let synchronous = match trace.events()?.len() {
+            0 => "not synchronous".into(),
+            1 => "synchronous".to_string(),
+            n => format!("synchronous {n} times"),
+        };
+        let want = match name {
+            "copied already" => "stored, not synchronous",
+            _ => "stored, synchronous",
+        };
+        expect(name, want, format!("{stored}, {synchronous}"))?;
+        if fsync {
+            expect("fsync", "0", calls::fsync(&file))?;
+        }
+    }
+    drop((trace, area, file));
+    for path in [&path, &clone] {
+        File::open(path)?.sync_all()?;
+        expect("data", "data intact", xfs::intact(path, PAGES))?;
+    }
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
