@@ -99,6 +99,12 @@ impl Pmem {
         Ok(self.open()?.write_all_at(&Page([byte; PAGE_SIZE]).0, at)?)
     }
 
+    /// Writes zeros to the sector at byte `at`, and to no more.
+    pub fn write_sector(self, at: u64) -> Result<()> {
+        let page = Page([0; PAGE_SIZE]);
+        Ok(self.open()?.write_all_at(&page.0[..SECTOR as usize], at)?)
+    }
+
     /// What the page at byte `at` holds: "zeros", "other data", or the error's name.
     pub fn read(self, at: u64) -> Result<String> {
         let mut page = Page([0xff; PAGE_SIZE]);

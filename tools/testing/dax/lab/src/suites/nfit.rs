@@ -14,7 +14,7 @@ use crate::qemu::Platform;
 use crate::side::Out;
 use crate::vm::Vm;
 
-const SCENES: [&str; 48] = [
+const SCENES: [&str; 50] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -63,6 +63,8 @@ const SCENES: [&str; 48] = [
     "met-metadata",
     "scrub-pages",
     "scrub-ras",
+    "scrub-kept",
+    "scrub-no-mark",
 ];
 /// How long the race runs.
 const SECONDS: u64 = 20;

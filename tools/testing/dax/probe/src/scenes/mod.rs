@@ -659,6 +659,20 @@ pub const ALL: &[Scene] = &[
         repair::scrub::nobody,
     )
     .nfit(),
+    Scene::new(
+        90,
+        "scrub-kept",
+        "a sector of a page that is bad already, found without a holder",
+        repair::marks::kept,
+    )
+    .nfit(),
+    Scene::new(
+        91,
+        "scrub-no-mark",
+        "a machine check that marks nothing, and a sector that a scrub finds",
+        repair::marks::no_mark,
+    )
+    .nfit(),
     Scene::new(150, "grow", "space that growfs adds", grow::data),
     Scene::new(
         151,

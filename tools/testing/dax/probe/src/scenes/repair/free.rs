@@ -14,7 +14,6 @@ use super::worker::{self, Counts};
 use super::{expect_counts, expect_repaired, freed_file, wait_free, PAGE};
 use crate::area::Area;
 use crate::calls::open;
-use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::kernel::QuietConsole;
 use crate::kmsg;
@@ -121,10 +120,7 @@ pub fn huge(_: u64) -> Result<()> {
         zeros += usize::from(Pmem(0).read(at + page * PAGE)? == "zeros");
     }
     expect("2 MiB: blocks of zeros", "512", zeros.to_string())?;
-    // Known and open: on the other platform one of these was once not counted as repaired.
-    if firmware::errors().is_err() {
-        expect_counts("2 MiB", "512 poisoned, 512 repaired", &counts)?;
-    }
+    expect_counts("2 MiB", "512 poisoned, 512 repaired", &counts)?;
     let again = bad.use_again(&xfs, &file, PAGES, 2 * PAGES)?;
     drop(data);
     expect("used again", "data intact", again)?;

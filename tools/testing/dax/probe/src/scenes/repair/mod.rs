@@ -25,6 +25,7 @@ pub mod freed;
 mod full;
 pub mod healthmon;
 pub mod known;
+pub mod marks;
 pub mod realtime;
 pub mod refused;
 pub mod scrub;
@@ -80,8 +81,12 @@ fn expect_repaired(name: &str, bad: &Bad) -> Result<()> {
 
 /// The row of what was counted since `before`.
 fn expect_counts(name: &str, expected: &str, before: &Counts) -> Result<()> {
-    let poisoned = expected.split_once(" poisoned").map(|(count, _)| count);
-    let counted = before.since_of(poisoned.unwrap_or("0").parse()?);
+    let of = |name: &str| -> Result<u64> {
+        let mut counts = expected.split(", ").filter_map(|count| count.split_once(' '));
+        let count = counts.find(|(_, word)| *word == name);
+        Ok(count.map_or("0", |(count, _)| count).parse()?)
+    };
+    let counted = before.since_of(of("poisoned")?, of("repaired")?);
     expect(&format!("{name}: counted"), expected, counted)
 }
 

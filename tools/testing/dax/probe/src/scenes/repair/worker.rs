@@ -46,24 +46,26 @@ impl Counts {
 
     /// What was counted since, such as "1 poisoned, 1 repaired".
     pub fn since(&self) -> String {
-        self.since_but(|_| 0)
+        self.since_but(|_| [0; 2])
     }
 
-    /// The same, of `poisoned` blocks. Where there is an NFIT, its driver lists an error
-    /// after the holder was told, maybe when it is repaired already. Then both come twice.
-    pub fn since_of(&self, poisoned: u64) -> String {
+    /// The same, where `poisoned` blocks were reported, of which `repaired` are repaired. Where
+    /// there is an NFIT, its driver lists an error of a machine check too, and a block that its
+    /// worker tells before or after the machine check comes twice. It is repaired twice only if
+    /// the first repair came in between.
+    pub fn since_of(&self, poisoned: u64, repaired: u64) -> String {
         let nfit = Path::new(NFIT).exists();
-        self.since_but(|total| {
-            if nfit {
-                total.saturating_sub(poisoned)
-            } else {
-                0
+        self.since_but(|more| {
+            if !nfit {
+                return [0; 2];
             }
+            let twice = more[0].saturating_sub(poisoned);
+            [twice, more[1].saturating_sub(repaired).min(twice)]
         })
     }
 
-    /// What was counted since, but for what was poisoned and repaired once too often.
-    fn since_but(&self, twice: impl Fn(u64) -> u64) -> String {
+    /// What was counted since, but for what was poisoned, and repaired, once too often.
+    fn since_but(&self, twice: impl Fn([u64; NAMES.len()]) -> [u64; 2]) -> String {
         let mut words = Vec::new();
         let mut more = [0; NAMES.len()];
         for (more, (before, now)) in more.iter_mut().zip(self.0.iter().zip(Self::now().0)) {
@@ -72,9 +74,9 @@ impl Counts {
             };
             *more = now.saturating_sub(*before);
         }
-        let twice = twice(more[0]);
+        let twice = twice(more);
         for (n, more) in more.into_iter().enumerate() {
-            match more.saturating_sub(if n < 2 { twice } else { 0 }) {
+            match more.saturating_sub(twice.get(n).copied().unwrap_or(0)) {
                 0 => (),
                 more => words.push(format!("{more} {}", NAMES[n])),
             }
