@@ -82,7 +82,9 @@ fn expect_repaired(name: &str, bad: &Bad) -> Result<()> {
 /// The row of what was counted since `before`.
 fn expect_counts(name: &str, expected: &str, before: &Counts) -> Result<()> {
     let of = |name: &str| -> Result<u64> {
-        let mut counts = expected.split(", ").filter_map(|count| count.split_once(' '));
+        let mut counts = expected
+            .split(", ")
+            .filter_map(|count| count.split_once(' '));
         let count = counts.find(|(_, word)| *word == name);
         Ok(count.map_or("0", |(count, _)| count).parse()?)
     };
