@@ -68,6 +68,7 @@ const DAMAGES: &[&str] = &[
     "splice",
     "core-dump",
     "parked",
+    "last-reference",
     "list-shown",
     "list-poll",
     "devdax",
@@ -102,6 +103,7 @@ const DIFFERS: &[&str] = &[
     "list-split",
     "staging-inject",
     "no-dax",
+    "unmount-at-once",
     "revoke-race",
     "generic-huge",
 ];

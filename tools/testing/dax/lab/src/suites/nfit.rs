@@ -14,7 +14,7 @@ use crate::qemu::Platform;
 use crate::side::Out;
 use crate::vm::Vm;
 
-const SCENES: [&str; 50] = [
+const SCENES: [&str; 51] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -38,6 +38,7 @@ const SCENES: [&str; 50] = [
     "absent",
     "known",
     "refused",
+    "freeze-fails",
     "firmware",
     "firmware-clear",
     "firmware-many",

@@ -21,6 +21,7 @@ mod grow;
 mod heal;
 mod hole;
 mod huge;
+mod last_reference;
 mod lock_shared;
 mod machine_check;
 mod partitions;
@@ -815,6 +816,26 @@ pub const ALL: &[Scene] = &[
         "errors while a reader waits in a page fault",
         hole::parked::play,
     ),
+    Scene::new(
+        180,
+        "last-reference",
+        "a deleted file, a page of which is in a pipe, that only a notification refers to",
+        last_reference::play,
+    )
+    .long(),
+    Scene::new(
+        181,
+        "unmount-at-once",
+        "errors from before a mount that ends at once: their losses are told",
+        repair::ending::unmount,
+    ),
+    Scene::new(
+        182,
+        "freeze-fails",
+        "a freeze that fails: what was stopped for it goes on",
+        repair::ending::freeze,
+    )
+    .nfit(),
     Scene::new(
         165,
         "list-shown",

@@ -75,6 +75,12 @@ pub fn splice(_: u64) -> Result<()> {
 /// A pipe with a page of the mapping.
 fn fill_pipe(area: &Area, page: usize) -> Result<(File, File)> {
     let (reader, writer) = calls::pipe()?;
+    put(area, page, &writer)?;
+    Ok((reader, writer))
+}
+
+/// Puts a page of the mapping into a pipe, which then refers to it.
+pub fn put(area: &Area, page: usize, writer: &File) -> Result<()> {
     let touched = area.load(page);
     ensure!(touched == "reads", "page {page}: {touched}");
     let piece = libc::iovec {
@@ -88,7 +94,7 @@ fn fill_pipe(area: &Area, page: usize) -> Result<(File, File)> {
         "vmsplice: {}",
         io::Error::last_os_error()
     );
-    Ok((reader, writer))
+    Ok(())
 }
 
 fn told(name: &str, answers: &[String]) -> Result<()> {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The end of the worker: it is done with all before the mount is gone, and goes on after a freeze
+//! that came to nothing.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result};
+
+use super::super::bad::{self, Bad};
+use super::worker;
+use super::{expect_repaired, freed_file, until, PAGE};
+use crate::fault::PAGE_SIZE;
+use crate::firmware::Refusing;
+use crate::ioctl;
+use crate::kernel::errno_name;
+use crate::kmsg;
+use crate::pmem::Pmem;
+use crate::report::expect;
+use crate::trace::Trace;
+use crate::xfs::{self, Options, Xfs};
+
+/// Pages that are lost: as many as the log may tell of at once, and that take the worker longer
+/// than it waits before it begins.
+const LOST: usize = 40;
+
+/// What is known before the mount is told, if only for the log and fanotify, when the mount ends
+/// as soon as it began.
+pub fn unmount(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 2 * LOST)?;
+    let bad = (0..LOST).map(|n| Bad::unreported(&file, 2 * n));
+    let bad = bad.collect::<Result<Vec<_>>>()?;
+    xfs::umount()?;
+    for bad in &bad {
+        Pmem(0).list_bad(bad.at)?;
+    }
+
+    let trace = Trace::new("xfs/xfs_dax_owner").context("no holder in Rust")?;
+    let mut log = kmsg::Log::new()?;
+    xfs.mount()?;
+    xfs::umount()?;
+    let told = trace.events()?.len();
+    let lines = log.count(" lost 4096 bytes at ")?;
+    expect("losses that were told", &LOST.to_string(), told.to_string())?;
+    expect("lines in the log", &LOST.to_string(), lines.to_string())?;
+    drop(trace);
+
+    xfs.mount()?;
+    bad::mend(&file, 0, 2 * LOST)?;
+    expect("written", "data intact", xfs::intact(&file, 2 * LOST))?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// The block device has a page in its cache that can't be written: the freeze says so, and fails.
+pub fn freeze(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let root = xfs.root()?;
+    let file = xfs.file("file", 4)?;
+    let gone = xfs.file("gone", 4)?;
+    let free = freed_file(&xfs, &xfs.file("free", 4)?)?;
+    worker::settle()?;
+
+    let refusing = Refusing::new()?;
+    let bad = Bad::hit(&file, 1)?;
+    let device = OpenOptions::new().write(true).open(Pmem(0).path())?;
+    device.write_all_at(&[0; PAGE_SIZE], bad.at)?;
+    let said = |result: std::io::Result<()>| match result {
+        Ok(()) => errno_name(0),
+        Err(e) => errno_name(e.raw_os_error().unwrap_or(-1)),
+    };
+    expect("freeze", "EIO", said(ioctl::freeze(&root)))?;
+    drop(refusing);
+
+    // The one is done by XFS's own workers, the other by the holder's.
+    let at = ioctl::physical(&fs::File::open(&gone)?, 0)?;
+    fs::remove_file(&gone)?;
+    let is_free = until(|| Ok(ioctl::is_free(&root, at)?))?;
+    let is_free = if is_free { "yes" } else { "no" };
+    expect("deleted file's blocks are free", "yes", is_free)?;
+    let lost = Bad::block(free + PAGE)?;
+    expect("free block", "Recovered", lost.report()?)?;
+    let settled = worker::settle();
+    let settled = settled.map_or_else(|e| e.to_string(), |()| "idle".into());
+    expect("worker", "idle", settled)?;
+    expect_repaired("free block", &lost)?;
+
+    expect("freeze again", "0", said(ioctl::freeze(&root)))?;
+    expect("thaw", "0", said(ioctl::thaw(&root)))?;
+    drop((device, root));
+    bad::mend(&file, 1, 2)?;
+    expect("written", "data intact", xfs::intact(&file, 4))?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
