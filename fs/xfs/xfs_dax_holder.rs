@@ -65,7 +65,10 @@ use owners::{
     Owners, //
 };
 use query::Buffer;
-use report::Tally;
+use report::{
+    Message,
+    Tally, //
+};
 use units::{
     DeviceBytes,
     GroupBlocks, //
@@ -113,7 +116,7 @@ impl HolderOps for Holder {
         }
         let Some(sb) = mount.activate() else {
             held.worker.look_again(false);
-            mount.warn(fmt!("memory failed while not mounted"));
+            held.worker.tell(Message::NotMounted);
             return Err(EIO);
         };
         // SAFETY: It is complete, and as `sb` lives longer, it stays so.
@@ -170,7 +173,7 @@ fn log_failed(cause: &Cause<'_>) -> Result {
     if cause.is_removal() {
         return Ok(());
     }
-    mount.alert(fmt!("memory of the log failed"));
+    cause.worker.tell(Message::Log);
     if cause.is_found() {
         return Ok(());
     }
@@ -191,7 +194,9 @@ fn blocks_failed(cause: &Cause<'_>) -> Result {
     // Before the worker can tell that it is cleared.
     report_media(cause);
     let tally = revoke_owners(cause);
-    cause.worker.summary(tally.summary(cause.bytes));
+    if let Some(summary) = tally.summary(cause.bytes) {
+        cause.worker.tell(Message::Summary(summary));
+    }
 
     // It can't be told what is gone, or it is something that XFS can't do without. What was found
     // only may never be needed, or be written before it is.
@@ -476,7 +481,8 @@ pub unsafe extern "C" fn xfs_dax_holder_count(
     unsafe { Holding::from_raw(holder) }.map_or(0, |holding| holding.worker.counts_of(which))
 }
 
-/// Waits for notifications that run, there will be no more; then finishes what can wait.
+/// Waits for notifications that run, there will be no more; then finishes what can wait, and what
+/// is found meanwhile.
 ///
 /// # Safety
 ///

@@ -409,23 +409,64 @@ bool xfs_rust_is_writable(struct xfs_mount *mp)
 	return !xfs_is_readonly(mp) && !xfs_is_shutdown(mp);
 }
 
+/* The AG of an inode, in *@pagp: as a rule it is that of the last one, too. */
+static struct xfs_perag *xfs_rust_perag_of(struct xfs_mount *mp, u64 ino,
+					   struct xfs_perag **pagp)
+{
+	xfs_agnumber_t		agno = XFS_INO_TO_AGNO(mp, ino);
+
+	if (!*pagp || pag_agno(*pagp) != agno) {
+		xfs_rust_perag_put(*pagp);
+		*pagp = xfs_perag_get(mp, agno);
+	}
+	return *pagp;
+}
+
+/* Whether an inode in memory, which xfs_iget() does not return now, is deleted. */
+static bool xfs_rust_is_deleted(struct xfs_mount *mp, u64 ino)
+{
+	struct xfs_perag	*pag = NULL;
+	struct xfs_inode	*ip;
+	bool			deleted = false;
+
+	if (!xfs_rust_perag_of(mp, ino, &pag))
+		return false;
+	rcu_read_lock();
+	ip = radix_tree_lookup(&pag->pag_ici_root, XFS_INO_TO_AGINO(mp, ino));
+	if (ip && I_INO(ip) == ino && !xfs_iflags_test(ip, XFS_INEW))
+		deleted = !VFS_I(ip)->i_nlink;
+	rcu_read_unlock();
+	xfs_rust_perag_put(pag);
+	return deleted;
+}
+
 /*
  * An inode; with @incore only if it is in memory, as it is if a process maps it.
  * -ENODATA if it is not, -EINVAL or -ENOENT if it is no file. -EAGAIN if it is on
  * its way in or out of memory; that is waited for, unless only inodes in memory
  * are asked for, or the filesystem is frozen, for as long as which it may last.
+ * It may last as well if the inode was deleted, until its DAX pages are no longer
+ * pinned; so that is told at once, with -ENOENT.
  */
 int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
 		  struct inode **inodep)
 {
-	unsigned int		flags = XFS_IGET_UNTRUSTED | XFS_IGET_DONTCACHE;
+	unsigned int		flags = XFS_IGET_INCORE;
 	struct xfs_inode	*ip;
 	int			error;
 
-	if (READ_ONCE(mp->m_super->s_writers.frozen) != SB_UNFROZEN)
-		flags |= XFS_IGET_NORETRY;
-	error = xfs_iget(mp, NULL, ino, incore ? XFS_IGET_INCORE : flags, 0,
-			 &ip);
+	if (!incore)
+		flags = XFS_IGET_UNTRUSTED | XFS_IGET_DONTCACHE |
+			XFS_IGET_NORETRY;
+	while (true) {
+		error = xfs_iget(mp, NULL, ino, flags, 0, &ip);
+		if (error != -EAGAIN || incore ||
+		    READ_ONCE(mp->m_super->s_writers.frozen) != SB_UNFROZEN)
+			break;
+		if (xfs_rust_is_deleted(mp, ino))
+			return -ENOENT;
+		delay(1);
+	}
 	if (error)
 		return error;
 	*inodep = VFS_I(ip);
@@ -498,19 +539,6 @@ int xfs_rust_lock_data(struct inode *inode, loff_t pos, u64 len)
 void xfs_rust_unlock_data(struct inode *inode)
 {
 	xfs_iunlock(XFS_I(inode), XFS_RUST_DATA_LOCKS);
-}
-
-/* The AG of an inode, in *@pagp: as a rule it is that of the last one, too. */
-static struct xfs_perag *xfs_rust_perag_of(struct xfs_mount *mp, u64 ino,
-					   struct xfs_perag **pagp)
-{
-	xfs_agnumber_t		agno = XFS_INO_TO_AGNO(mp, ino);
-
-	if (!*pagp || pag_agno(*pagp) != agno) {
-		xfs_rust_perag_put(*pagp);
-		*pagp = xfs_perag_get(mp, agno);
-	}
-	return *pagp;
 }
 
 /*
@@ -592,9 +620,13 @@ void xfs_rust_perag_put(struct xfs_perag *pag)
 		xfs_perag_put(pag);
 }
 
+/*
+ * Called in notifications, for which memory_failure() waits, and by the worker, for
+ * which a freeze waits. Neither may wait for pinned pages of a deleted file.
+ */
 void xfs_rust_irele(struct inode *inode)
 {
-	xfs_irele(XFS_I(inode));
+	xfs_irele_async(XFS_I(inode));
 }
 
 /* NULL if the inode is not accessed by DAX: then what is mapped is a copy. */
@@ -608,8 +640,8 @@ struct address_space *xfs_rust_dax_mapping(struct inode *inode)
  * DAX and that processes map. Takes over the reference to @prev, which keeps our
  * place in the list. Inodes that come into memory meanwhile are not seen.
  *
- * Lock order: i_lock (igrab) is taken under s_inode_list_lock; the last reference
- * to @prev is dropped with neither.
+ * Lock order: i_lock (igrab) is taken under s_inode_list_lock; @prev is put with
+ * neither, and not evicted here.
  */
 struct inode *xfs_rust_next_mapped(struct xfs_mount *mp, struct inode *prev)
 {
@@ -626,7 +658,7 @@ struct inode *xfs_rust_next_mapped(struct xfs_mount *mp, struct inode *prev)
 		}
 	}
 	spin_unlock(&sb->s_inode_list_lock);
-	iput(prev);
+	iput_async(prev);
 	cond_resched();
 	return next;
 }
@@ -788,7 +820,7 @@ void xfs_rust_mark_sick(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
 								XFS_DATA_FORK);
 		else
 			xfs_inode_mark_sick(ip, XFS_SICK_INO_XATTR);
-		xfs_irele(ip);
+		xfs_irele_async(ip);
 		return;
 	}
 

@@ -125,7 +125,8 @@ impl Entry<'_> {
     /// other pages stay. Copies that private mappings made of it stay, too.
     ///
     /// Takes the lock of each page table, and so meets a page that another task moves or changes
-    /// at the moment. Nobody gets it back before the entry is unlocked.
+    /// at the moment; a huge page is moved with `i_mmap_rwsem` held for writing. Nobody gets it
+    /// back before the entry is unlocked.
     pub(crate) fn unmap(&self) {
         // SAFETY: The mapping is valid, and `i_mmap_rwsem` is not held.
         unsafe { bindings::unmap_mapping_pages(self.mapping.as_raw(), self.index, 1, false) };

@@ -77,6 +77,8 @@ pub(crate) struct Chunk<'a> {
     end: u64,
     /// The last owner of the first block that is taken, if there are more.
     last: Option<Owner>,
+    /// The owners of a crowded block that are found now, or later.
+    crowd: usize,
 }
 
 impl<'a> Chunk<'a> {
@@ -91,6 +93,7 @@ impl<'a> Chunk<'a> {
             part,
             end: part.end,
             last: None,
+            crowd: 0,
         }
     }
 
@@ -118,9 +121,11 @@ impl<'a> Chunk<'a> {
         let block = self.part.start;
         let owner = record.owner_of(block);
 
-        if self.rest.after.is_some_and(|after| owner <= after)
-            || self.last.is_some_and(|last| owner > last)
-        {
+        if self.rest.after.is_some_and(|after| owner <= after) {
+            return;
+        }
+        self.crowd += 1;
+        if self.last.is_some_and(|last| owner > last) {
             return;
         }
         if self.push(record) {
@@ -177,6 +182,11 @@ impl<'a> Chunk<'a> {
             start,
             end: self.rest.blocks.end,
         }
+    }
+
+    /// For how many records there should have been room, if more of one block were offered.
+    pub(crate) fn crowd(&self) -> usize {
+        self.crowd
     }
 
     /// What is left for the next chunk, or `None` if there is nothing more.

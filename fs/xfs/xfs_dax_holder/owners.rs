@@ -233,7 +233,7 @@ impl Act for Owners<'_> {
             if let Some(bytes) = cause.file_bytes(ino, rec, self.group, blocks) {
                 let res = cause.revoke(self.notice, &bytes, self.group, blocks);
 
-                self.tally.revoked(cause.mount(), &bytes, res);
+                self.tally.revoked(&bytes, res);
             }
         }
 

@@ -44,19 +44,15 @@ impl Buffer {
         }
     }
 
-    /// Makes room for more records, if there is memory: for some, and then for all that there may
-    /// be, as each further chunk reads the records of a crowded block again.
-    fn grow(&mut self) {
-        if self.large.is_empty() || !self.grow_to(MANY) {
-            self.grow_to((2 * self.large.len()).clamp(SOME, MANY));
-        }
-    }
+    /// Makes room for more records, if there is memory: for those of a crowded block that were
+    /// counted, as each further chunk reads them all again.
+    fn grow(&mut self, crowd: usize) {
+        let len = crowd.max(8 * self.large.len()).clamp(SOME, MANY);
 
-    /// Failure is no error: there will be more chunks.
-    fn grow_to(&mut self, len: usize) -> bool {
-        self.large
-            .resize(len, Record::default(), GFP_KERNEL | __GFP_NOWARN)
-            .is_ok()
+        // Failure is no error: there will be more chunks.
+        let _ = self
+            .large
+            .resize(len, Record::default(), GFP_KERNEL | __GFP_NOWARN);
     }
 
     fn slots(&mut self) -> &mut [Record] {
@@ -122,8 +118,9 @@ pub(crate) fn owners<A: Act>(
         res.map_err(|_| chunk.unread())?;
 
         rest = chunk.rest();
+        let crowd = chunk.crowd();
         if rest.is_some() {
-            buf.grow();
+            buf.grow(crowd);
         }
     }
 

@@ -13,14 +13,14 @@ use super::{
     },
     report::{
         Lost,
-        Summary, //
+        Message, //
     }, //
 };
 use kernel::prelude::*;
 
-/// Batches of losses, sums, ranges, and extents that were freed.
+/// Batches of losses, messages, ranges, and extents that were freed.
 const BATCHES: usize = 512;
-const SUMMARIES: usize = 64;
+const MESSAGES: usize = 64;
 const RANGES: usize = 256;
 const EXTENTS: usize = 256;
 
@@ -41,8 +41,8 @@ pub(crate) struct Cursor {
 
 /// One thing to do.
 pub(crate) enum Job {
-    /// Tell what a failure came to.
-    Sum(Summary),
+    /// Tell the log of a failure.
+    Tell(Message),
     /// Tell what files have lost.
     Report(KVVec<Lost>),
     /// Tell that this many losses could not be told.
@@ -59,7 +59,7 @@ pub(crate) enum Job {
 
 /// The queue. It is locked from where log I/O completes, and in notifications.
 pub(crate) struct Queue {
-    /// Takes things to do.
+    /// Takes things to do, from notifications and from XFS.
     pub(crate) open: bool,
     /// Nothing is repaired for now.
     stopped: bool,
@@ -74,7 +74,7 @@ pub(crate) struct Queue {
     pub(crate) failures: u64,
     /// For each device, the byte up to which its errors were looked for.
     seen: [u64; 3],
-    summaries: KVec<Summary>,
+    messages: KVec<Message>,
     reports: KVec<KVVec<Lost>>,
     /// Losses whose inodes can't be had while the filesystem is frozen.
     held: KVec<KVVec<Lost>>,
@@ -93,7 +93,7 @@ impl Queue {
             unreported: 0,
             failures: 0,
             seen: [0; 3],
-            summaries: KVec::with_capacity(SUMMARIES, GFP_KERNEL)?,
+            messages: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
             reports: KVec::with_capacity(BATCHES, GFP_KERNEL)?,
             held: KVec::with_capacity(BATCHES, GFP_KERNEL)?,
             ranges: KVec::with_capacity(RANGES, GFP_KERNEL)?,
@@ -113,8 +113,8 @@ impl Queue {
     }
 
     fn next_report(&mut self) -> Option<Job> {
-        if let Ok(summary) = self.summaries.remove(0) {
-            return Some(Job::Sum(summary));
+        if let Ok(message) = self.messages.remove(0) {
+            return Some(Job::Tell(message));
         }
         if let Ok(batch) = self.reports.remove(0) {
             return Some(Job::Report(batch));
@@ -189,9 +189,9 @@ impl Queue {
         }
     }
 
-    /// Adds a sum, or drops it: it is for the log, where there is enough already.
-    pub(crate) fn add_summary(&mut self, summary: Summary) {
-        let _ = self.summaries.push_within_capacity(summary);
+    /// Adds a message, or drops it: it is for the log, where there is enough already.
+    pub(crate) fn add_message(&mut self, message: Message) {
+        let _ = self.messages.push_within_capacity(message);
     }
 
     /// Adds losses, and returns them if there is no room: then they are counted, and what is marked
@@ -223,6 +223,12 @@ impl Queue {
         self.reports.remove(0).ok()
     }
 
+    /// Whether it takes losses and ranges. While the worker is busy it does, even after `close()`:
+    /// the worker has found them, and goes on with them before it ends.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.open || self.busy
+    }
+
     pub(crate) fn close(&mut self) {
         self.open = false;
         self.resume();
@@ -238,7 +244,7 @@ impl Queue {
 
     /// Number of things that are to be done, or being done.
     pub(crate) fn pending(&self) -> u64 {
-        let waiting = self.summaries.len()
+        let waiting = self.messages.len()
             + self.reports.len()
             + self.held.len()
             + self.ranges.len()

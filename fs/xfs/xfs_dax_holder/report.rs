@@ -3,7 +3,7 @@
 //! Report: what an administrator reads in the kernel's log, and what files have lost.
 //!
 //! Nothing is written to the log while a group is locked, nor in a notification, which other memory
-//! errors wait for, but that it went wrong.
+//! errors wait for. The worker does it.
 
 use super::{
     door::{
@@ -42,8 +42,37 @@ pub(crate) struct Tally {
     pub(crate) empty: u64,
     /// A btree could not be read: there may be more.
     pub(crate) unread: bool,
+    /// Owners of data whose processes may map it still.
+    untold: Option<Untold>,
     /// The first thing that went wrong.
     pub(crate) error: Option<Error>,
+}
+
+/// Inodes whose mappings could not be taken away: the first one, why, and how many more.
+#[derive(Clone, Copy)]
+struct Untold {
+    ino: u64,
+    error: Error,
+    more: u64,
+}
+
+/// What the log is told of a failure.
+pub(crate) enum Message {
+    Summary(Summary),
+    /// Memory of an external log failed.
+    Log,
+    /// Memory failed before the mount was complete, or when its shutdown had begun.
+    NotMounted,
+}
+
+impl Message {
+    pub(crate) fn report(&self, mount: &ActiveMount<'_>) {
+        match self {
+            Self::Summary(summary) => summary.report(mount),
+            Self::Log => mount.alert(fmt!("memory of the log failed")),
+            Self::NotMounted => mount.warn(fmt!("memory failed while not mounted")),
+        }
+    }
 }
 
 /// The sum of a failure, for the log.
@@ -52,6 +81,7 @@ pub(crate) struct Summary {
     owners: u64,
     metadata: u64,
     empty: u64,
+    untold: Option<Untold>,
 }
 
 impl Summary {
@@ -65,6 +95,11 @@ impl Summary {
             self.metadata,
             self.empty
         ));
+        if let Some(Untold { ino, error, more }) = self.untold {
+            mount.alert(fmt!(
+                "the processes that map inode {ino}, and {more} more, can't be told ({error:?})"
+            ));
+        }
     }
 }
 
@@ -205,14 +240,21 @@ impl Tally {
     }
 
     /// What an owner of data has lost was taken from its processes, or could not be.
-    pub(crate) fn revoked(&mut self, mount: &ActiveMount<'_>, bytes: &FileBytes, res: Result) {
-        if let Err(e) = res {
-            self.failed(e);
-            mount.alert(fmt!(
-                "the processes that map inode {} can't be told ({:?})",
-                bytes.ino,
-                e
-            ));
+    pub(crate) fn revoked(&mut self, bytes: &FileBytes, res: Result) {
+        let Err(error) = res else {
+            return;
+        };
+
+        self.failed(error);
+        match &mut self.untold {
+            Some(untold) => untold.more += 1,
+            None => {
+                self.untold = Some(Untold {
+                    ino: bytes.ino,
+                    error,
+                    more: 0,
+                });
+            }
         }
     }
 
@@ -228,15 +270,16 @@ impl Tally {
         }
     }
 
-    /// Sums up, unless there is one owner, which is named.
+    /// Sums up, unless there is one owner, which is named, and was told.
     pub(crate) fn summary(&self, bytes: DeviceBytes) -> Option<Summary> {
         let one = self.owners == 1 && self.metadata + self.empty == 0;
 
-        (!one).then_some(Summary {
+        (!one || self.untold.is_some()).then_some(Summary {
             bytes,
             owners: self.owners,
             metadata: self.metadata,
             empty: self.empty,
+            untold: self.untold,
         })
     }
 }

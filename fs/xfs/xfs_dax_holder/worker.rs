@@ -23,7 +23,7 @@ use super::{
     repair,
     report::{
         Lost,
-        Summary, //
+        Message, //
     },
     units::{
         DeviceBytes,
@@ -146,7 +146,7 @@ impl WorkItem for Worker {
         loop {
             let job = this.queue.lock().next();
             match job {
-                Some(Job::Sum(summary)) => summary.report(&mount),
+                Some(Job::Tell(message)) => message.report(&mount),
                 Some(Job::Report(batch)) => this.report_batch(&mount, batch),
                 Some(Job::Unreported(losses)) => {
                     mount.warn(fmt!("{losses} losses not reported, looking for them again"));
@@ -214,9 +214,18 @@ impl Worker {
         }
     }
 
-    /// Does what is to be done, and nothing any more when this returns.
-    pub(crate) fn close(&self) {
-        self.queue.lock().close();
+    /// Does what is to be done, and what comes up meanwhile; nothing any more when this returns. No
+    /// notification may run, and the filesystem must not be frozen.
+    pub(crate) fn close(self: &Arc<Self>) {
+        {
+            let mut queue = self.queue.lock();
+
+            // While it was stopped it may have run in vain.
+            if queue.open {
+                self.enqueue(&queue);
+            }
+            queue.close();
+        }
         flush_work(&self.work);
     }
 
@@ -242,9 +251,12 @@ impl Worker {
         }
     }
 
-    /// Has the worker run. With the queue still locked, so that `close()` sees it: who has found
-    /// the worker open does nothing after that.
-    fn enqueue(self: &Arc<Self>, _queue: &Queue) {
+    /// Has the worker run. The queue is still locked, so that `close()` waits for it; after that,
+    /// or before `open()`, nothing is begun. If the worker is busy then it goes on by itself.
+    fn enqueue(self: &Arc<Self>, queue: &Queue) {
+        if !queue.open {
+            return;
+        }
         let delay = msecs_to_jiffies(START_MS);
 
         // If it waits already, that will do.
@@ -285,14 +297,12 @@ impl Worker {
         }
     }
 
-    /// Has the log told what a failure came to.
-    pub(crate) fn summary(self: &Arc<Self>, summary: Option<Summary>) {
+    /// Has the log told of a failure; when the worker is opened, if it is not.
+    pub(crate) fn tell(self: &Arc<Self>, message: Message) {
         let mut queue = self.queue.lock();
 
-        if let Some(summary) = summary.filter(|_| queue.open) {
-            queue.add_summary(summary);
-            self.enqueue(&queue);
-        }
+        queue.add_message(message);
+        self.enqueue(&queue);
     }
 
     /// Has losses reported, and `more` of them for which there was no memory. A notification must
@@ -302,7 +312,7 @@ impl Worker {
         let mut _rejected = None;
         let mut queue = self.queue.lock();
 
-        if !queue.open || (batch.is_empty() && more == 0) {
+        if !queue.takes_more() || (batch.is_empty() && more == 0) {
             _rejected = Some(batch);
             return;
         }
@@ -353,7 +363,7 @@ impl Worker {
     ) {
         let mut queue = self.queue.lock();
 
-        if !queue.open {
+        if !queue.takes_more() {
             return;
         }
         if !queue.add_range(Range::new(device, bytes)) {
