@@ -99,6 +99,30 @@ fn records_that_start_before_the_range() {
 }
 
 #[test]
+fn crowd_is_counted_in_one_chunk() {
+    let tree = Tree::new(sharers(50));
+    let mut buf = [Record::default(); 8];
+    let mut full = Chunk::new(&mut buf, Rest::new(blocks(5, 6)));
+    tree.query(full.query(), |rec| full.offer(rec));
+    assert_eq!(full.crowd(), 0);
+    let rest = full.rest().unwrap();
+
+    let mut buf = [Record::default(); 8];
+    let mut first = Chunk::new(&mut buf, rest);
+    tree.query(first.query(), |rec| first.offer(rec));
+    assert_eq!(first.crowd(), 50);
+    let found = first.records().count();
+    let rest = first.rest().unwrap();
+
+    let mut buf = [Record::default(); 50];
+    let mut last = Chunk::new(&mut buf, rest);
+    tree.query(last.query(), |rec| last.offer(rec));
+    assert_eq!(last.crowd(), 50 - found);
+    assert_eq!(last.records().count(), 50 - found);
+    assert_eq!(last.rest(), None);
+}
+
+#[test]
 fn many_owners_of_one_block() {
     for size in 2..9 {
         let found = chunks(&sharers(50), blocks(5, 6), size).concat();

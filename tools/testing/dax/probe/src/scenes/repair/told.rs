@@ -43,38 +43,30 @@ fn many(xfs: &Xfs, from: &Path, page: u64, count: u64) -> Result<()> {
     Ok(to.sync_all()?)
 }
 
+/// The readers that xfsprogs has, neither of which knows of the event.
+const OLD_READERS: [(&str, &[&str]); 2] = [
+    ("xfs_io", &["xfs_io", "-c", "healthmon", MOUNT_POINT]),
+    (
+        "xfs_healer",
+        &[
+            "/usr/libexec/xfsprogs/xfs_healer",
+            "--everything",
+            MOUNT_POINT,
+        ],
+    ),
+];
+
 /// A reader that does not know of the event takes it for one more error.
 pub fn old_reader(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let at = freed_file(&xfs, &xfs.file("gone", 4)?)? + PAGE;
     let bad = Bad::block(at)?;
 
-    // What it prints would be lost with it.
-    let mut old = Command::new("stdbuf")
-        .args(["-oL", "xfs_io", "-c", "healthmon", MOUNT_POINT])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("stdbuf")?;
-    let files = format!("/proc/{}/fd", old.id());
-    let listens = super::until(|| {
-        let mut files =
-            fs::read_dir(&files)?.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
-        Ok(files.any(|file| file.to_string_lossy().contains("healthmon")))
-    })?;
-    ensure!(listens, "xfs_io does not listen");
-    expect("machine check", "Recovered", bad.report()?)?;
-    worker::settle()?;
-    expect("marks", "none", bad.marks()?)?;
-    sleep(MOMENT);
-    old.kill()?;
-    let mut said = String::new();
-    old.stdout
-        .take()
-        .context("stdout")?
-        .read_to_string(&mut said)?;
-    old.wait()?;
-    let errors = said.matches("media error").count().to_string();
-    expect("xfs_io: media errors", "1", errors)?;
+    for (name, command) in OLD_READERS {
+        let said = said_of(command, &bad)?;
+        let errors = said.matches("media error").count().to_string();
+        expect(&format!("{name}: media errors"), "1", errors)?;
+    }
 
     let mut monitor = Monitor::of_cleared(&xfs)?;
     expect("machine check", "Recovered", bad.report()?)?;
@@ -90,6 +82,34 @@ pub fn old_reader(_: u64) -> Result<()> {
     expect("who does not", &one, monitor.media(2)?.join(", "))?;
     drop(monitor);
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
+}
+
+/// What a reader of the health monitor prints of an error that is repaired.
+fn said_of(command: &[&str], bad: &Bad) -> Result<String> {
+    // What it prints would be lost with it.
+    let mut reader = Command::new("stdbuf")
+        .arg("-oL")
+        .args(command)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("stdbuf")?;
+    let files = format!("/proc/{}/fd", reader.id());
+    let listens = super::until(|| {
+        let mut files =
+            fs::read_dir(&files)?.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        Ok(files.any(|file| file.to_string_lossy().contains("healthmon")))
+    })?;
+    ensure!(listens, "{} does not listen", command[0]);
+    expect("machine check", "Recovered", bad.report()?)?;
+    worker::settle()?;
+    expect("marks", "none", bad.marks()?)?;
+    sleep(MOMENT);
+    reader.kill()?;
+    let mut said = String::new();
+    let stdout = reader.stdout.take();
+    stdout.context("stdout")?.read_to_string(&mut said)?;
+    reader.wait()?;
+    Ok(said)
 }
 
 /// Blocks of one page, of which the first is free. The others keep the kernel busy for a while,
