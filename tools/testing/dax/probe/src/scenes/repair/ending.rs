@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::super::bad::{self, Bad};
 use super::worker;
 use super::{expect_repaired, freed_file, until, PAGE};
+use crate::calls;
 use crate::fault::PAGE_SIZE;
 use crate::firmware::Refusing;
 use crate::ioctl;
@@ -89,6 +90,8 @@ pub fn freeze(_: u64) -> Result<()> {
 
     expect("freeze again", "0", said(ioctl::freeze(&root)))?;
     expect("thaw", "0", said(ioctl::thaw(&root)))?;
+    // What opens the device next is not to be told.
+    expect("fsync of the device", "EIO", calls::fsync(&device))?;
     drop((device, root));
     bad::mend(&file, 1, 2)?;
     expect("written", "data intact", xfs::intact(&file, 4))?;
