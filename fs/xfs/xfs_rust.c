@@ -622,11 +622,19 @@ void xfs_rust_perag_put(struct xfs_perag *pag)
 
 /*
  * Called in notifications, for which memory_failure() waits, and by the worker, for
- * which a freeze waits. Neither may wait for pinned pages of a deleted file.
+ * which a freeze waits. Neither may wait for pinned pages of a deleted file. Where
+ * there can be none, it is put at once: an unmount that follows finds it gone.
  */
 void xfs_rust_irele(struct inode *inode)
 {
-	xfs_irele_async(XFS_I(inode));
+	bool			is_last = icount_read_once(inode) == 1;
+
+	/* What others did before they put it. Pairs with iput(). */
+	smp_rmb();
+	if (is_last && (!IS_DAX(inode) || mapping_empty(inode->i_mapping)))
+		xfs_irele(XFS_I(inode));
+	else
+		xfs_irele_async(XFS_I(inode));
 }
 
 /* NULL if the inode is not accessed by DAX: then what is mapped is a copy. */
