@@ -422,22 +422,31 @@ static struct xfs_perag *xfs_rust_perag_of(struct xfs_mount *mp, u64 ino,
 	return *pagp;
 }
 
-/* Whether an inode in memory, which xfs_iget() does not return now, is deleted. */
-static bool xfs_rust_is_deleted(struct xfs_mount *mp, u64 ino)
+/*
+ * What an inode that xfs_iget() does not return now is waiting for: -ENOENT if it is
+ * deleted, -EBUSY if it is being evicted, for which its DAX pages must not be pinned;
+ * 0 if it is something of XFS.
+ */
+static int xfs_rust_leaving(struct xfs_mount *mp, u64 ino)
 {
 	struct xfs_perag	*pag = NULL;
 	struct xfs_inode	*ip;
-	bool			deleted = false;
+	int			error = 0;
 
 	if (!xfs_rust_perag_of(mp, ino, &pag))
-		return false;
+		return 0;
 	rcu_read_lock();
 	ip = radix_tree_lookup(&pag->pag_ici_root, XFS_INO_TO_AGINO(mp, ino));
-	if (ip && I_INO(ip) == ino && !xfs_iflags_test(ip, XFS_INEW))
-		deleted = !VFS_I(ip)->i_nlink;
+	if (ip && I_INO(ip) == ino && !xfs_iflags_test(ip, XFS_INEW)) {
+		if (!VFS_I(ip)->i_nlink)
+			error = -ENOENT;
+		else if ((inode_state_read_once(VFS_I(ip)) &
+			  (I_FREEING | I_CLEAR)) == I_FREEING)
+			error = -EBUSY;
+	}
 	rcu_read_unlock();
 	xfs_rust_perag_put(pag);
-	return deleted;
+	return error;
 }
 
 /*
@@ -445,26 +454,31 @@ static bool xfs_rust_is_deleted(struct xfs_mount *mp, u64 ino)
  * -ENODATA if it is not, -EINVAL or -ENOENT if it is no file. -EAGAIN if it is on
  * its way in or out of memory; that is waited for, unless only inodes in memory
  * are asked for, or the filesystem is frozen, for as long as which it may last.
- * It may last as well if the inode was deleted, until its DAX pages are no longer
- * pinned; so that is told at once, with -ENOENT.
+ * It may last longer still while a page of the inode is pinned: a deleted one is
+ * told at once, with -ENOENT, another one after a second, with -EBUSY.
  */
 int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
 		  struct inode **inodep)
 {
 	unsigned int		flags = XFS_IGET_INCORE;
+	unsigned long		limit = jiffies + HZ;
 	struct xfs_inode	*ip;
-	int			error;
+	int			error, leaving;
 
 	if (!incore)
 		flags = XFS_IGET_UNTRUSTED | XFS_IGET_DONTCACHE |
 			XFS_IGET_NORETRY;
 	while (true) {
 		error = xfs_iget(mp, NULL, ino, flags, 0, &ip);
-		if (error != -EAGAIN || incore ||
+		if (error != -EAGAIN || incore)
+			break;
+		leaving = xfs_rust_leaving(mp, ino);
+		if (leaving == -ENOENT ||
+		    (leaving && time_after(jiffies, limit)))
+			return leaving;
+		if (!leaving &&
 		    READ_ONCE(mp->m_super->s_writers.frozen) != SB_UNFROZEN)
 			break;
-		if (xfs_rust_is_deleted(mp, ino))
-			return -ENOENT;
 		delay(1);
 	}
 	if (error)
@@ -622,19 +636,11 @@ void xfs_rust_perag_put(struct xfs_perag *pag)
 
 /*
  * Called in notifications, for which memory_failure() waits, and by the worker, for
- * which a freeze waits. Neither may wait for pinned pages of a deleted file. Where
- * there can be none, it is put at once: an unmount that follows finds it gone.
+ * which a freeze waits. Neither waits for pinned pages of a file.
  */
 void xfs_rust_irele(struct inode *inode)
 {
-	bool			is_last = icount_read_once(inode) == 1;
-
-	/* What others did before they put it. Pairs with iput(). */
-	smp_rmb();
-	if (is_last && (!IS_DAX(inode) || mapping_empty(inode->i_mapping)))
-		xfs_irele(XFS_I(inode));
-	else
-		xfs_irele_async(XFS_I(inode));
+	xfs_irele_async(XFS_I(inode));
 }
 
 /* NULL if the inode is not accessed by DAX: then what is mapped is a copy. */
@@ -666,7 +672,8 @@ struct inode *xfs_rust_next_mapped(struct xfs_mount *mp, struct inode *prev)
 		}
 	}
 	spin_unlock(&sb->s_inode_list_lock);
-	iput_async(prev);
+	if (prev)
+		xfs_irele_async(XFS_I(prev));
 	cond_resched();
 	return next;
 }

@@ -47,12 +47,20 @@ impl Buffer {
     /// Makes room for more records, if there is memory: for those of a crowded block that were
     /// counted, as each further chunk reads them all again.
     fn grow(&mut self, crowd: usize) {
-        let len = crowd.max(8 * self.large.len()).clamp(SOME, MANY);
+        let len = self.large.len();
 
-        // Failure is no error: there will be more chunks.
-        let _ = self
-            .large
-            .resize(len, Record::default(), GFP_KERNEL | __GFP_NOWARN);
+        if !self.grow_to(crowd.max(8 * len)) {
+            self.grow_to(2 * len);
+        }
+    }
+
+    /// Failure is no error: there will be more chunks.
+    fn grow_to(&mut self, len: usize) -> bool {
+        let len = len.clamp(SOME, MANY);
+
+        self.large
+            .resize(len, Record::default(), GFP_KERNEL | __GFP_NOWARN)
+            .is_ok()
     }
 
     fn slots(&mut self) -> &mut [Record] {

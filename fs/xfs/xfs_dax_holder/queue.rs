@@ -224,7 +224,7 @@ impl Queue {
     }
 
     /// Whether it takes losses and ranges. While the worker is busy it does, even after `close()`:
-    /// the worker has found them, and goes on with them before it ends.
+    /// the worker has found them, as notifications have ended, and goes on with them.
     pub(crate) fn takes_more(&self) -> bool {
         self.open || self.busy
     }

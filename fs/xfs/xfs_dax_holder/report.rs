@@ -97,7 +97,7 @@ impl Summary {
         ));
         if let Some(Untold { ino, error, more }) = self.untold {
             mount.alert(fmt!(
-                "the processes that map inode {ino}, and {more} more, can't be told ({error:?})"
+                "the processes that map inode {ino} can't be told ({error:?}); {more} more inodes"
             ));
         }
     }
