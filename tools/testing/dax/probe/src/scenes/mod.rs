@@ -516,7 +516,8 @@ pub const ALL: &[Scene] = &[
         "meanwhile",
         "owners that are rid of a bad block before they are told",
         repair::told::meanwhile,
-    ),
+    )
+    .long(),
     Scene::new(
         88,
         "order",

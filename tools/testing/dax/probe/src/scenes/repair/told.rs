@@ -27,7 +27,7 @@ use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
 /// more of them takes longer than the worker waits.
 const MANY: u64 = 4000;
 /// How often it is tried to be faster than the worker.
-const TRIES: usize = 10;
+const TRIES: usize = 25;
 const MANY_OWNERS: u64 = 20_000;
 
 /// Time for a program to read what the kernel has told.
@@ -218,7 +218,9 @@ pub fn frozen(_: u64) -> Result<()> {
     for file in [&b, &clone, &other] {
         fs::remove_file(file)?;
     }
-    wait_free(&xfs.root()?, bad.at)?;
+    for bad in all.iter().chain([&bad]) {
+        wait_free(&xfs.root()?, bad.at)?;
+    }
     sync_and_settle(&xfs)?;
     expect("bad sectors", "none", Pmem(0).badblocks()?)?;
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
