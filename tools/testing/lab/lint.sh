@@ -66,10 +66,11 @@ clippy_clean() {
 	return 1
 }
 
-# A person signs when sending; MAINTAINERS is for the maintainers to change.
+# A person signs when sending; MAINTAINERS is for the maintainers to change; the base has no
+# history in which the commit of a Fixes: tag could be found.
 checkpatch() {
 	cd "$linux" || return
-	ignore=MISSING_SIGN_OFF,FILE_PATH_CHANGES
+	ignore=MISSING_SIGN_OFF,FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID
 	# XFS has a format of its own.
 	! grep -q '^+++ b/fs/xfs/.*\.c$' "$1" ||
 		ignore=$ignore,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,PREFER_KERNEL_TYPES
