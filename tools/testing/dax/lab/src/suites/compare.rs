@@ -19,6 +19,9 @@ use crate::vm::{End, Outcome, Vm};
 const DEADLOCKS: &[&str] = &["unbind", "cow-race", "verify-deleted"];
 /// Scenes that fail on the stock kernel and may crash it: a guest for each.
 const DAMAGES: &[&str] = &[
+    "short-write",
+    "unmount-at-once",
+    "no-dax",
     "direct-map",
     "peek",
     "verify-exact",
@@ -90,7 +93,6 @@ const DAMAGES: &[&str] = &[
 /// Scenes that fail on the stock kernel and leave it as it was: it tells other
 /// processes, or does not take the page away.
 const DIFFERS: &[&str] = &[
-    "short-write",
     "threads",
     "shared-mm",
     "private",
@@ -102,8 +104,6 @@ const DIFFERS: &[&str] = &[
     "free-inject",
     "list-split",
     "staging-inject",
-    "no-dax",
-    "unmount-at-once",
     "revoke-race",
     "generic-huge",
 ];
