@@ -33,6 +33,13 @@ core::arch::global_asm!(
     "mov byte ptr [rdi], sil",
     "xor eax, eax",
     "ret",
+    // dax_probe_copy(to, from, len)
+    ".globl dax_probe_copy",
+    "dax_probe_copy:",
+    "mov rcx, rdx",
+    "rep movsb",
+    "xor eax, eax",
+    "ret",
     ".globl dax_probe_fixup",
     "dax_probe_fixup:",
     "mov eax, -1",
@@ -60,6 +67,7 @@ core::arch::global_asm!(
 extern "C" {
     fn dax_probe_load(addr: *const u8) -> i32;
     fn dax_probe_store(addr: *mut u8, value: u8) -> i32;
+    fn dax_probe_copy(to: *mut u8, from: *const u8, len: usize) -> i32;
     fn dax_probe_fixup();
     fn dax_probe_load_jump(addr: *const u8, environment: *mut c_void) -> i32;
     fn siglongjmp(environment: *mut c_void, value: i32) -> !;
@@ -86,6 +94,16 @@ pub unsafe fn load(addr: *const u8) -> Option<u8> {
 pub unsafe fn store(addr: *mut u8, value: u8) -> bool {
     // SAFETY: as above.
     unsafe { dax_probe_store(addr, value) == 0 }
+}
+
+/// Reads all of `to`; whether it went through.
+///
+/// # Safety
+///
+/// As for [`load`], for all bytes from `addr` on.
+pub unsafe fn copy(to: &mut [u8], addr: *const u8) -> bool {
+    // SAFETY: as above; `to` is as long.
+    unsafe { dax_probe_copy(to.as_mut_ptr(), addr, to.len()) == 0 }
 }
 
 /// [`load`], but the handler leaves by siglongjmp(): it never returns.

@@ -21,6 +21,7 @@ const XFS_IOC_HEALTH_MONITOR: u64 = 0x4020_5844;
 const XFS_IOC_VERIFY_MEDIA: u64 = 0xc028_5846;
 const XFS_IOC_FSGEOMETRY: u64 = 0x8100_587e;
 const XFS_IOC_AG_GEOMETRY: u64 = 0xc080_583d;
+const XFS_IOC_EXCHANGE_RANGE: u64 = 0x4028_5881;
 const XFS_IOC_GOINGDOWN: u64 = 0x8004_587d;
 const BLKPG: u64 = 0x1269;
 
@@ -67,6 +68,30 @@ pub fn clone_range(from: &File, at: u64, len: u64, to: &File, to_at: u64) -> io:
     };
     // SAFETY: FICLONERANGE takes a file_clone_range.
     unsafe { ioctl(to, FICLONERANGE, &mut arg) }
+}
+
+#[repr(C)]
+struct ExchangeRange {
+    file1_fd: i32,
+    pad: u32,
+    file1_offset: u64,
+    file2_offset: u64,
+    length: u64,
+    flags: u64,
+}
+
+/// Exchanges `len` bytes of two files; all block aligned.
+pub fn exchange_range(one: &File, at: u64, len: u64, two: &File, two_at: u64) -> io::Result<()> {
+    let mut arg = ExchangeRange {
+        file1_fd: one.as_raw_fd(),
+        pad: 0,
+        file1_offset: at,
+        file2_offset: two_at,
+        length: len,
+        flags: 0,
+    };
+    // SAFETY: EXCHANGE_RANGE takes an xfs_exchange_range.
+    unsafe { ioctl(two, XFS_IOC_EXCHANGE_RANGE, &mut arg) }
 }
 
 #[repr(C)]
@@ -161,14 +186,56 @@ struct Fiemap {
 }
 
 #[repr(C)]
-#[derive(Default)]
-struct FiemapExtent {
-    logical: u64,
-    physical: u64,
-    length: u64,
+#[derive(Clone, Copy, Default)]
+pub struct FiemapExtent {
+    pub logical: u64,
+    pub physical: u64,
+    pub length: u64,
     reserved64: [u64; 2],
     flags: u32,
     reserved: [u32; 3],
+}
+
+impl FiemapExtent {
+    /// Whether it holds data, and not only space for them.
+    pub fn is_written(&self) -> bool {
+        const UNWRITTEN: u32 = 0x800;
+        self.flags & UNWRITTEN == 0
+    }
+}
+
+/// The extents of a file, in their order.
+pub fn file_extents(file: &File) -> io::Result<Vec<FiemapExtent>> {
+    const ROOM: usize = 128;
+    #[repr(C)]
+    struct Arg {
+        head: Fiemap,
+        more: [FiemapExtent; ROOM - 1],
+    }
+    let mut all = Vec::new();
+    loop {
+        let next = all
+            .last()
+            .map_or(0, |e: &FiemapExtent| e.logical + e.length);
+        let mut arg = Box::new(Arg {
+            head: Fiemap {
+                start: next,
+                length: u64::MAX - next,
+                extent_count: ROOM as u32,
+                ..Default::default()
+            },
+            more: [FiemapExtent::default(); ROOM - 1],
+        });
+        // SAFETY: FIEMAP takes a fiemap with room for extent_count extents, of which the
+        // first is in the head.
+        unsafe { ioctl(file, FS_IOC_FIEMAP, &mut *arg)? };
+        let found = arg.head.mapped_extents as usize;
+        let extents = std::iter::once(arg.head.extent).chain(arg.more);
+        all.extend(extents.take(found));
+        if found < ROOM {
+            return Ok(all);
+        }
+    }
 }
 
 /// Where byte `at` of the file lies on its device.
@@ -337,6 +404,7 @@ pub const XFS_FMR_OWN_LOG: u64 = ((b'X' as u64) << 32) | 2;
 pub const XFS_FMR_OWN_INODES: u64 = ((b'X' as u64) << 32) | 5;
 pub const XFS_FMR_OWN_COW: u64 = ((b'X' as u64) << 32) | 7;
 
+const FMR_OF_PREALLOC: u32 = 0x1;
 const FMR_OF_ATTR_FORK: u32 = 0x2;
 const FMR_OF_EXTENT_MAP: u32 = 0x4;
 const FMR_OF_SPECIAL_OWNER: u32 = 0x10;
@@ -412,6 +480,27 @@ pub fn all_data_or_free(file: &File) -> io::Result<Vec<Fsmap>> {
     let mut all = extents(file, u32::MAX, u64::MAX)?;
     all.retain(|extent| extent.is_data() || extent.is_of(FMR_OWN_FREE));
     Ok(all)
+}
+
+/// The extent in which byte `at` of the first device lies, in words.
+pub fn whose(file: &File, at: u64) -> io::Result<String> {
+    let all = extents(file, u32::MAX, u64::MAX)?;
+    let found = all.iter().find(|extent| {
+        let bytes = extent.physical..extent.physical + extent.length;
+        bytes.contains(&at)
+    });
+    Ok(match found {
+        Some(extent) if extent.is_of(FMR_OWN_FREE) => "free".into(),
+        Some(extent) if extent.is_of(XFS_FMR_OWN_COW) => "reserved for copies".into(),
+        Some(extent) if extent.is_data() => {
+            let page = (extent.offset + at - extent.physical) / 4096;
+            let unwritten = extent.flags & FMR_OF_PREALLOC != 0;
+            let kind = if unwritten { ", unwritten" } else { "" };
+            format!("inode {} page {page}{kind}", extent.owner)
+        }
+        Some(extent) => format!("owner {:#x} flags {:#x}", extent.owner, extent.flags),
+        None => "not known".into(),
+    })
 }
 
 /// The largest of a special owner.

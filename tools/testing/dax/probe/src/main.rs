@@ -28,6 +28,7 @@ mod report;
 mod scenes;
 mod shared;
 mod supervise;
+mod torture;
 mod trace;
 mod xfs;
 
@@ -71,6 +72,8 @@ enum Action {
     /// Work until the machine dies, and look afterwards; for `dax-lab crash`
     #[command(hide = true)]
     Crash(crash::Args),
+    /// Take random steps while memory fails, beside a model; what differs from it ends this
+    Torture(torture::Args),
     /// Report an uncorrectable error at a physical address, as hardware does
     Mce {
         /// In bytes; 0x... is hexadecimal
@@ -139,6 +142,7 @@ fn run(action: Action) -> Result<bool> {
         Action::Map(args) => map::run(args).map(|()| true),
         Action::Bench(args) => bench::run(&args).map(|()| true),
         Action::Crash(args) => crash::run(&args),
+        Action::Torture(args) => torture::run(&args),
         Action::Firmware(command) => firmware::run(&command).map(|()| true),
         Action::Mce { addr, cpu } => {
             println!("{}", mce::deliver_to(cpu, addr)?);

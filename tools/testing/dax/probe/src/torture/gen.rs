@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What comes next: by chance, but so that most of it can be done.
+
+use fastrand::Rng;
+
+use super::model::{Inode, Kind, Model, PAGE};
+use super::op::Op;
+use super::MAX_PAGES;
+
+const SLOTS: u64 = 8;
+/// The first ones are large enough for huge pages.
+const LARGE: u64 = 2;
+const SMALL_PAGES: u64 = 48;
+const MAPPERS: u64 = 5;
+const AREAS: u64 = 3;
+/// How many steps there are between comparisons of everything.
+const COMPARE: u64 = 40;
+
+pub struct Generator {
+    rng: Rng,
+    step: u64,
+}
+
+impl Generator {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::with_seed(seed),
+            step: 0,
+        }
+    }
+
+    pub fn next(&mut self, model: &Model) -> Op {
+        self.step += 1;
+        if self.step % COMPARE == 0 {
+            return Op::Compare;
+        }
+        loop {
+            let op = match self.rng.u32(..100) {
+                0..=11 => self.name(model),
+                12..=44 => self.data(model),
+                45..=51 => self.process(model),
+                52..=76 => self.memory(model),
+                77..=97 => self.poison(model),
+                _ => Some(self.administer(model)),
+            };
+            if let Some(op) = op {
+                return op;
+            }
+        }
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.u32(..100) < percent
+    }
+
+    fn most(slot: u64) -> u64 {
+        if slot < LARGE {
+            MAX_PAGES
+        } else {
+            SMALL_PAGES
+        }
+    }
+
+    /// A slot that has a file, and the file.
+    fn used<'a>(&mut self, model: &'a Model) -> Option<(u64, &'a Inode)> {
+        let slots: Vec<_> = model.slots.keys().copied().collect();
+        let slot = *slots.get(self.rng.usize(..slots.len().max(1)))?;
+        model.inode(slot).map(|inode| (slot, inode))
+    }
+
+    fn free(&mut self, model: &Model) -> Option<u64> {
+        let free: Vec<_> = (0..SLOTS)
+            .filter(|slot| !model.slots.contains_key(slot))
+            .collect();
+        free.get(self.rng.usize(..free.len().max(1))).copied()
+    }
+
+    /// Some pages of the first `most`: the first, and how many.
+    fn pages(&mut self, most: u64) -> (u64, u64) {
+        let most = most.max(1);
+        let first = self.rng.u64(..most);
+        let longest = (most - first).min(if self.chance(5) { MAX_PAGES } else { 9 });
+        (first, self.rng.u64(1..=longest))
+    }
+
+    /// The same in bytes, on page boundaries or not.
+    fn range(&mut self, most: u64, aligned: u32) -> (u64, u64) {
+        let (first, pages) = self.pages(most);
+        if self.chance(aligned) {
+            return (first * PAGE, pages * PAGE);
+        }
+        let at = first * PAGE + self.rng.u64(..PAGE);
+        (
+            at,
+            self.rng
+                .u64(1..=(pages * PAGE).min(most * PAGE - at).max(1)),
+        )
+    }
+
+    /// A page, rather one of the first, which others may share.
+    fn page(&mut self, pages: usize) -> u64 {
+        let pages = pages.max(1) as u64;
+        if self.chance(70) {
+            return self.rng.u64(..pages.min(16));
+        }
+        self.rng.u64(..pages)
+    }
+
+    /// Some tags come again, so that there are pages of the same content.
+    fn tag(&mut self) -> u64 {
+        if self.chance(25) {
+            return 2;
+        }
+        self.rng.u64(3..1 << 16)
+    }
+
+    fn name(&mut self, model: &Model) -> Option<Op> {
+        match self.rng.u32(..10) {
+            0..=3 => self.free(model).map(|slot| Op::Create { slot }),
+            4 => self.free(model).map(|slot| Op::Tmpfile { slot }),
+            5 => {
+                let slots = model.slots.iter();
+                let slot = *slots
+                    .filter(|(_, slot)| !slot.named)
+                    .map(|(slot, _)| slot)
+                    .next()?;
+                Some(Op::Link { slot })
+            }
+            6 | 7 => {
+                let (slot, _) = self.used(model)?;
+                let to = self.rng.u64(..SLOTS);
+                Some(Op::Rename { slot, to })
+            }
+            _ if model.slots.len() > 3 => {
+                let (slot, _) = self.used(model)?;
+                Some(Op::Unlink { slot })
+            }
+            _ => None,
+        }
+    }
+
+    fn data(&mut self, model: &Model) -> Option<Op> {
+        let (slot, inode) = self.used(model)?;
+        let most = Self::most(slot);
+        let used = inode.size.div_ceil(PAGE).clamp(1, most);
+        // Rarely past the end.
+        let reach = if self.chance(30) {
+            most
+        } else {
+            (used + 2).min(most)
+        };
+        let kind = self.rng.u32(..100);
+        let (at, len) = self.range(reach, if kind < 30 { 60 } else { 85 });
+        let (tag, to) = (self.tag(), self.rng.u64(..SLOTS));
+        let (start, count) = (at / PAGE * PAGE, len.div_ceil(PAGE) * PAGE);
+        Some(match kind {
+            0..=1 if slot < LARGE => Op::Write {
+                slot,
+                at: 0,
+                len: MAX_PAGES * PAGE,
+                tag,
+            },
+            0..=24 => Op::Write { slot, at, len, tag },
+            25..=30 => Op::Direct {
+                slot,
+                at: start,
+                len: count,
+                tag,
+            },
+            31..=38 => Op::Read { slot, at, len },
+            39..=44 => Op::Truncate { slot, size: at },
+            45..=48 => Op::Reserve { slot, at, len },
+            49..=53 => Op::Punch { slot, at, len },
+            54..=57 => Op::Zero { slot, at, len },
+            58..=60 => Op::Insert {
+                slot,
+                at: start,
+                len: count,
+            },
+            61..=63 => Op::Collapse {
+                slot,
+                at: start,
+                len: count,
+            },
+            64..=66 => Op::Unshare { slot, at, len },
+            67..=73 => Op::Clone { slot, to },
+            74..=81 => {
+                let to_at = self.rng.u64(..Self::most(to)) * PAGE;
+                let to_at = if self.chance(50) { start } else { to_at };
+                Op::CloneRange {
+                    slot,
+                    at: start,
+                    len: count,
+                    to,
+                    to_at,
+                }
+            }
+            82..=86 => Op::Dedupe {
+                slot,
+                at: start,
+                len: count,
+                to,
+            },
+            87..=91 => Op::Exchange {
+                slot,
+                at: start,
+                len: count,
+                to,
+                to_at: self.rng.u64(..used) * PAGE,
+            },
+            92..=97 => Op::Fsync { slot },
+            _ => Op::Sync,
+        })
+    }
+
+    fn process(&mut self, model: &Model) -> Option<Op> {
+        let mapper = self.rng.u64(..MAPPERS);
+        if !model.processes.contains_key(&mapper) {
+            return Some(Op::Start {
+                mapper,
+                early: self.rng.u64(..2),
+            });
+        }
+        match self.rng.u32(..10) {
+            0 => Some(Op::Exit { mapper }),
+            1 => {
+                let to = self.rng.u64(..MAPPERS);
+                (!model.processes.contains_key(&to)).then_some(Op::Fork { mapper, to })
+            }
+            _ => self.map(model, mapper),
+        }
+    }
+
+    fn map(&mut self, model: &Model, mapper: u64) -> Option<Op> {
+        let (slot, inode) = self.used(model)?;
+        let area = self.rng.u64(..AREAS);
+        let used = (inode.pages.len() as u64).clamp(1, Self::most(slot));
+        let (first, pages) = match slot < LARGE && self.chance(60) {
+            true => (0, MAX_PAGES),
+            false if self.chance(70) => (0, used + self.rng.u64(..2)),
+            false => self.pages(used),
+        };
+        let kind = self.rng.u64(..Kind::ALL);
+        let free = model.area(mapper, area).is_none();
+        free.then_some(Op::Map {
+            mapper,
+            area,
+            slot,
+            first,
+            pages,
+            kind,
+        })
+    }
+
+    fn memory(&mut self, model: &Model) -> Option<Op> {
+        let areas: Vec<_> = model.areas().collect();
+        let (mapper, area, mapped) = *areas.get(self.rng.usize(..areas.len().max(1)))?;
+        let page = self.page(mapped.pages);
+        let pages = self.rng.u64(1..=(mapped.pages as u64 - page).min(16));
+        Some(match self.rng.u32(..100) {
+            0..=29 => Op::Load {
+                mapper,
+                area,
+                page,
+                pages,
+            },
+            30..=69 => Op::Store {
+                mapper,
+                area,
+                page,
+                offset: self.rng.u64(..PAGE),
+                byte: self.rng.u64(1..256),
+            },
+            70..=74 => Op::Protect {
+                mapper,
+                area,
+                writable: self.rng.u64(..2),
+            },
+            75..=79 => Op::Move { mapper, area },
+            80..=86 => Op::Forget {
+                mapper,
+                area,
+                page,
+                pages,
+            },
+            87..=91 => Op::Populate {
+                mapper,
+                area,
+                page,
+                pages,
+            },
+            92..=95 => Op::Msync { mapper, area },
+            _ => Op::Unmap { mapper, area },
+        })
+    }
+
+    fn poison(&mut self, model: &Model) -> Option<Op> {
+        let salt = self.rng.u64(..1 << 20);
+        let kind = self.rng.u32(..100);
+        if kind >= 85 {
+            return Some(match kind {
+                85..=91 => Op::CheckFree { salt },
+                92..=94 => Op::InjectFree { salt },
+                95..=98 => Op::CheckStaging { salt },
+                _ => Op::InjectStaging { salt },
+            });
+        }
+        if kind >= 40 {
+            let areas: Vec<_> = model.areas().collect();
+            let (mapper, area, mapped) = *areas.get(self.rng.usize(..areas.len().max(1)))?;
+            let page = self.page(mapped.pages);
+            return Some(if kind >= 65 {
+                Op::Advise { mapper, area, page }
+            } else {
+                Op::CheckMapped { mapper, area, page }
+            });
+        }
+        let (slot, inode) = self.used(model)?;
+        let page = self.page(inode.pages.len());
+        Some(match kind {
+            0..=29 => Op::Check { slot, page },
+            _ => Op::Inject { slot, page },
+        })
+    }
+
+    fn administer(&mut self, model: &Model) -> Op {
+        let (slot, page) = match self.used(model) {
+            Some((slot, inode)) => (slot, self.page(inode.pages.len())),
+            None => (0, 0),
+        };
+        match self.rng.u32(..10) {
+            0..=3 => Op::Remount,
+            4..=5 => Op::ShutDown { slot, page },
+            6..=8 => Op::Frozen { slot, page },
+            _ => Op::ReadOnly {
+                salt: self.rng.u64(..1 << 20),
+            },
+        }
+    }
+}

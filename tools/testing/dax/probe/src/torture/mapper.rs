@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A process that maps files, as it sees itself. It is told what to do through one pipe, and
+//! answers through another: both have names, so that a process that it forks has its own.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure, Context, Result};
+
+use super::model::{self, Kind};
+use crate::fault::{self, Signal, PAGE_SIZE};
+use crate::kernel::last_errno;
+use crate::map;
+use crate::peer::die_with_parent;
+
+pub const DIR: &str = "/run/torture";
+
+/// What became of a page that was touched, before its hash.
+pub const GOOD: u8 = 0;
+pub const LOST: u8 = 1;
+pub const BEYOND: u8 = 2;
+pub const DENIED: u8 = 3;
+/// Signals that are none of these.
+pub const OTHER: u8 = 4;
+
+pub fn pipe(mapper: u64, end: &str) -> PathBuf {
+    Path::new(DIR).join(format!("{mapper}.{end}"))
+}
+
+struct Area {
+    base: *mut u8,
+    pages: usize,
+    /// Keeps its number free: a mapping outlives its descriptor.
+    _file: File,
+}
+
+impl Area {
+    fn addr(&self, page: usize) -> Result<*mut u8> {
+        ensure!(page < self.pages, "page {page} is not mapped");
+        Ok(self.base.wrapping_add(page * PAGE_SIZE))
+    }
+}
+
+struct Mapper {
+    input: BufReader<File>,
+    output: File,
+    areas: BTreeMap<u64, Area>,
+}
+
+fn open(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    file.with_context(|| path.display().to_string())
+}
+
+/// Obeys until it is killed.
+pub fn run(mapper: u64, early: bool) -> Result<()> {
+    die_with_parent();
+    fault::install()?;
+    if early {
+        map::early_kill()?;
+    }
+    let mut mapper = Mapper {
+        areas: BTreeMap::new(),
+        ..Mapper::join(mapper)?
+    };
+    loop {
+        mapper.serve()?;
+    }
+}
+
+impl Mapper {
+    fn join(mapper: u64) -> Result<Self> {
+        Ok(Self {
+            input: BufReader::new(open(&pipe(mapper, "in"))?),
+            output: open(&pipe(mapper, "out"))?,
+            areas: BTreeMap::new(),
+        })
+    }
+
+    /// Takes one command. The answer is a line, of a number, the length of what follows it,
+    /// and the signals that came before; or of "error" and words.
+    fn serve(&mut self) -> Result<()> {
+        let mut line = String::new();
+        self.input.read_line(&mut line)?;
+        let words: Vec<_> = line.split_whitespace().collect();
+        let answer = match self.obey(&words) {
+            Ok((number, bytes)) => {
+                let signals: Vec<_> = fault::take().iter().map(|s| self.tell(s)).collect();
+                let head = format!("{number} {} {}\n", bytes.len(), signals.join(" "));
+                [head.as_bytes(), &bytes].concat()
+            }
+            Err(e) => format!("error {}: {e:#}\n", line.trim()).into_bytes(),
+        };
+        Ok(self.output.write_all(&answer)?)
+    }
+
+    /// A signal by the area and the page that it is about: `NAME,AREA,PAGE,LSB`.
+    fn tell(&self, signal: &Signal) -> String {
+        let name = signal.name().replace(' ', "-");
+        let at = signal.addr as usize;
+        let place = self.areas.iter().find_map(|(number, area)| {
+            let offset = at.checked_sub(area.base as usize)?;
+            (offset < area.pages * PAGE_SIZE).then_some((number, offset / PAGE_SIZE))
+        });
+        match place {
+            Some((area, page)) => format!("{name},{area},{page},{}", signal.lsb),
+            None => format!("{name},{at:#x}"),
+        }
+    }
+
+    fn obey(&mut self, words: &[&str]) -> Result<(i64, Vec<u8>)> {
+        let number =
+            |n: usize| -> Result<u64> { Ok(words.get(n).context("a number is missing")?.parse()?) };
+        let done = |ret: i64| -> Result<(i64, Vec<u8>)> { Ok((ret, Vec::new())) };
+        let area = |n: u64| self.areas.get(&n).context("no such area");
+        match words.first().copied().unwrap_or_default() {
+            "signals" => done(0),
+            "fork" => done(self.fork(number(1)?)?),
+            "map" => {
+                let kind = Kind(number(4)?);
+                let path = Path::new(words.get(5).context("no path")?);
+                let area = map_area(path, number(2)?, number(3)? as usize, kind)?;
+                self.areas.insert(number(1)?, area);
+                done(0)
+            }
+            "unmap" => {
+                let area = self.areas.remove(&number(1)?).context("no such area")?;
+                // SAFETY: a mapping of our own, of which no pointer is kept.
+                done(unsafe { libc::munmap(area.base.cast(), area.pages * PAGE_SIZE) }.into())
+            }
+            "load" => Ok((0, load(area(number(1)?)?, number(2)?, number(3)?)?)),
+            "bytes" => {
+                let mut bytes = vec![0; PAGE_SIZE];
+                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
+                // SAFETY: inside of the mapping.
+                let good = unsafe { fault::copy(&mut bytes, addr) };
+                fault::take();
+                Ok((good.into(), bytes))
+            }
+            "store" => {
+                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
+                let addr = addr.wrapping_add(number(3)? as usize % PAGE_SIZE);
+                // SAFETY: inside of the mapping, which holds nothing but the file.
+                let good = unsafe { fault::store(addr, number(4)? as u8) };
+                done(outcome(good, addr as u64).into())
+            }
+            "protect" => {
+                let area = area(number(1)?)?;
+                let write = if number(2)? != 0 { libc::PROT_WRITE } else { 0 };
+                // SAFETY: the mapping holds nothing but the file.
+                let ret = unsafe {
+                    let len = area.pages * PAGE_SIZE;
+                    libc::mprotect(area.base.cast(), len, libc::PROT_READ | write)
+                };
+                done(errno(ret))
+            }
+            "move" => done(self.relocate(number(1)?)?),
+            "advise" => {
+                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
+                let len = number(3)? as usize * PAGE_SIZE;
+                // SAFETY: the mapping holds nothing but the file, and simulated poison
+                // leaves the memory as it is.
+                done(errno(unsafe {
+                    libc::madvise(addr.cast(), len, number(4)? as i32)
+                }))
+            }
+            "msync" => {
+                let area = area(number(1)?)?;
+                // SAFETY: the mapping is our own.
+                done(errno(unsafe {
+                    libc::msync(area.base.cast(), area.pages * PAGE_SIZE, libc::MS_SYNC)
+                }))
+            }
+            "pfn" => done(frame(area(number(1)?)?.addr(number(2)? as usize)?)?),
+            word => bail!("unknown: {word}"),
+        }
+    }
+
+    /// The child is another mapper; its pid.
+    fn fork(&mut self, other: u64) -> Result<i64> {
+        let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+        // SAFETY: as fork(2), of a process that has one thread; but the parent is this one's.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        if pid == 0 {
+            die_with_parent();
+            let joined = Self::join(other)?;
+            (self.input, self.output) = (joined.input, joined.output);
+            fault::take();
+            loop {
+                self.serve()?;
+            }
+        }
+        ensure!(pid > 0, "fork: errno {}", last_errno());
+        Ok(pid)
+    }
+
+    /// To another place, of the same alignment.
+    fn relocate(&mut self, number: u64) -> Result<i64> {
+        let area = self.areas.get_mut(&number).context("no such area")?;
+        let len = area.pages * PAGE_SIZE;
+        let split = area.base as usize % (2 << 20) != 0;
+        let to = map::place(len, !split, split)?;
+        // SAFETY: the new place was reserved for this; of the old one no pointer is kept.
+        let base = unsafe {
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+            libc::mremap(area.base.cast(), len, len, flags, to)
+        };
+        if base == libc::MAP_FAILED {
+            return Ok(last_errno().into());
+        }
+        area.base = base.cast();
+        Ok(0)
+    }
+}
+
+fn errno(ret: i32) -> i64 {
+    if ret == 0 {
+        0
+    } else {
+        last_errno().into()
+    }
+}
+
+fn map_area(path: &Path, first: u64, pages: usize, kind: Kind) -> Result<Area> {
+    let file = open(path)?;
+    let len = pages * PAGE_SIZE;
+    let at = map::place(len, kind.is_huge(), kind.is_split())?;
+    let mut flags = if kind.is_private() {
+        libc::MAP_PRIVATE
+    } else if kind.is_synchronous() {
+        libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC
+    } else {
+        libc::MAP_SHARED
+    };
+    if !at.is_null() {
+        flags |= libc::MAP_FIXED;
+    }
+    // SAFETY: a new mapping at a place of the kernel's choice, or over what place() reserved.
+    let base = unsafe {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let offset = first as i64 * PAGE_SIZE as i64;
+        libc::mmap(at, len, prot, flags, file.as_raw_fd(), offset)
+    };
+    ensure!(base != libc::MAP_FAILED, "mmap: errno {}", last_errno());
+    Ok(Area {
+        base: base.cast(),
+        pages,
+        _file: file,
+    })
+}
+
+/// What came of a touch of the byte at `addr`, which was the first since signals were taken.
+fn outcome(good: bool, addr: u64) -> u8 {
+    let signals = fault::take();
+    let page = addr & !(PAGE_SIZE as u64 - 1);
+    match (good, &signals[..]) {
+        (true, []) => GOOD,
+        (false, [signal]) if signal.addr & !(PAGE_SIZE as u64 - 1) == page => {
+            match signal.name().as_str() {
+                "BUS_MCEERR_AR" if signal.lsb == 12 => LOST,
+                "BUS_ADRERR" => BEYOND,
+                _ if signal.signo == libc::SIGSEGV => DENIED,
+                _ => OTHER,
+            }
+        }
+        _ => OTHER,
+    }
+}
+
+/// What became of each page, and its hash.
+fn load(area: &Area, first: u64, pages: u64) -> Result<Vec<u8>> {
+    // What came before the first touch would be taken for its own.
+    let early = fault::take();
+    ensure!(early.is_empty(), "{} signals before a load", early.len());
+    let mut answer = Vec::new();
+    let mut bytes = vec![0; PAGE_SIZE];
+    for page in first..first + pages {
+        let addr = area.addr(page as usize)?;
+        // SAFETY: inside of the mapping.
+        let good = unsafe { fault::copy(&mut bytes, addr) };
+        answer.push(outcome(good, addr as u64));
+        let hash = if good { model::hash(&bytes) } else { 0 };
+        answer.extend(hash.to_le_bytes());
+    }
+    Ok(answer)
+}
+
+/// The page frame behind an address, 0 if none is mapped.
+fn frame(addr: *const u8) -> Result<i64> {
+    use std::os::unix::fs::FileExt;
+    let mut entry = [0; 8];
+    let at = addr as u64 / PAGE_SIZE as u64 * 8;
+    File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, at)?;
+    let entry = u64::from_ne_bytes(entry);
+    let present = entry >> 63 == 1;
+    Ok(if present {
+        (entry & ((1 << 55) - 1)) as i64
+    } else {
+        0
+    })
+}
+
+/// Reads an answer: its number, what follows, and the signals.
+pub fn read_answer(from: &mut impl BufRead) -> Result<(i64, Vec<u8>, Vec<String>)> {
+    let mut line = String::new();
+    from.read_line(&mut line)?;
+    let mut words = line.split_whitespace();
+    let first = words.next().context("no answer")?;
+    ensure!(first != "error", "mapper: {}", line.trim());
+    let len: usize = words.next().context("no length")?.parse()?;
+    let mut bytes = vec![0; len];
+    from.read_exact(&mut bytes)?;
+    Ok((first.parse()?, bytes, words.map(String::from).collect()))
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Torture: operations on files, mappings and the filesystem, while memory fails beside them,
+//! one after the other, and after each a look whether all is as a model says. The list of
+//! operations comes from a seed, or from a file; one that fails can be made shorter.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+mod act;
+mod gen;
+mod handle;
+mod mapper;
+mod model;
+mod op;
+mod play;
+mod shrink;
+mod strike;
+mod world;
+
+/// So large a file may be.
+const MAX_PAGES: u64 = 1024;
+const PATIENCE: Duration = Duration::from_secs(20);
+const WORKER: &str = "/sys/fs/xfs/pmem0/dax/pending";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Of what is random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// For how long
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Play this list, of one operation a line
+    #[arg(long)]
+    replay: Option<PathBuf>,
+    /// Look for a shorter list that fails, for so many seconds
+    #[arg(long, requires = "replay")]
+    shrink: Option<u64>,
+    /// Take so many operations out at a time at first
+    #[arg(long, requires = "shrink")]
+    chunk: Option<usize>,
+    /// In this process
+    #[arg(long, hide = true)]
+    alone: bool,
+    /// Be a mapper
+    #[arg(long, hide = true)]
+    mapper: Option<u64>,
+    #[arg(long, hide = true)]
+    early: bool,
+}
+
+/// Whether all was as it must be.
+pub fn run(args: &Args) -> Result<bool> {
+    if let Some(number) = args.mapper {
+        return mapper::run(number, args.early).map(|()| true);
+    }
+    let list = args.replay.as_deref().map(read).transpose()?;
+    if args.alone {
+        return play::alone(list.as_deref(), args.seed, args.seconds);
+    }
+    match (list, args.shrink) {
+        (Some(list), Some(seconds)) => shrink::run(list, args.chunk, seconds).map(|()| true),
+        (list, _) => play::watched(list.as_deref(), args.seed, args.seconds),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<op::Op>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    op::parse_list(&text)
+}
+
+/// A line for dax-lab.
+fn say(line: &str) {
+    println!("torture: {line}");
+}
+
+/// Waits until something is so; whether it came to that.
+fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if so()? {
+            return Ok(true);
+        }
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// What the mount's worker has still to do. A kernel without one has nothing.
+fn pending() -> Result<u64> {
+    match fs::read_to_string(WORKER) {
+        Ok(text) => text.trim().parse().context(WORKER),
+        Err(_) => Ok(0),
+    }
+}
+
+fn settle() -> Result<()> {
+    let idle = until(|| Ok(pending()? == 0))?;
+    anyhow::ensure!(idle, "{WORKER} is not 0 after {} s", PATIENCE.as_secs());
+    Ok(())
+}

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every byte of every file holds, what processes map, and which pages share a block.
+//!
+//! It needs no kernel. What it can't know, such as the block that XFS chooses, it is told by
+//! its user.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::fault::PAGE_SIZE;
+
+pub const PAGE: u64 = PAGE_SIZE as u64;
+
+pub type Ino = u64;
+type Bytes = Rc<[u8]>;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Never written, given away, or zeroes.
+    Zero,
+    /// All of the page's bytes; those behind the end of the file are 0.
+    Data(Bytes),
+    /// Reads EIO.
+    Lost,
+}
+
+impl Content {
+    pub fn bytes(&self) -> Option<Bytes> {
+        match self {
+            Self::Zero => Some(vec![0; PAGE_SIZE].into()),
+            Self::Data(bytes) => Some(bytes.clone()),
+            Self::Lost => None,
+        }
+    }
+
+    pub fn of(bytes: &[u8]) -> Self {
+        if bytes.iter().all(|b| *b == 0) {
+            return Self::Zero;
+        }
+        Self::Data(bytes.into())
+    }
+
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Zero => "zeros".into(),
+            Self::Lost => "EIO".into(),
+            Self::Data(bytes) => describe(bytes),
+        }
+    }
+}
+
+/// The first bytes, and the last.
+pub fn describe(bytes: &[u8]) -> String {
+    let end = bytes.len().saturating_sub(4);
+    let sum = hash(bytes) & 0xffff;
+    format!(
+        "{:02x?} .. {:02x?} ({sum:04x})",
+        &bytes[..4.min(bytes.len())],
+        &bytes[end..]
+    )
+}
+
+/// Enough to tell pages from one another.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.chunks_exact(8).fold(0, |sum: u64, word| {
+        let word = word.iter().fold(0, |word, b| (word << 8) | u64::from(*b));
+        (sum.rotate_left(7) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
+
+/// What a write of tag `tag` puts at bytes `at..at + len` of a file.
+pub fn pattern(tag: u64, at: u64, len: u64) -> Vec<u8> {
+    let byte = |at: u64| {
+        let word = (tag << 40) ^ (at / 8);
+        let mixed = (word ^ (word >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed >> 32) >> (at % 8)) as u8 | 1
+    };
+    (at..at + len).map(byte).collect()
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    pub content: Content,
+    /// Pages of the same number share a block. 0: a hole, unwritten, or not known.
+    pub block: u64,
+}
+
+impl Page {
+    const ZERO: Self = Self {
+        content: Content::Zero,
+        block: 0,
+    };
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Inode {
+    pub size: u64,
+    pub pages: Vec<Page>,
+    /// Some of its memory has failed: calls that flush may return EIO.
+    pub hit: bool,
+    /// Pages that were stored to, and can't have been written back since.
+    pub dirty: BTreeSet<usize>,
+}
+
+/// The pages in which bytes `at..at + len` lie.
+pub fn pages_of(at: u64, len: u64) -> std::ops::Range<usize> {
+    (at / PAGE) as usize..(at + len).div_ceil(PAGE) as usize
+}
+
+impl Inode {
+    pub fn is_lost(&self, page: usize) -> bool {
+        self.pages
+            .get(page)
+            .is_some_and(|page| page.content == Content::Lost)
+    }
+
+    /// The first byte of the first lost page that the range covers in part.
+    pub fn blocked(&self, at: u64, len: u64) -> Option<u64> {
+        let covered = |page: u64| at <= page * PAGE && (page + 1) * PAGE <= at + len;
+        pages_of(at, len)
+            .find(|page| self.is_lost(*page) && !covered(*page as u64))
+            .map(|page| page as u64 * PAGE)
+    }
+
+    /// Whether the rest of the last page, which is lost, would have to be zeroed.
+    pub fn end_is_lost(&self) -> bool {
+        self.size % PAGE != 0 && self.is_lost((self.size / PAGE) as usize)
+    }
+
+    fn put(&mut self, at: u64, data: &[u8], block: &mut u64) {
+        let end = at + data.len() as u64;
+        for n in pages_of(at, data.len() as u64) {
+            let start = n as u64 * PAGE;
+            let (from, to) = (at.max(start), end.min(start + PAGE));
+            let piece = &data[(from - at) as usize..(to - at) as usize];
+            let old = if piece.len() == PAGE_SIZE {
+                None
+            } else {
+                self.pages[n].content.bytes()
+            };
+            let mut bytes = old.map_or(vec![0; PAGE_SIZE], |old| old.to_vec());
+            bytes[(from - start) as usize..(to - start) as usize].copy_from_slice(piece);
+            *block += 1;
+            self.pages[n] = Page {
+                content: Content::of(&bytes),
+                block: *block,
+            };
+        }
+    }
+
+    fn resize(&mut self, size: u64) {
+        self.pages.resize(size.div_ceil(PAGE) as usize, Page::ZERO);
+        if size < self.size && size % PAGE != 0 {
+            let page = &mut self.pages[(size / PAGE) as usize].content;
+            if let Content::Data(bytes) = page {
+                let mut bytes = bytes.to_vec();
+                bytes[(size % PAGE) as usize..].fill(0);
+                *page = Content::of(&bytes);
+            }
+        }
+        self.size = size;
+    }
+}
+
+/// How an area is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kind(pub u64);
+
+impl Kind {
+    pub const ALL: u64 = 6;
+
+    pub fn is_private(self) -> bool {
+        matches!(self.0, 1 | 5)
+    }
+
+    /// MAP_SYNC.
+    pub fn is_synchronous(self) -> bool {
+        self.0 == 2
+    }
+
+    /// Placed so that huge pages never fit.
+    pub fn is_split(self) -> bool {
+        self.0 == 3
+    }
+
+    /// Placed so that they do.
+    pub fn is_huge(self) -> bool {
+        matches!(self.0, 4 | 5)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Area {
+    pub ino: Ino,
+    pub first: usize,
+    pub pages: usize,
+    pub kind: Kind,
+    pub writable: bool,
+    /// Pages of a private mapping that were stored to.
+    pub copies: BTreeMap<usize, Bytes>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Process {
+    pub early: bool,
+    pub areas: BTreeMap<u64, Area>,
+}
+
+/// What a touch of a mapped page meets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Touch {
+    Data(Bytes),
+    /// SIGBUS, BUS_MCEERR_AR.
+    Lost,
+    /// Behind the end of the file: SIGBUS, BUS_ADRERR.
+    Beyond,
+    /// SIGSEGV.
+    Denied,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    pub ino: Ino,
+    /// Without one, a descriptor keeps the file.
+    pub named: bool,
+}
+
+#[derive(Clone, Default)]
+pub struct Model {
+    pub inodes: BTreeMap<Ino, Inode>,
+    pub slots: BTreeMap<u64, Slot>,
+    pub processes: BTreeMap<u64, Process>,
+    /// Numbers of the latest inode and block.
+    inode: Ino,
+    block: u64,
+}
+
+impl Model {
+    pub fn create(&mut self, slot: u64, named: bool) -> Ino {
+        self.inode += 1;
+        self.inodes.insert(self.inode, Inode::default());
+        self.slots.insert(
+            slot,
+            Slot {
+                ino: self.inode,
+                named,
+            },
+        );
+        self.inode
+    }
+
+    pub fn ino(&self, slot: u64) -> Option<Ino> {
+        self.slots.get(&slot).map(|slot| slot.ino)
+    }
+
+    pub fn inode(&self, slot: u64) -> Option<&Inode> {
+        self.inodes.get(&self.ino(slot)?)
+    }
+
+    pub fn area(&self, mapper: u64, area: u64) -> Option<&Area> {
+        self.processes.get(&mapper)?.areas.get(&area)
+    }
+
+    pub fn areas(&self) -> impl Iterator<Item = (u64, u64, &Area)> {
+        self.processes.iter().flat_map(|(mapper, process)| {
+            let areas = process.areas.iter();
+            areas.map(|(number, area)| (*mapper, *number, area))
+        })
+    }
+
+    fn get(&mut self, ino: Ino) -> &mut Inode {
+        self.inodes.entry(ino).or_default()
+    }
+
+    /// Forgets files that neither a slot nor a mapping keeps; which they are.
+    pub fn collect(&mut self) -> Vec<Ino> {
+        let mut used: BTreeSet<_> = self.slots.values().map(|slot| slot.ino).collect();
+        used.extend(self.areas().map(|(_, _, area)| area.ino));
+        let gone: Vec<_> = self
+            .inodes
+            .keys()
+            .copied()
+            .filter(|n| !used.contains(n))
+            .collect();
+        self.inodes.retain(|ino, _| used.contains(ino));
+        gone
+    }
+
+    /// A block that no other page has.
+    pub fn new_block(&mut self) -> u64 {
+        self.block += 1;
+        self.block
+    }
+
+    pub fn write(&mut self, ino: Ino, at: u64, data: &[u8]) {
+        let mut block = self.block;
+        let inode = self.get(ino);
+        let end = at + data.len() as u64;
+        if end > inode.size {
+            inode.resize(end);
+        }
+        inode.put(at, data, &mut block);
+        self.block = block;
+    }
+
+    pub fn resize(&mut self, ino: Ino, size: u64) {
+        self.get(ino).resize(size);
+        let end = size.div_ceil(PAGE) as usize;
+        for process in self.processes.values_mut() {
+            for area in process.areas.values_mut().filter(|area| area.ino == ino) {
+                let first = area.first;
+                area.copies.retain(|page, _| first + page < end);
+            }
+        }
+    }
+
+    pub fn grow(&mut self, ino: Ino, size: u64) {
+        if self.get(ino).size < size {
+            self.resize(ino, size);
+        }
+    }
+
+    /// Bytes `at..at + len` become zero; it does not grow.
+    pub fn zero(&mut self, ino: Ino, at: u64, len: u64) {
+        let mut block = self.block;
+        let inode = self.get(ino);
+        let end = inode.pages.len();
+        for n in pages_of(at, len).filter(|n| *n < end) {
+            let start = n as u64 * PAGE;
+            if at <= start && start + PAGE <= at + len {
+                inode.pages[n] = Page::ZERO;
+            } else if inode.pages[n].content != Content::Zero {
+                let (from, to) = (at.max(start), (at + len).min(start + PAGE));
+                inode.put(from, &vec![0; (to - from) as usize], &mut block);
+            }
+        }
+        self.block = block;
+    }
+
+    pub fn insert(&mut self, ino: Ino, at: u64, len: u64) {
+        let inode = self.get(ino);
+        let page = (at / PAGE) as usize;
+        let new = vec![Page::ZERO; (len / PAGE) as usize];
+        inode.pages.splice(page..page, new);
+        inode.size += len;
+    }
+
+    pub fn collapse(&mut self, ino: Ino, at: u64, len: u64) {
+        let inode = self.get(ino);
+        inode.pages.drain(pages_of(at, len));
+        // What private mappings have behind the new end is taken away.
+        let size = inode.size - len;
+        inode.size = size;
+        self.resize(ino, size);
+    }
+
+    /// Pages that share a block with another one.
+    pub fn sharers(&self, block: u64) -> BTreeSet<(Ino, usize)> {
+        let pages = |(ino, inode): (&Ino, &Inode)| -> Vec<(Ino, usize)> {
+            let all = inode.pages.iter().enumerate();
+            let same = all.filter(|(_, page)| page.block == block);
+            same.map(|(n, _)| (*ino, n)).collect()
+        };
+        if block == 0 {
+            return BTreeSet::new();
+        }
+        self.inodes.iter().flat_map(pages).collect()
+    }
+
+    pub fn is_shared(&self, ino: Ino, page: usize) -> bool {
+        let page = self
+            .inodes
+            .get(&ino)
+            .and_then(|inode| inode.pages.get(page));
+        page.is_some_and(|page| self.sharers(page.block).len() > 1)
+    }
+
+    pub fn unshare(&mut self, ino: Ino, at: u64, len: u64) {
+        for n in pages_of(at, len) {
+            if self.is_shared(ino, n) {
+                self.get(ino).pages[n].block = self.new_block();
+            }
+        }
+    }
+
+    /// Pages of `to` share those of `from`; the last one may be in part behind its end.
+    pub fn share(&mut self, from: Ino, at: u64, len: u64, to: Ino, to_at: u64) {
+        for n in pages_of(at, len) {
+            if self.inodes[&from].pages[n].content != Content::Zero
+                && self.inodes[&from].pages[n].block == 0
+            {
+                self.get(from).pages[n].block = self.new_block();
+            }
+        }
+        let pages = self.inodes[&from].pages[pages_of(at, len)].to_vec();
+        self.grow(to, to_at + len);
+        let first = (to_at / PAGE) as usize;
+        self.get(to).pages[first..first + pages.len()].clone_from_slice(&pages);
+    }
+
+    pub fn exchange(&mut self, a: Ino, at: u64, len: u64, b: Ino, b_at: u64) {
+        let ours = self.inodes[&a].pages[pages_of(at, len)].to_vec();
+        let theirs = self.inodes[&b].pages[pages_of(b_at, len)].to_vec();
+        self.get(a).pages[pages_of(at, len)].clone_from_slice(&theirs);
+        self.get(b).pages[pages_of(b_at, len)].clone_from_slice(&ours);
+        let hit = self.inodes[&a].hit || self.inodes[&b].hit;
+        self.get(a).hit = hit;
+        self.get(b).hit = hit;
+    }
+
+    /// The block that these pages have in common has failed.
+    pub fn lose(&mut self, pages: &BTreeSet<(Ino, usize)>) {
+        let block = self.new_block();
+        for (ino, page) in pages {
+            let inode = self.get(*ino);
+            inode.hit = true;
+            inode.pages[*page] = Page {
+                content: Content::Lost,
+                block,
+            };
+        }
+    }
+
+    /// How many blocks are lost.
+    pub fn lost(&self) -> usize {
+        let pages = self.inodes.values().flat_map(|inode| &inode.pages);
+        let lost = pages.filter(|page| page.content == Content::Lost);
+        lost.map(|page| page.block).collect::<BTreeSet<_>>().len()
+    }
+
+    pub fn touch(&self, area: &Area, page: usize) -> Touch {
+        if let Some(copy) = area.copies.get(&page) {
+            return Touch::Data(copy.clone());
+        }
+        let inode = &self.inodes[&area.ino];
+        match inode.pages.get(area.first + page) {
+            None => Touch::Beyond,
+            Some(page) => page.content.bytes().map_or(Touch::Lost, Touch::Data),
+        }
+    }
+
+    /// What a store meets; it is done if that is data.
+    pub fn store(&mut self, mapper: u64, number: u64, page: usize, offset: u64, byte: u8) -> Touch {
+        let Some(area) = self.area(mapper, number) else {
+            return Touch::Denied;
+        };
+        if !area.writable {
+            return Touch::Denied;
+        }
+        let touch = self.touch(area, page);
+        let Touch::Data(bytes) = &touch else {
+            return touch;
+        };
+        let (ino, at) = (area.ino, (area.first + page) as u64 * PAGE + offset);
+        if area.kind.is_private() {
+            let mut bytes = bytes.to_vec();
+            bytes[offset as usize] = byte;
+            let process = self.processes.get_mut(&mapper);
+            if let Some(area) = process.and_then(|process| process.areas.get_mut(&number)) {
+                area.copies.insert(page, bytes.into());
+            }
+        } else {
+            let dirty = (at / PAGE) as usize;
+            self.write(ino, at, &[byte]);
+            self.get(ino).dirty.insert(dirty);
+        }
+        touch
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Plays a list of operations, or as many as there is time for.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::act::Done;
+use super::gen::Generator;
+use super::op::Op;
+use super::say;
+use super::world::World;
+use crate::kernel;
+use crate::xfs;
+
+/// A step takes no longer than this.
+const SILENCE: Duration = Duration::from_secs(90);
+/// What comes before an operation in the output, and before what is wrong.
+const STEP: &str = "> ";
+const DIFFERS: &str = "differs: ";
+
+/// In this process. Each step is told before it is taken.
+pub fn alone(list: Option<&[Op]>, seed: u64, seconds: u64) -> Result<bool> {
+    let mut world = World::new()?;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut generator = Generator::new(seed);
+    let mut step = 0;
+    loop {
+        let op = match list {
+            Some(list) if step < list.len() => list[step],
+            None if Instant::now() < end => generator.next(&world.model),
+            _ => break,
+        };
+        step += 1;
+        println!("{STEP}{op}");
+        let done = world.perform(op).and_then(|done| {
+            world.all_quiet()?;
+            Ok(done)
+        });
+        match done {
+            Ok(Done::Yes) => world.stats.steps += 1,
+            Ok(Done::Skipped) => world.stats.skipped += 1,
+            Err(e) => {
+                say(&format!("{DIFFERS}step {step}, {op}: {e:#}"));
+                tell(&world);
+                return Ok(false);
+            }
+        }
+    }
+    println!("{STEP}# the end");
+    match world.end() {
+        Ok(stats) => {
+            say(&format!("{stats}"));
+            Ok(true)
+        }
+        Err(e) => {
+            say(&format!("{DIFFERS}at the end, after {step} steps: {e:#}"));
+            Ok(false)
+        }
+    }
+}
+
+fn tell(world: &World) {
+    say(&format!("{}", world.stats));
+}
+
+/// In another process, which may hang.
+pub fn watched(list: Option<&[Op]>, seed: u64, seconds: u64) -> Result<bool> {
+    let outcome = attempt(list, seed, seconds, &mut |line| println!("{line}"))?;
+    Ok(outcome.is_none())
+}
+
+/// Plays in another process; what was wrong, if anything was. Its lines go to `sink`.
+pub fn attempt(
+    list: Option<&[Op]>,
+    seed: u64,
+    seconds: u64,
+    sink: &mut dyn FnMut(&str),
+) -> Result<Option<String>> {
+    const FILE: &str = "/run/torture-list";
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["torture", "--alone"]);
+    command.args([
+        "--seed",
+        &seed.to_string(),
+        "--seconds",
+        &seconds.to_string(),
+    ]);
+    if let Some(list) = list {
+        let lines: Vec<_> = list.iter().map(|op| format!("{op}\n")).collect();
+        fs::write(FILE, lines.concat()).context(FILE)?;
+        command.args(["--replay", FILE]);
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let (sender, lines) = mpsc::channel();
+    let stdout = child.stdout.take().context("no stdout")?;
+    let stderr = child.stderr.take().context("no stderr")?;
+    let other = sender.clone();
+    thread::spawn(move || pass_on(stdout, &sender));
+    thread::spawn(move || pass_on(stderr, &other));
+    let mut differs = None;
+    let (mut last, mut words) = (String::new(), String::new());
+    let status = loop {
+        match lines.recv_timeout(SILENCE) {
+            Ok(line) => {
+                sink(&line);
+                if let Some(what) = line
+                    .strip_prefix("torture: ")
+                    .and_then(|l| l.strip_prefix(DIFFERS))
+                {
+                    differs = Some(what.to_string());
+                } else if let Some(op) = line.strip_prefix(STEP) {
+                    last = op.into();
+                } else {
+                    words = line;
+                }
+            }
+            // Mappers that it left may hold the pipe.
+            Err(RecvTimeoutError::Timeout) => break child.try_wait()?,
+            Err(RecvTimeoutError::Disconnected) => break Some(child.wait()?),
+        }
+        if let Some(status) = child.try_wait()? {
+            if differs.is_some() || status.success() {
+                break Some(status);
+            }
+        }
+    };
+    let differs = match (differs, status) {
+        (Some(what), _) => Some(what),
+        (None, None) => Some(hung(&last)),
+        (None, Some(status)) if status.success() => None,
+        (None, Some(status)) => Some(format!("{last}: {status}: {words}")),
+    };
+    clean_up(&mut child);
+    Ok(differs)
+}
+
+fn pass_on(from: impl std::io::Read, to: &mpsc::Sender<String>) {
+    for line in BufReader::new(from).lines().map_while(Result::ok) {
+        if to.send(line).is_err() {
+            return;
+        }
+    }
+}
+
+fn hung(last: &str) -> String {
+    let stuck: Vec<_> = kernel::sleepers().iter().map(ToString::to_string).collect();
+    format!("hangs at {last}: {}", stuck.join(" / "))
+}
+
+/// Ends its processes, and unmounts what it left.
+fn clean_up(child: &mut Child) {
+    // SAFETY: kill(2) of the group that it was started in.
+    unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
+    let _ = child.wait();
+    for _ in 0..50 {
+        if !xfs::is_mounted() || xfs::umount().is_ok() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The filesystem and the processes beside their model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use anyhow::{bail, ensure, Context, Result};
+
+use super::handle::{self, Handle};
+use super::mapper;
+use super::model::{describe, hash, pages_of, Content, Ino, Model, Touch, PAGE};
+use crate::calls;
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::kernel::{self, Health, QuietConsole};
+use crate::pmem::{Page, Pmem};
+use crate::xfs::{Options, Xfs};
+
+/// So little is left free that what is freed is used again soon.
+const FREE: u64 = 64 << 20;
+
+/// The owners of a block: pages of files, and whether they are written.
+pub type Owners = Vec<(Ino, usize, bool)>;
+
+/// What was done.
+#[derive(Default)]
+pub struct Stats {
+    pub steps: u64,
+    pub skipped: u64,
+    /// Errors by machine checks, and simulated ones.
+    pub checks: u64,
+    pub simulated: u64,
+    pub signals: u64,
+    pub mounts: u64,
+    pub compared: u64,
+}
+
+pub struct World {
+    pub xfs: Xfs,
+    pub model: Model,
+    pub mappers: BTreeMap<u64, Handle>,
+    /// Files that have no name.
+    pub open: BTreeMap<Ino, File>,
+    /// HardwareCorrupted when all began.
+    corrupted: u64,
+    pub health: Health,
+    pub stats: Stats,
+    _quiet: QuietConsole,
+}
+
+/// The errno of a call.
+pub fn errno(e: &io::Error) -> i32 {
+    e.raw_os_error().unwrap_or(-1)
+}
+
+pub fn is_eio<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|e| errno(e) == libc::EIO)
+}
+
+impl World {
+    /// A new filesystem.
+    pub fn new() -> Result<Self> {
+        handle::prepare()?;
+        let quiet = QuietConsole::new()?;
+        let xfs = Xfs::new(&Options {
+            mkfs: &["-d", "size=400m,su=2m,sw=1,agcount=4", "-l", "size=64m", "-i", "exchange=1"],
+            ..Options::default()
+        })?;
+        prepare(&xfs)?;
+        Ok(Self {
+            xfs,
+            model: Model::default(),
+            mappers: BTreeMap::new(),
+            open: BTreeMap::new(),
+            corrupted: kernel::hardware_corrupted()?,
+            health: Health::now(),
+            stats: Stats {
+                mounts: 1,
+                ..Stats::default()
+            },
+            _quiet: quiet,
+        })
+    }
+
+    pub fn path(&self, slot: u64) -> PathBuf {
+        self.xfs.path(&format!("f{slot}"))
+    }
+
+    /// A new descriptor of a file.
+    pub fn file(&self, ino: Ino) -> Result<File> {
+        if let Some(file) = self.open.get(&ino) {
+            return Ok(file.try_clone()?);
+        }
+        let slot = self.model.slots.iter().find(|(_, slot)| slot.ino == ino);
+        calls::open(&self.path(*slot.context("no such file")?.0), 0)
+    }
+
+    /// What is no longer used is closed.
+    pub fn collect(&mut self) {
+        for ino in self.model.collect() {
+            self.open.remove(&ino);
+        }
+    }
+
+    /// Compares pages of a file.
+    pub fn compare(&self, ino: Ino, pages: std::ops::Range<usize>) -> Result<()> {
+        const AT_ONCE: usize = 64;
+        let file = self.file(ino)?;
+        let inode = &self.model.inodes[&ino];
+        let size = file.metadata()?.len();
+        ensure!(
+            size == inode.size,
+            "{ino}: {size} bytes, not {}",
+            inode.size
+        );
+        let end = pages.end.min(inode.pages.len());
+        let mut next = pages.start;
+        let mut bytes = vec![0; AT_ONCE * PAGE_SIZE];
+        while next < end {
+            let count = AT_ONCE.min(end - next);
+            let whole = (next..next + count).all(|page| !inode.is_lost(page));
+            let count = if whole { count } else { 1 };
+            let bytes = &mut bytes[..count * PAGE_SIZE];
+            bytes.fill(0);
+            let got = file.read_at(bytes, next as u64 * PAGE);
+            for (page, got) in (next..next + count).zip(pieces(&got, bytes)) {
+                self.compare_page(ino, page, &got)?;
+            }
+            next += count;
+        }
+        Ok(())
+    }
+
+    fn compare_page(&self, ino: Ino, page: usize, got: &Result<&[u8], i32>) -> Result<()> {
+        let inode = &self.model.inodes[&ino];
+        let want = &inode.pages[page].content;
+        let len = (inode.size - page as u64 * PAGE).min(PAGE) as usize;
+        let said = match (got, want.bytes()) {
+            (Err(libc::EIO), None) => return Ok(()),
+            (Ok(got), Some(want)) if got[..len] == want[..len] => return Ok(()),
+            (Err(errno), _) => kernel::errno_name(*errno),
+            (Ok(got), _) => describe(got),
+        };
+        let at = ioctl::physical(&self.file(ino)?, page as u64 * PAGE);
+        let at = at.map_or_else(|e| e.to_string(), |at| format!("block at {at:#x}"));
+        bail!(
+            "file {} page {page} ({at}): read {said}, not {}",
+            self.name(ino),
+            want.describe()
+        )
+    }
+
+    pub fn name(&self, ino: Ino) -> String {
+        match self.model.slots.iter().find(|(_, slot)| slot.ino == ino) {
+            Some((slot, _)) => format!("f{slot}"),
+            None => format!("inode {ino}"),
+        }
+    }
+
+    pub fn compare_whole(&self, ino: Ino) -> Result<()> {
+        self.compare(ino, 0..usize::MAX)
+    }
+
+    /// Bytes of a file, and a bit around them.
+    pub fn compare_range(&self, ino: Ino, at: u64, len: u64) -> Result<()> {
+        let pages = pages_of(at, len.max(1));
+        self.compare(ino, pages.start.saturating_sub(1)..pages.end + 1)
+    }
+
+    /// What the kernel has in these files after a call that failed: page by page what was
+    /// there before, or what would be if it had not failed (which is the model now).
+    pub fn resolve(&mut self, before: &Model, inos: &[Ino]) -> Result<()> {
+        let after = std::mem::replace(&mut self.model, before.clone());
+        for ino in inos {
+            let file = self.file(*ino)?;
+            let (old, new) = (&before.inodes[ino], &after.inodes[ino]);
+            let size = file.metadata()?.len();
+            ensure!(
+                size == old.size || size == new.size,
+                "{size} bytes, not {} or {}",
+                old.size,
+                new.size
+            );
+            self.model.resize(*ino, size);
+            for n in 0..size.div_ceil(PAGE) as usize {
+                let mut bytes = vec![0; PAGE_SIZE];
+                let content = match file.read_at(&mut bytes, n as u64 * PAGE) {
+                    Ok(_) => Content::of(&bytes),
+                    Err(e) if errno(&e) == libc::EIO => Content::Lost,
+                    Err(e) => return Err(e).context("read"),
+                };
+                let places = [old.pages.get(n), new.pages.get(n)];
+                let same = places.into_iter().flatten().find(|p| p.content == content);
+                let page = match same {
+                    Some(page) => page.clone(),
+                    None => bail!(
+                        "{} page {n}: {}, which it held neither before nor should now",
+                        self.name(*ino),
+                        content.describe()
+                    ),
+                };
+                let inode = self.model.inodes.get_mut(ino).context("no inode")?;
+                inode.pages[n] = page;
+            }
+        }
+        self.learn_blocks(inos)
+    }
+
+    /// Which pages of these files share blocks, from the kernel.
+    fn learn_blocks(&mut self, inos: &[Ino]) -> Result<()> {
+        let owners = self.owners()?;
+        for pages in owners.values() {
+            let ours = |ino: &Ino| inos.contains(ino);
+            let block = |ino: &Ino, page: usize| self.model.inodes[ino].pages[page].block;
+            let other = pages
+                .iter()
+                .find(|(ino, page, _)| !ours(ino) && block(ino, *page) != 0);
+            let block = match other {
+                Some((ino, page, _)) => block(ino, *page),
+                None => self.model.new_block(),
+            };
+            for (ino, page, written) in pages.iter().filter(|(ino, ..)| ours(ino)) {
+                if let Some(inode) = self.model.inodes.get_mut(ino) {
+                    inode.pages[*page].block = if *written { block } else { 0 };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pages of each block of the device, and whether they are written.
+    pub fn owners(&self) -> Result<BTreeMap<u64, Owners>> {
+        let mut owners: BTreeMap<_, Owners> = BTreeMap::new();
+        for (ino, inode) in &self.model.inodes {
+            for extent in ioctl::file_extents(&self.file(*ino)?)? {
+                for n in 0..extent.length / PAGE {
+                    let page = (extent.logical / PAGE + n) as usize;
+                    if page < inode.pages.len() {
+                        let at = extent.physical + n * PAGE;
+                        let owner = (*ino, page, extent.is_written());
+                        owners.entry(at).or_default().push(owner);
+                    }
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    pub fn ask(&mut self, mapper: u64, command: &str) -> Result<(i64, Vec<u8>, Vec<String>)> {
+        let handle = self.mappers.get_mut(&mapper).context("no such mapper")?;
+        handle
+            .ask(command)
+            .with_context(|| format!("mapper {mapper}"))
+    }
+
+    pub fn quiet(&mut self, mapper: u64, command: &str) -> Result<i64> {
+        let handle = self.mappers.get_mut(&mapper).context("no such mapper")?;
+        handle
+            .quiet(command)
+            .with_context(|| format!("mapper {mapper}"))
+    }
+
+    /// All mappers live, and have had no signal.
+    pub fn all_quiet(&mut self) -> Result<()> {
+        for (number, handle) in &mut self.mappers {
+            handle
+                .quiet("signals")
+                .with_context(|| format!("mapper {number}"))?;
+        }
+        let now = Health::now();
+        ensure!(now == self.health, "kernel: {}", self.health.since());
+        Ok(())
+    }
+
+    /// A mapper loads pages.
+    pub fn load(&mut self, mapper: u64, number: u64, first: usize, pages: usize) -> Result<()> {
+        let command = format!("load {number} {first} {pages}");
+        let (_, answer, signals) = self.ask(mapper, &command)?;
+        ensure!(signals.is_empty(), "mapper {mapper}: signals {signals:?}");
+        let area = self.model.area(mapper, number).context("no area")?.clone();
+        for (page, got) in (first..).zip(answer.chunks_exact(9)) {
+            let (code, sum) = (got[0], u64::from_le_bytes(got[1..].try_into()?));
+            let touch = self.model.touch(&area, page);
+            let (want_code, want_sum) = match &touch {
+                Touch::Data(bytes) => (mapper::GOOD, hash(bytes)),
+                Touch::Lost => (mapper::LOST, 0),
+                Touch::Beyond => (mapper::BEYOND, 0),
+                Touch::Denied => (mapper::DENIED, 0),
+            };
+            if (code, sum) == (want_code, want_sum) {
+                continue;
+            }
+            let (_, bytes, _) = self.ask(mapper, &format!("bytes {number} {page}"))?;
+            let want = match &touch {
+                Touch::Data(bytes) => describe(bytes),
+                other => format!("{other:?}"),
+            };
+            bail!(
+                "mapper {mapper} area {number} page {page} ({} page {}): {}, not {want}",
+                self.name(area.ino),
+                area.first + page,
+                outcome(code, &bytes)
+            );
+        }
+        Ok(())
+    }
+
+    /// Everything: files, mappings, marks.
+    pub fn compare_all(&mut self) -> Result<()> {
+        self.sync()?;
+        let inos: Vec<_> = self.model.inodes.keys().copied().collect();
+        for ino in inos {
+            self.compare_whole(ino)?;
+        }
+        let areas: Vec<_> = (self.model.areas())
+            .map(|(mapper, number, area)| (mapper, number, area.pages))
+            .collect();
+        for (mapper, number, pages) in areas {
+            self.load(mapper, number, 0, pages)?;
+        }
+        self.stats.compared += 1;
+        self.compare_marks()
+    }
+
+    /// syncfs(); what it may say.
+    pub fn sync(&mut self) -> Result<()> {
+        let hit = self.model.inodes.values().any(|inode| inode.hit) || self.stats.checks > 0;
+        let result = calls::sync_filesystem(&self.xfs.root()?);
+        ensure!(
+            result.is_ok() || (hit && is_eio(&result)),
+            "syncfs: {result:?}"
+        );
+        for inode in self.model.inodes.values_mut() {
+            inode.dirty.clear();
+        }
+        Ok(())
+    }
+
+    /// The blocks that are marked must be those that are lost, as soon as the mount's worker
+    /// is through with the others.
+    fn compare_marks(&mut self) -> Result<()> {
+        let mut lost = BTreeSet::new();
+        for (at, pages) in self.owners()? {
+            let is_lost =
+                |(ino, page, _): &(Ino, usize, bool)| self.model.inodes[ino].is_lost(*page);
+            if pages.iter().any(is_lost) {
+                lost.insert(at);
+            }
+        }
+        ensure!(
+            lost.len() == self.model.lost(),
+            "{} blocks are lost, not {}",
+            lost.len(),
+            self.model.lost()
+        );
+        let root = self.xfs.root()?;
+        let corrupted = self.corrupted + 4 * lost.len() as u64;
+        let mut said = String::new();
+        let end = super::until(|| {
+            let _ = calls::sync_filesystem(&root);
+            let (marked, now) = (marked()?, kernel::hardware_corrupted()?);
+            if marked == lost && now == corrupted && super::pending()? == 0 {
+                return Ok(true);
+            }
+            let more = |a: &BTreeSet<u64>, b: &BTreeSet<u64>| -> Vec<String> {
+                let whose = |at: u64| ioctl::whose(&root, at).unwrap_or_default();
+                let name = |at: &u64| format!("{at:#x} ({})", whose(*at));
+                a.difference(b).map(name).collect()
+            };
+            said = format!(
+                "marked, but not lost: {:?}; lost, but not marked: {:?}; \
+                 HardwareCorrupted {now} kB, not {corrupted}; pending {}",
+                more(&marked, &lost),
+                more(&lost, &marked),
+                super::pending()?
+            );
+            Ok(false)
+        })?;
+        ensure!(end, "{said}");
+        Ok(())
+    }
+
+    /// Ends all processes, and closes what has no name.
+    pub fn let_go(&mut self) -> Result<()> {
+        for (number, handle) in std::mem::take(&mut self.mappers) {
+            handle.end().with_context(|| format!("mapper {number}"))?;
+        }
+        self.model.processes.clear();
+        self.model.slots.retain(|_, slot| slot.named);
+        self.collect();
+        ensure!(
+            self.open.is_empty(),
+            "{} files are left open",
+            self.open.len()
+        );
+        Ok(())
+    }
+}
+
+fn outcome(code: u8, bytes: &[u8]) -> String {
+    match code {
+        mapper::GOOD => describe(bytes),
+        mapper::LOST => "BUS_MCEERR_AR".into(),
+        mapper::BEYOND => "BUS_ADRERR".into(),
+        mapper::DENIED => "SIGSEGV".into(),
+        _ => "other signals".into(),
+    }
+}
+
+/// What a read said, page by page.
+fn pieces<'a>(
+    got: &'a io::Result<usize>,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<&'a [u8], i32>> {
+    let got = got.as_ref().map_err(errno).copied();
+    bytes
+        .chunks(PAGE_SIZE)
+        .enumerate()
+        .map(move |(n, page)| match got {
+            Err(errno) => Err(errno),
+            // It ended early.
+            Ok(got) if got <= n * PAGE_SIZE => Err(0),
+            Ok(_) => Ok(page),
+        })
+}
+
+/// The pages of the device with bad sectors.
+pub fn marked() -> Result<BTreeSet<u64>> {
+    const SECTORS: u64 = PAGE / 512;
+    let list = Pmem(0).badblocks()?;
+    let mut blocks = BTreeSet::new();
+    for range in list.split(' ').filter(|range| *range != "none") {
+        let (first, len) = range.split_once('+').context("no range")?;
+        let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
+        let pages = first / SECTORS..(first + len).div_ceil(SECTORS);
+        blocks.extend(pages.map(|n| n * PAGE));
+    }
+    Ok(blocks)
+}
+
+/// Free space holds what no file may show, and there is little of it.
+fn prepare(xfs: &Xfs) -> Result<()> {
+    let path = xfs.path("garbage");
+    let file = File::create(&path)?;
+    let garbage = vec![Page([0xee; PAGE_SIZE]); 256];
+    let garbage: Vec<u8> = garbage.iter().flat_map(|page| page.0).collect();
+    let mut at = 0;
+    while let Ok(written) = file.write_at(&garbage, at) {
+        at += written as u64;
+    }
+    drop(file);
+    std::fs::remove_file(&path)?;
+    calls::sync_filesystem(&xfs.root()?)?;
+    let ballast = File::create(xfs.path("ballast"))?;
+    let done = calls::fallocate(&ballast, 0, 0, at.saturating_sub(FREE) / PAGE * PAGE);
+    ensure!(done == "0", "fallocate: {done}");
+    Ok(())
+}
+
+impl std::fmt::Display for Stats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} steps, {} that could not be taken, {} machine checks, {} simulated errors, \
+             {} signals, {} mounts, {} comparisons",
+            self.steps,
+            self.skipped,
+            self.checks,
+            self.simulated,
+            self.signals,
+            self.mounts,
+            self.compared
+        )
+    }
+}
