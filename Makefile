@@ -9,6 +9,7 @@ help:
 	@echo 'make run     build what is missing, poison files in a guest, print what became of whom'
 	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one)'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
+	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
@@ -46,6 +47,10 @@ endif
 
 crash: kernel image tools
 	@$(LAB)/guest.sh crash $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PLATFORM),--platform $(PLATFORM))
+
+torture: kernel image tools
+	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(PLATFORM),--platform $(PLATFORM))
 
 bench: kernel stock image tools
@@ -107,6 +112,6 @@ lint: kernel
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test crash bench xfstests ndctl-test foreign-kernels shell sysroot tree \
+.PHONY: help run test crash torture bench xfstests ndctl-test foreign-kernels shell sysroot tree \
 	kernel module cholder stock image tools series steps lint clean
 .NOTPARALLEL:

@@ -93,11 +93,12 @@ enum Action {
         /// memory for, and two at most
         #[arg(long)]
         at_a_time: Option<usize>,
-        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, module, cholder, lint, series, stock
+        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, torture, module, cholder, lint, series, stock
         suites: Vec<suites::Name>,
     },
     Bench(bench::Args),
     Crash(suites::crash::Args),
+    Torture(suites::torture::Args),
     Xfstests(foreign::xfstests::Args),
     NdctlTest(foreign::ndctl::Args),
     /// An interactive guest; Ctrl-a x ends it
@@ -164,6 +165,7 @@ fn run(action: Action) -> Result<u8> {
             suites::run(&lab, &suites, stock, at_a_time)
         }
         Action::Crash(args) => suites::crash::command(&lab, &args),
+        Action::Torture(args) => suites::torture::command(&lab, &args),
         Action::Xfstests(args) => foreign::xfstests::run(&lab, &args),
         Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),

@@ -94,6 +94,18 @@ impl Outcome {
         lines
     }
 
+    /// Of a guest that has said this.
+    #[cfg(test)]
+    pub fn of(end: End, lines: &[&str]) -> Self {
+        Self {
+            name: "test".into(),
+            end,
+            output: lines.iter().map(ToString::to_string).collect(),
+            findings: Vec::new(),
+            console: PathBuf::new(),
+        }
+    }
+
     pub fn good(&self) -> bool {
         self.end == End::Exit(0) && self.findings.is_empty()
     }

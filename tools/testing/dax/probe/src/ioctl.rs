@@ -482,6 +482,8 @@ pub fn all_data_or_free(file: &File) -> io::Result<Vec<Fsmap>> {
     Ok(all)
 }
 
+pub const RESERVED: &str = "reserved for copies";
+
 /// The extent in which byte `at` of the first device lies, in words.
 pub fn whose(file: &File, at: u64) -> io::Result<String> {
     let all = extents(file, u32::MAX, u64::MAX)?;
@@ -491,7 +493,7 @@ pub fn whose(file: &File, at: u64) -> io::Result<String> {
     });
     Ok(match found {
         Some(extent) if extent.is_of(FMR_OWN_FREE) => "free".into(),
-        Some(extent) if extent.is_of(XFS_FMR_OWN_COW) => "reserved for copies".into(),
+        Some(extent) if extent.is_of(XFS_FMR_OWN_COW) => RESERVED.into(),
         Some(extent) if extent.is_data() => {
             let page = (extent.offset + at - extent.physical) / 4096;
             let unwritten = extent.flags & FMR_OF_PREALLOC != 0;

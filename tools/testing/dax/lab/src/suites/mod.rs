@@ -24,6 +24,7 @@ mod nfit;
 mod recovery;
 pub mod scenes;
 mod scripts;
+pub mod torture;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Name {
@@ -39,6 +40,8 @@ pub enum Name {
     Recovery,
     /// Guests that are killed, and what is left of their filesystems
     Crash,
+    /// Random steps while memory fails, beside a model
+    Torture,
     /// XFS as a module: load, play, unload
     Module,
     /// Scenes on a kernel with XFS's holder in C
@@ -59,7 +62,7 @@ impl Name {
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 10] = [
+const ORDER: [Name; 11] = [
     Name::Scenes,
     Name::Host,
     Name::Module,
@@ -70,6 +73,7 @@ const ORDER: [Name; 10] = [
     Name::Cholder,
     Name::Nfit,
     Name::Crash,
+    Name::Torture,
 ];
 
 /// A suite that has ended.
@@ -179,6 +183,7 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Nfit => nfit::run(lab, out),
         Name::Recovery => recovery::run(lab, out),
         Name::Crash => crash::run(lab, out),
+        Name::Torture => torture::run(lab, out),
         Name::Module => module::run(lab, out),
         Name::Cholder => cholder::run(lab, out),
         Name::Lint => scripts::run(lab, "lint"),

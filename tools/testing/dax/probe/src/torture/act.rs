@@ -27,6 +27,7 @@ pub enum Done {
     Skipped,
 }
 
+const HUGE: u64 = 2 << 20;
 const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
 
 fn is_aligned(numbers: &[u64]) -> bool {
@@ -292,25 +293,24 @@ impl World {
                 let same = pages
                     .clone()
                     .all(|n| a.pages[n].content == b.pages[n].content);
-                if !lost && !same {
-                    let result = ioctl::dedupe(&file, at, len, &other);
-                    let differs = result.as_ref().is_err_and(|e| errno(e) == -1);
-                    ensure!(
-                        differs || (may == May::Fail && is_eio(&result)),
-                        "dedupe: {result:?}"
-                    );
+                // Unwritten space is compared by what lies there, and a hole is like nothing.
+                let zero = |n: usize| {
+                    [a, b]
+                        .map(|f| &f.pages[n].content)
+                        .contains(&&Content::Zero)
+                };
+                let may_differ = !same || pages.clone().any(zero);
+                let result = ioctl::dedupe(&file, at, len, &other);
+                let differs = result.as_ref().is_err_and(|e| errno(e) == -1);
+                if differs && may_differ {
                     self.clean(from);
                     self.clean(into);
+                } else if !lost && !same {
+                    let told = may == May::Fail && is_eio(&result);
+                    ensure!(told, "dedupe of other data: {result:?}");
                 } else {
                     let may = if lost { May::Must } else { may };
-                    let call = |_: &World| match ioctl::dedupe(&file, at, len, &other) {
-                        Ok(_) => Ok(()),
-                        // What comes before the lost page differs.
-                        Err(e) if errno(&e) == -1 && !same => {
-                            Err(io::Error::from_raw_os_error(libc::EIO))
-                        }
-                        Err(e) => Err(e),
-                    };
+                    let call = |_: &World| result.map(drop);
                     self.change(&inos, may, call, |m| m.share(from, at, len, into, at))?;
                 }
             }
@@ -370,6 +370,13 @@ impl World {
         // SAFETY: the pages lie one after the other, and hold nothing but bytes.
         let aligned = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), data.len()) };
         let result = file.write_at(aligned, at);
+        // A copy may have met a block that is bad, too.
+        if stop.is_none() && is_eio(&result) && !self.staging.is_empty() {
+            let before = self.model.clone();
+            self.model.write(ino, at, data);
+            self.resolve(&before, &[ino])?;
+            return Ok(Done::Yes);
+        }
         let written = match (&result, stop) {
             (Ok(n), None) if *n == data.len() => *n,
             (Ok(n), Some(stop)) if at + *n as u64 <= stop => *n,
@@ -495,9 +502,16 @@ impl World {
                 let valid = size.saturating_sub(at).min(PAGE);
                 let offset = if valid > 0 { offset % valid } else { 0 };
                 let code = self.quiet(mapper, &format!("store {area} {page} {offset} {byte}"))?;
+                let shared = self
+                    .model
+                    .is_shared(mapped.ino, mapped.first + page as usize);
                 let touch = self
                     .model
                     .store(mapper, area, page as usize, offset, byte as u8);
+                if shared && !mapped.kind.is_private() && size >= HUGE {
+                    // All of a huge page may have been copied.
+                    self.learn_blocks(&[mapped.ino])?;
+                }
                 let want = match touch {
                     Touch::Data(_) => mapper::GOOD,
                     Touch::Lost => mapper::LOST,

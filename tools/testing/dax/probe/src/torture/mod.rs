@@ -25,7 +25,7 @@ mod world;
 /// So large a file may be.
 const MAX_PAGES: u64 = 1024;
 const PATIENCE: Duration = Duration::from_secs(20);
-const WORKER: &str = "/sys/fs/xfs/pmem0/dax/pending";
+const WORKER: &str = "/sys/fs/xfs/pmem0/dax";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,9 +41,9 @@ pub struct Args {
     /// Look for a shorter list that fails, for so many seconds
     #[arg(long, requires = "replay")]
     shrink: Option<u64>,
-    /// Take so many operations out at a time at first
-    #[arg(long, requires = "shrink")]
-    chunk: Option<usize>,
+    /// Go on where so many operations are taken out at a time, before this one
+    #[arg(long, requires = "shrink", num_args = 2, value_names = ["CHUNK", "LAST"])]
+    from: Option<Vec<usize>>,
     /// In this process
     #[arg(long, hide = true)]
     alone: bool,
@@ -64,7 +64,13 @@ pub fn run(args: &Args) -> Result<bool> {
         return play::alone(list.as_deref(), args.seed, args.seconds);
     }
     match (list, args.shrink) {
-        (Some(list), Some(seconds)) => shrink::run(list, args.chunk, seconds).map(|()| true),
+        (Some(list), Some(seconds)) => {
+            let from = match args.from.as_deref() {
+                Some(&[chunk, last]) => Some(shrink::From { chunk, last }),
+                _ => None,
+            };
+            shrink::run(list, from, seconds).map(|()| true)
+        }
         (list, _) => play::watched(list.as_deref(), args.seed, args.seconds),
     }
 }
@@ -95,7 +101,12 @@ fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
 
 /// What the mount's worker has still to do. A kernel without one has nothing.
 fn pending() -> Result<u64> {
-    match fs::read_to_string(WORKER) {
+    count("pending")
+}
+
+/// One of the worker's numbers.
+fn count(name: &str) -> Result<u64> {
+    match fs::read_to_string(Path::new(WORKER).join(name)) {
         Ok(text) => text.trim().parse().context(WORKER),
         Err(_) => Ok(0),
     }
@@ -103,6 +114,10 @@ fn pending() -> Result<u64> {
 
 fn settle() -> Result<()> {
     let idle = until(|| Ok(pending()? == 0))?;
-    anyhow::ensure!(idle, "{WORKER} is not 0 after {} s", PATIENCE.as_secs());
+    anyhow::ensure!(
+        idle,
+        "{WORKER}/pending is not 0 after {} s",
+        PATIENCE.as_secs()
+    );
     Ok(())
 }

@@ -11,45 +11,65 @@ use super::op::Op;
 use super::play::attempt;
 use super::say;
 
-/// Takes `chunk` operations out at a time, from the end on, then half as many.
-pub fn run(list: Vec<Op>, chunk: Option<usize>, seconds: u64) -> Result<()> {
+/// Where to begin, or go on.
+#[derive(Clone, Copy)]
+pub struct From {
+    /// So many operations are taken out at a time.
+    pub chunk: usize,
+    /// They are those before this one.
+    pub last: usize,
+}
+
+/// Takes operations out, from the end on; then half as many at a time.
+pub fn run(list: Vec<Op>, from: Option<From>, seconds: u64) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let start = chunk.unwrap_or(list.len().div_ceil(2));
-    let list = shorter(list, start, |list, chunk| {
+    let from = from.unwrap_or(From {
+        chunk: list.len().div_ceil(2),
+        last: list.len(),
+    });
+    let list = shorter(list, from, |list, chunk, first| {
         if Instant::now() > end {
             return Ok(None);
         }
-        tell("trying", chunk, list);
-        let differs = attempt(Some(list), 0, 0, &mut |_| ())?;
+        say(&format!("trying {chunk} {first}: {}", text(list)));
+        let mut begun = false;
+        let differs = attempt(Some(list), 0, 0, &mut |_| {
+            // Before that, the guest can only die of what the last list has left.
+            if !std::mem::replace(&mut begun, true) {
+                say("begun");
+            }
+        })?;
         if let Some(what) = &differs {
             say(&format!("fails: {what}"));
         }
         Ok(Some(differs.is_some()))
     })?;
-    tell("shortest", 1, &list);
+    say(&format!("shortest: {}", text(&list)));
     Ok(())
 }
 
-fn tell(word: &str, chunk: usize, list: &[Op]) {
+fn text(list: &[Op]) -> String {
     let ops: Vec<_> = list.iter().map(ToString::to_string).collect();
-    say(&format!("{word} {chunk}: {}", ops.join("; ")));
+    ops.join("; ")
 }
 
 /// A list that still fails, of which no operation can be taken out, unless the time is over:
-/// then `fails` says nothing.
+/// then `fails` says nothing. It is given a list, how many operations are taken out at a time
+/// and where.
 fn shorter<T: Clone>(
     mut list: Vec<T>,
-    start: usize,
-    mut fails: impl FnMut(&[T], usize) -> Result<Option<bool>>,
+    from: From,
+    mut fails: impl FnMut(&[T], usize, usize) -> Result<Option<bool>>,
 ) -> Result<Vec<T>> {
-    let mut chunk = start.clamp(1, list.len().max(1));
+    let mut chunk = from.chunk.clamp(1, list.len().max(1));
+    let mut last = from.last.min(list.len());
+    // What came before another guest is not known.
+    let mut changed = last < list.len();
     loop {
-        let mut changed = false;
-        let mut last = list.len();
         while last > 0 {
             let first = last.saturating_sub(chunk);
             let rest = [&list[..first], &list[last..]].concat();
-            match fails(&rest, chunk)? {
+            match fails(&rest, chunk, first)? {
                 None => return Ok(list),
                 Some(true) => {
                     list = rest;
@@ -63,6 +83,7 @@ fn shorter<T: Clone>(
             return Ok(list);
         }
         chunk = (chunk / 2).max(1);
+        (changed, last) = (false, list.len());
     }
 }
 
@@ -70,18 +91,27 @@ fn shorter<T: Clone>(
 mod tests {
     use super::*;
 
+    fn all() -> From {
+        From {
+            chunk: 50,
+            last: 100,
+        }
+    }
+
     #[test]
     fn what_is_needed_stays() {
         for need in [vec![], vec![7], vec![0, 99], vec![3, 4, 50, 51, 52]] {
-            let fails = |list: &[usize], _| Ok(Some(need.iter().all(|n| list.contains(n))));
-            assert_eq!(shorter((0..100).collect(), 50, fails).unwrap(), need);
+            let fails = |list: &[usize], _, _| Ok(Some(need.iter().all(|n| list.contains(n))));
+            for from in [all(), From { chunk: 8, last: 20 }] {
+                assert_eq!(shorter((0..100).collect(), from, fails).unwrap(), need);
+            }
         }
     }
 
     #[test]
     fn it_ends_when_the_time_is_over() {
         let mut left = 3;
-        let list = shorter((0..100).collect::<Vec<_>>(), 50, |_, _| {
+        let list = shorter((0..100).collect::<Vec<_>>(), all(), |_, _, _| {
             left -= 1;
             Ok((left > 0).then_some(true))
         });

@@ -325,7 +325,13 @@ impl World {
     fn mount(&mut self) -> Result<()> {
         self.xfs.mount()?;
         self.stats.mounts += 1;
-        self.compare_all()
+        self.compare_all()?;
+        ensure!(
+            self.staging.is_empty(),
+            "marked after a mount: {:x?}",
+            self.staging
+        );
+        Ok(())
     }
 
     /// The end: what is lost is written anew, and the filesystem is whole.
@@ -333,7 +339,10 @@ impl World {
         self.compare_all()?;
         self.heal()?;
         self.compare_all()?;
+        // What was reserved for copies is not, after this.
         self.let_go()?;
+        xfs::umount()?;
+        self.mount()?;
         xfs::umount()?;
         self.xfs.check()?;
         Ok(self.stats)

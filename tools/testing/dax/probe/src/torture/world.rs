@@ -17,6 +17,7 @@ use crate::calls;
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
 use crate::kernel::{self, Health, QuietConsole};
+use crate::kmsg;
 use crate::pmem::{Page, Pmem};
 use crate::xfs::{Options, Xfs};
 
@@ -45,9 +46,13 @@ pub struct World {
     pub mappers: BTreeMap<u64, Handle>,
     /// Files that have no name.
     pub open: BTreeMap<Ino, File>,
+    /// Blocks that stay marked, as they are reserved for copies of files that can't be made
+    /// clean. A write that would use one may fail.
+    pub staging: BTreeSet<u64>,
     /// HardwareCorrupted when all began.
     corrupted: u64,
-    pub health: Health,
+    health: Health,
+    log: kmsg::Log,
     pub stats: Stats,
     _quiet: QuietConsole,
 }
@@ -67,7 +72,14 @@ impl World {
         handle::prepare()?;
         let quiet = QuietConsole::new()?;
         let xfs = Xfs::new(&Options {
-            mkfs: &["-d", "size=400m,su=2m,sw=1,agcount=4", "-l", "size=64m", "-i", "exchange=1"],
+            mkfs: &[
+                "-d",
+                "size=400m,su=2m,sw=1,agcount=4",
+                "-l",
+                "size=64m",
+                "-i",
+                "exchange=1",
+            ],
             ..Options::default()
         })?;
         prepare(&xfs)?;
@@ -76,8 +88,10 @@ impl World {
             model: Model::default(),
             mappers: BTreeMap::new(),
             open: BTreeMap::new(),
+            staging: BTreeSet::new(),
             corrupted: kernel::hardware_corrupted()?,
             health: Health::now(),
+            log: kmsg::Log::new()?,
             stats: Stats {
                 mounts: 1,
                 ..Stats::default()
@@ -211,7 +225,7 @@ impl World {
     }
 
     /// Which pages of these files share blocks, from the kernel.
-    fn learn_blocks(&mut self, inos: &[Ino]) -> Result<()> {
+    pub fn learn_blocks(&mut self, inos: &[Ino]) -> Result<()> {
         let owners = self.owners()?;
         for pages in owners.values() {
             let ours = |ino: &Ino| inos.contains(ino);
@@ -271,9 +285,34 @@ impl World {
                 .quiet("signals")
                 .with_context(|| format!("mapper {number}"))?;
         }
-        let now = Health::now();
-        ensure!(now == self.health, "kernel: {}", self.health.since());
+        if Health::now() != self.health {
+            let said = self.complaints()?.join(" / ");
+            bail!("kernel: {}: {said}", self.health.since());
+        }
         Ok(())
+    }
+
+    /// What a healthy kernel does not say.
+    fn complaints(&mut self) -> Result<Vec<String>> {
+        const BAD: [&str; 6] = [
+            "WARNING: ",
+            "BUG: ",
+            "kernel BUG",
+            "Call Trace",
+            "RIP: ",
+            "rcu: INFO",
+        ];
+        let mut said = Vec::new();
+        while let Some(record) = self.log.line()? {
+            if BAD.iter().any(|word| record.contains(word)) {
+                said.extend(
+                    record
+                        .split_once(';')
+                        .map(|(_, line)| line.trim().to_string()),
+                );
+            }
+        }
+        Ok(said)
     }
 
     /// A mapper loads pages.
@@ -323,6 +362,8 @@ impl World {
             self.load(mapper, number, 0, pages)?;
         }
         self.stats.compared += 1;
+        let said = self.complaints()?;
+        ensure!(said.is_empty(), "kernel: {}", said.join(" / "));
         self.compare_marks()
     }
 
@@ -358,29 +399,35 @@ impl World {
             self.model.lost()
         );
         let root = self.xfs.root()?;
-        let corrupted = self.corrupted + 4 * lost.len() as u64;
-        let mut said = String::new();
+        let (mut said, mut staging) = (String::new(), BTreeSet::new());
         let end = super::until(|| {
             let _ = calls::sync_filesystem(&root);
             let (marked, now) = (marked()?, kernel::hardware_corrupted()?);
-            if marked == lost && now == corrupted && super::pending()? == 0 {
-                return Ok(true);
-            }
-            let more = |a: &BTreeSet<u64>, b: &BTreeSet<u64>| -> Vec<String> {
-                let whose = |at: u64| ioctl::whose(&root, at).unwrap_or_default();
-                let name = |at: &u64| format!("{at:#x} ({})", whose(*at));
-                a.difference(b).map(name).collect()
+            let whose = |at: &u64| ioctl::whose(&root, *at).unwrap_or_default();
+            let more: Vec<_> = marked
+                .difference(&lost)
+                .map(|at| (*at, whose(at)))
+                .collect();
+            let less: Vec<_> = lost
+                .difference(&marked)
+                .map(|at| (*at, whose(at)))
+                .collect();
+            let pending = super::pending()?;
+            let corrupted = self.corrupted + 4 * (lost.len() + more.len()) as u64;
+            // The worker says what it can't clear.
+            let stuck = |(_, whose): &(u64, String)| {
+                whose == ioctl::RESERVED && super::count("stuck").is_ok_and(|n| n > 0)
             };
+            let good = less.is_empty() && more.iter().all(stuck);
+            staging = more.iter().map(|(at, _)| *at).collect();
             said = format!(
-                "marked, but not lost: {:?}; lost, but not marked: {:?}; \
-                 HardwareCorrupted {now} kB, not {corrupted}; pending {}",
-                more(&marked, &lost),
-                more(&lost, &marked),
-                super::pending()?
+                "marked, but not lost: {more:x?}; lost, but not marked: {less:x?}; \
+                 HardwareCorrupted {now} kB, not {corrupted}; pending {pending}"
             );
-            Ok(false)
+            Ok(good && now == corrupted && pending == 0)
         })?;
         ensure!(end, "{said}");
+        self.staging = staging;
         Ok(())
     }
 

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random steps while memory fails, beside a model, in a guest. If they end in something that
+//! the model does not say, or the guest dies of them, their list is made shorter.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::guest_verdict;
+use crate::ktap::{Test, Verdict};
+use crate::lab::Lab;
+use crate::qemu::Platform;
+use crate::side::{by_side, Out};
+use crate::vm::{End, Outcome, Vm};
+
+/// What comes before an operation in the guest's output, and before what it has to say.
+const STEP: &str = "> ";
+const SAYS: &str = "torture: ";
+/// To boot, to look at everything in the end.
+const MORE: u64 = 300;
+/// How long the tests run, with the seed that is always the same and with a new one.
+const FIXED: (u64, u64) = (1, 120);
+const NEW: u64 = 60;
+
+/// Take random steps while memory fails, and compare everything with a model
+#[derive(clap::Args)]
+pub struct Args {
+    /// For how long
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Of what is random; without it, a new one
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Play this list of operations
+    #[arg(long)]
+    replay: Option<PathBuf>,
+    /// How long to look for a shorter list that fails too, in minutes
+    #[arg(long, default_value_t = 10)]
+    shrink: u64,
+    /// Build directory of the kernel, or its bzImage
+    #[arg(long, default_value = "build/kernels/patched")]
+    kernel: PathBuf,
+    /// Name of the guest; its files go to build/results/NAME
+    #[arg(long, default_value = "torture")]
+    name: String,
+    /// What the pmem devices are
+    #[arg(long, value_enum, default_value_t)]
+    platform: Platform,
+}
+
+/// A part of the tests.
+pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
+    let mut tests = Vec::new();
+    for (seed, seconds) in [FIXED, (fastrand::u64(1 << 16..1 << 32), NEW)] {
+        let torture = Torture {
+            lab,
+            out,
+            name: "torture".into(),
+            kernel: "build/kernels/patched".into(),
+            platform: Platform::default(),
+            shrink: Duration::from_secs(300),
+        };
+        tests.push(torture.play(seed, seconds, None)?);
+    }
+    Ok(tests)
+}
+
+/// The exit status.
+pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
+    let list = args.replay.as_ref().map(|path| {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let is_op = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        let ops = text.lines().map(str::trim).filter(is_op).map(String::from);
+        anyhow::Ok(ops.collect::<Vec<_>>())
+    });
+    let list = list.transpose()?;
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(1 << 16..1 << 32));
+    let test = by_side(1, 1, |_, out| {
+        let torture = Torture {
+            lab,
+            out,
+            name: args.name.clone(),
+            kernel: args.kernel.clone(),
+            platform: args.platform,
+            shrink: Duration::from_secs(60 * args.shrink),
+        };
+        torture.play(seed, 60 * args.minutes, list.as_deref())
+    });
+    let failed = test.into_iter().next().context("no test")??.verdict == Verdict::Failed;
+    Ok(u8::from(failed))
+}
+
+struct Torture<'a> {
+    lab: &'a Lab,
+    out: &'a Out<'a>,
+    name: String,
+    kernel: PathBuf,
+    platform: Platform,
+    /// How long to look for a shorter list.
+    shrink: Duration,
+}
+
+impl Torture<'_> {
+    fn play(&self, seed: u64, seconds: u64, list: Option<&[String]>) -> Result<Test> {
+        let name = match list {
+            Some(list) => format!("{} operations", list.len()),
+            None => format!("seed {seed}, {seconds} s"),
+        };
+        self.out.line(&format!("# {name}"));
+        let script = match list {
+            Some(list) => with_list(list, "--seconds 0"),
+            None => format!("exec dax-probe torture --seed {seed} --seconds {seconds}"),
+        };
+        let start = Instant::now();
+        let outcome = self.guest(&script, seconds + MORE)?;
+        let said = Said::of(&outcome);
+        if let Some(stats) = said.stats {
+            self.out
+                .line(&format!("# {stats}, {}", crate::seconds(start.elapsed())));
+        }
+        let mut test = guest_verdict(&name, &outcome);
+        if outcome.end == End::Exit(0) && test.verdict == Verdict::Passed {
+            return Ok(test);
+        }
+        let why = said.differs.clone().unwrap_or(test.remark);
+        self.out.line(&format!(
+            "# seed {seed}, after {} steps: {why}",
+            said.steps.len()
+        ));
+        let last = said.steps.len().saturating_sub(12);
+        for step in &said.steps[last..] {
+            self.out.line(&format!("#   {step}"));
+        }
+        let shortest = self.shorter(&said.steps, &why)?;
+        test.verdict = Verdict::Failed;
+        test.remark = format!("step {}: {why}; {shortest}", said.steps.len());
+        Ok(test)
+    }
+
+    fn guest(&self, script: &str, limit: u64) -> Result<Outcome> {
+        let vm = Vm::new(self.lab, &self.name, &self.kernel, limit).platform(self.platform);
+        vm.run(script, &mut |_| ())
+    }
+
+    /// Looks for a shorter list that fails, and prints it; where it is.
+    fn shorter(&self, steps: &[String], why: &str) -> Result<String> {
+        let dir = self
+            .lab
+            .build("results")
+            .join(format!("{}-failed", self.name));
+        fs::create_dir_all(&dir)?;
+        for file in ["console.log", "output.log"] {
+            let from = self.lab.build("results").join(&self.name).join(file);
+            fs::copy(from, dir.join(file))?;
+        }
+        fs::write(dir.join("list"), text(steps, why))?;
+        let end = Instant::now() + self.shrink;
+        let mut list = Shorter {
+            ops: steps.to_vec(),
+            from: None,
+            why: why.into(),
+            done: false,
+        };
+        // Each guest that dies of a list gets it one step on at least.
+        while !list.done && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now()).as_secs();
+            let from = list
+                .from
+                .map(|(chunk, last)| format!(" --from {chunk} {last}"));
+            let options = format!("--shrink {left}{}", from.unwrap_or_default());
+            let outcome = self.guest(&with_list(&list.ops, &options), left + MORE)?;
+            let before = (list.ops.len(), list.from);
+            list.follow(&outcome);
+            if before == (list.ops.len(), list.from) {
+                break;
+            }
+        }
+        let path = dir.join("shortest");
+        fs::write(&path, text(&list.ops, &list.why))?;
+        self.out.line(&format!(
+            "# fails with {} operations: {}",
+            list.ops.len(),
+            list.why
+        ));
+        for op in list.ops.iter().take(60) {
+            self.out.line(&format!("#   {op}"));
+        }
+        Ok(format!(
+            "again: dax-lab torture --replay {}",
+            path.display()
+        ))
+    }
+}
+
+/// A list as a file has it.
+fn text(ops: &[String], why: &str) -> String {
+    format!("# {}\n{}\n", why.replace('\n', " "), ops.join("\n"))
+}
+
+/// A script that plays a list.
+fn with_list(ops: &[String], options: &str) -> String {
+    format!(
+        "cat >/tmp/list <<'EOF'\n{}\nEOF\nexec dax-probe torture --replay /tmp/list {options}",
+        ops.join("\n")
+    )
+}
+
+/// What a guest said of the steps that it took.
+#[derive(Default)]
+struct Said {
+    steps: Vec<String>,
+    differs: Option<String>,
+    stats: Option<String>,
+}
+
+impl Said {
+    fn of(outcome: &Outcome) -> Self {
+        let mut said = Self::default();
+        for line in &outcome.output {
+            if let Some(step) = line.strip_prefix(STEP) {
+                said.steps
+                    .extend((!step.starts_with('#')).then(|| step.into()));
+            } else if let Some(text) = line.strip_prefix(SAYS) {
+                match text.strip_prefix("differs: ") {
+                    Some(what) => said.differs = Some(what.into()),
+                    None => said.stats = Some(text.into()),
+                }
+            }
+        }
+        said
+    }
+}
+
+/// A list of operations that fails, on its way to a shorter one.
+struct Shorter {
+    ops: Vec<String>,
+    /// How many are taken out at a time, and before which one.
+    from: Option<(usize, usize)>,
+    why: String,
+    done: bool,
+}
+
+/// A list that was tried.
+struct Try {
+    chunk: usize,
+    /// Where they were taken out.
+    first: usize,
+    ops: Vec<String>,
+    /// Whether its first operation was told.
+    begun: bool,
+}
+
+impl Shorter {
+    /// Takes over what a guest has found. If it died, it did so of the last list that it
+    /// tried, or, before that began, of what the one before has left.
+    fn follow(&mut self, outcome: &Outcome) {
+        let mut trying: Option<Try> = None;
+        for text in outcome
+            .output
+            .iter()
+            .filter_map(|line| line.strip_prefix(SAYS))
+        {
+            if let Some(next) = text.strip_prefix("trying ").and_then(Try::parse) {
+                self.from = Some((next.chunk, next.first + next.chunk));
+                trying = Some(next);
+            } else if text == "begun" {
+                trying.iter_mut().for_each(|trying| trying.begun = true);
+            } else if let Some(why) = text.strip_prefix("fails: ") {
+                if let Some(trying) = trying.take() {
+                    self.take(trying, why);
+                }
+            } else if text.starts_with("shortest: ") {
+                self.done = true;
+            }
+        }
+        let died = !self.done && outcome.end != End::Exit(0);
+        if let Some(trying) = trying.filter(|trying| died && trying.begun) {
+            self.take(trying, &outcome.complaints().join(" / "));
+        }
+    }
+
+    fn take(&mut self, trying: Try, why: &str) {
+        self.from = Some((trying.chunk, trying.first));
+        (self.ops, self.why) = (trying.ops, why.into());
+    }
+}
+
+impl Try {
+    /// `CHUNK FIRST: OP; OP; ...`
+    fn parse(text: &str) -> Option<Self> {
+        let (head, ops) = text.split_once(':')?;
+        let (chunk, first) = head.split_once(' ')?;
+        let ops = ops.split(';').map(str::trim).filter(|op| !op.is_empty());
+        Some(Self {
+            chunk: chunk.parse().ok()?,
+            first: first.parse().ok()?,
+            ops: ops.map(String::from).collect(),
+            begun: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(end: End, lines: &[&str]) -> Outcome {
+        Outcome::of(end, lines)
+    }
+
+    #[test]
+    fn what_a_guest_says() {
+        let lines = [
+            "> sync",
+            "> mce slot=1 page=2",
+            "torture: differs: step 2, mce: x",
+            "torture: 1 steps",
+        ];
+        let said = Said::of(&outcome(End::Exit(1), &lines));
+        assert_eq!(said.steps, ["sync", "mce slot=1 page=2"]);
+        assert_eq!(said.differs.as_deref(), Some("step 2, mce: x"));
+        assert_eq!(said.stats.as_deref(), Some("1 steps"));
+    }
+
+    #[test]
+    fn a_list_gets_shorter() {
+        let mut list = Shorter {
+            ops: ["a", "b", "c", "d"].map(String::from).to_vec(),
+            from: None,
+            why: String::new(),
+            done: false,
+        };
+        let lines = [
+            "torture: trying 2 2: a; b",
+            "torture: begun",
+            "torture: trying 2 0: c; d",
+            "torture: begun",
+            "torture: fails: y",
+            "torture: trying 1 1: c",
+        ];
+        // That it dies before it begins says nothing of the last list.
+        list.follow(&outcome(End::Died, &lines));
+        assert_eq!(
+            (list.ops.len(), list.from, list.done),
+            (2, Some((1, 2)), false)
+        );
+        let lines = ["torture: trying 1 1: c", "torture: begun"];
+        list.follow(&outcome(End::Died, &lines));
+        assert_eq!(
+            (list.ops.len(), list.from, list.done),
+            (1, Some((1, 1)), false)
+        );
+        let lines = [
+            "torture: trying 1 0: ",
+            "torture: begun",
+            "torture: shortest: c",
+        ];
+        list.follow(&outcome(End::Exit(0), &lines));
+        assert_eq!((list.ops.len(), list.done), (1, true));
+    }
+}
