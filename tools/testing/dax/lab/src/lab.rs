@@ -78,7 +78,7 @@ impl Lab {
             probe.display()
         );
         // A guest that runs keeps the old file.
-        let new = bin.join(".dax-probe.new");
+        let new = bin.join(format!(".dax-probe.{}", std::process::id()));
         fs::copy(&probe, &new).with_context(|| new.display().to_string())?;
         Ok(fs::rename(new, bin.join("dax-probe"))?)
     }

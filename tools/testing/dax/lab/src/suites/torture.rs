@@ -19,6 +19,8 @@ use crate::vm::{End, Outcome, Vm};
 /// What comes before an operation in the guest's output, and before what it has to say.
 const STEP: &str = "> ";
 const SAYS: &str = "torture: ";
+/// It starts many processes, from memory.
+const PROBE: &str = "cp /lab/bin/dax-probe /run && exec /run/dax-probe torture";
 /// To boot, to look at everything in the end.
 const MORE: u64 = 300;
 /// How long the tests run, with the seed that is always the same and with a new one.
@@ -112,7 +114,7 @@ impl Torture<'_> {
         self.out.line(&format!("# {name}"));
         let script = match list {
             Some(list) => with_list(list, "--seconds 0"),
-            None => format!("exec dax-probe torture --seed {seed} --seconds {seconds}"),
+            None => format!("{PROBE} --seed {seed} --seconds {seconds}"),
         };
         let start = Instant::now();
         let outcome = self.guest(&script, seconds + MORE)?;
@@ -203,7 +205,7 @@ fn text(ops: &[String], why: &str) -> String {
 /// A script that plays a list.
 fn with_list(ops: &[String], options: &str) -> String {
     format!(
-        "cat >/tmp/list <<'EOF'\n{}\nEOF\nexec dax-probe torture --replay /tmp/list {options}",
+        "cat >/tmp/list <<'EOF'\n{}\nEOF\n{PROBE} --replay /tmp/list {options}",
         ops.join("\n")
     )
 }
@@ -272,6 +274,10 @@ impl Shorter {
                 if let Some(trying) = trying.take() {
                     self.take(trying, why);
                 }
+            } else if text == "passes" {
+                if let Some(trying) = trying.take() {
+                    self.from = Some((trying.chunk, trying.first));
+                }
             } else if text.starts_with("shortest: ") {
                 self.done = true;
             }
@@ -336,6 +342,7 @@ mod tests {
         let lines = [
             "torture: trying 2 2: a; b",
             "torture: begun",
+            "torture: passes",
             "torture: trying 2 0: c; d",
             "torture: begun",
             "torture: fails: y",

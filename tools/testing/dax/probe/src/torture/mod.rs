@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 mod act;
+mod compare;
+mod data;
 mod gen;
 mod handle;
 mod mapper;
+mod memory;
 mod model;
 mod op;
 mod play;

@@ -5,11 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 
 use super::op::Op;
 use super::play::attempt;
 use super::say;
+use crate::kernel;
+use crate::pmem::Pmem;
 
 /// Where to begin, or go on.
 #[derive(Clone, Copy)]
@@ -32,6 +34,12 @@ pub fn run(list: Vec<Op>, from: Option<From>, seconds: u64) -> Result<()> {
             return Ok(None);
         }
         say(&format!("trying {chunk} {first}: {}", text(list)));
+        // A kernel that does not forget errors needs another guest.
+        let corrupted = kernel::hardware_corrupted()?;
+        ensure!(
+            corrupted == 0,
+            "HardwareCorrupted {corrupted} kB before a list begins"
+        );
         let mut begun = false;
         let differs = attempt(Some(list), 0, 0, &mut |_| {
             // Before that, the guest can only die of what the last list has left.
@@ -39,9 +47,11 @@ pub fn run(list: Vec<Op>, from: Option<From>, seconds: u64) -> Result<()> {
                 say("begun");
             }
         })?;
-        if let Some(what) = &differs {
-            say(&format!("fails: {what}"));
+        match &differs {
+            Some(what) => say(&format!("fails: {what}")),
+            None => say("passes"),
         }
+        Pmem(0).overwrite_bad()?;
         Ok(Some(differs.is_some()))
     })?;
     say(&format!("shortest: {}", text(&list)));

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use anyhow::{ensure, Context, Result};
 
 use super::act::Done;
+use super::compare::marked;
 use super::model::{Ino, Touch, PAGE};
 use super::op::Op;
-use super::world::{marked, Owners, World};
+use super::world::{Owners, World};
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::mce;
 use crate::pmem::{self, Pmem};

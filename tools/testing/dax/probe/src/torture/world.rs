@@ -12,13 +12,12 @@ use anyhow::{bail, ensure, Context, Result};
 
 use super::handle::{self, Handle};
 use super::mapper;
-use super::model::{describe, hash, pages_of, Content, Ino, Model, Touch, PAGE};
+use super::model::{describe, hash, Ino, Model, Touch, PAGE};
 use crate::calls;
 use crate::fault::PAGE_SIZE;
-use crate::ioctl;
 use crate::kernel::{self, Health, QuietConsole};
 use crate::kmsg;
-use crate::pmem::{Page, Pmem};
+use crate::pmem::Page;
 use crate::xfs::{Options, Xfs};
 
 /// So little is left free that what is freed is used again soon.
@@ -50,7 +49,7 @@ pub struct World {
     /// clean. A write that would use one may fail.
     pub staging: BTreeSet<u64>,
     /// HardwareCorrupted when all began.
-    corrupted: u64,
+    pub corrupted: u64,
     health: Health,
     log: kmsg::Log,
     pub stats: Stats,
@@ -120,148 +119,11 @@ impl World {
         }
     }
 
-    /// Compares pages of a file.
-    pub fn compare(&self, ino: Ino, pages: std::ops::Range<usize>) -> Result<()> {
-        const AT_ONCE: usize = 64;
-        let file = self.file(ino)?;
-        let inode = &self.model.inodes[&ino];
-        let size = file.metadata()?.len();
-        ensure!(
-            size == inode.size,
-            "{ino}: {size} bytes, not {}",
-            inode.size
-        );
-        let end = pages.end.min(inode.pages.len());
-        let mut next = pages.start;
-        let mut bytes = vec![0; AT_ONCE * PAGE_SIZE];
-        while next < end {
-            let count = AT_ONCE.min(end - next);
-            let whole = (next..next + count).all(|page| !inode.is_lost(page));
-            let count = if whole { count } else { 1 };
-            let bytes = &mut bytes[..count * PAGE_SIZE];
-            bytes.fill(0);
-            let got = file.read_at(bytes, next as u64 * PAGE);
-            for (page, got) in (next..next + count).zip(pieces(&got, bytes)) {
-                self.compare_page(ino, page, &got)?;
-            }
-            next += count;
-        }
-        Ok(())
-    }
-
-    fn compare_page(&self, ino: Ino, page: usize, got: &Result<&[u8], i32>) -> Result<()> {
-        let inode = &self.model.inodes[&ino];
-        let want = &inode.pages[page].content;
-        let len = (inode.size - page as u64 * PAGE).min(PAGE) as usize;
-        let said = match (got, want.bytes()) {
-            (Err(libc::EIO), None) => return Ok(()),
-            (Ok(got), Some(want)) if got[..len] == want[..len] => return Ok(()),
-            (Err(errno), _) => kernel::errno_name(*errno),
-            (Ok(got), _) => describe(got),
-        };
-        let at = ioctl::physical(&self.file(ino)?, page as u64 * PAGE);
-        let at = at.map_or_else(|e| e.to_string(), |at| format!("block at {at:#x}"));
-        bail!(
-            "file {} page {page} ({at}): read {said}, not {}",
-            self.name(ino),
-            want.describe()
-        )
-    }
-
     pub fn name(&self, ino: Ino) -> String {
         match self.model.slots.iter().find(|(_, slot)| slot.ino == ino) {
             Some((slot, _)) => format!("f{slot}"),
             None => format!("inode {ino}"),
         }
-    }
-
-    pub fn compare_whole(&self, ino: Ino) -> Result<()> {
-        self.compare(ino, 0..usize::MAX)
-    }
-
-    /// Bytes of a file, and a bit around them.
-    pub fn compare_range(&self, ino: Ino, at: u64, len: u64) -> Result<()> {
-        let pages = pages_of(at, len.max(1));
-        self.compare(ino, pages.start.saturating_sub(1)..pages.end + 1)
-    }
-
-    /// What the kernel has in these files after a call that failed: page by page what was
-    /// there before, or what would be if it had not failed (which is the model now).
-    pub fn resolve(&mut self, before: &Model, inos: &[Ino]) -> Result<()> {
-        let after = std::mem::replace(&mut self.model, before.clone());
-        for ino in inos {
-            let file = self.file(*ino)?;
-            let (old, new) = (&before.inodes[ino], &after.inodes[ino]);
-            let size = file.metadata()?.len();
-            ensure!(
-                size == old.size || size == new.size,
-                "{size} bytes, not {} or {}",
-                old.size,
-                new.size
-            );
-            self.model.resize(*ino, size);
-            for n in 0..size.div_ceil(PAGE) as usize {
-                let mut bytes = vec![0; PAGE_SIZE];
-                let content = match file.read_at(&mut bytes, n as u64 * PAGE) {
-                    Ok(_) => Content::of(&bytes),
-                    Err(e) if errno(&e) == libc::EIO => Content::Lost,
-                    Err(e) => return Err(e).context("read"),
-                };
-                let places = [old.pages.get(n), new.pages.get(n)];
-                let same = places.into_iter().flatten().find(|p| p.content == content);
-                let page = match same {
-                    Some(page) => page.clone(),
-                    None => bail!(
-                        "{} page {n}: {}, which it held neither before nor should now",
-                        self.name(*ino),
-                        content.describe()
-                    ),
-                };
-                let inode = self.model.inodes.get_mut(ino).context("no inode")?;
-                inode.pages[n] = page;
-            }
-        }
-        self.learn_blocks(inos)
-    }
-
-    /// Which pages of these files share blocks, from the kernel.
-    pub fn learn_blocks(&mut self, inos: &[Ino]) -> Result<()> {
-        let owners = self.owners()?;
-        for pages in owners.values() {
-            let ours = |ino: &Ino| inos.contains(ino);
-            let block = |ino: &Ino, page: usize| self.model.inodes[ino].pages[page].block;
-            let other = pages
-                .iter()
-                .find(|(ino, page, _)| !ours(ino) && block(ino, *page) != 0);
-            let block = match other {
-                Some((ino, page, _)) => block(ino, *page),
-                None => self.model.new_block(),
-            };
-            for (ino, page, written) in pages.iter().filter(|(ino, ..)| ours(ino)) {
-                if let Some(inode) = self.model.inodes.get_mut(ino) {
-                    inode.pages[*page].block = if *written { block } else { 0 };
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The pages of each block of the device, and whether they are written.
-    pub fn owners(&self) -> Result<BTreeMap<u64, Owners>> {
-        let mut owners: BTreeMap<_, Owners> = BTreeMap::new();
-        for (ino, inode) in &self.model.inodes {
-            for extent in ioctl::file_extents(&self.file(*ino)?)? {
-                for n in 0..extent.length / PAGE {
-                    let page = (extent.logical / PAGE + n) as usize;
-                    if page < inode.pages.len() {
-                        let at = extent.physical + n * PAGE;
-                        let owner = (*ino, page, extent.is_written());
-                        owners.entry(at).or_default().push(owner);
-                    }
-                }
-            }
-        }
-        Ok(owners)
     }
 
     pub fn ask(&mut self, mapper: u64, command: &str) -> Result<(i64, Vec<u8>, Vec<String>)> {
@@ -293,7 +155,7 @@ impl World {
     }
 
     /// What a healthy kernel does not say.
-    fn complaints(&mut self) -> Result<Vec<String>> {
+    pub fn complaints(&mut self) -> Result<Vec<String>> {
         const BAD: [&str; 6] = [
             "WARNING: ",
             "BUG: ",
@@ -348,25 +210,6 @@ impl World {
         Ok(())
     }
 
-    /// Everything: files, mappings, marks.
-    pub fn compare_all(&mut self) -> Result<()> {
-        self.sync()?;
-        let inos: Vec<_> = self.model.inodes.keys().copied().collect();
-        for ino in inos {
-            self.compare_whole(ino)?;
-        }
-        let areas: Vec<_> = (self.model.areas())
-            .map(|(mapper, number, area)| (mapper, number, area.pages))
-            .collect();
-        for (mapper, number, pages) in areas {
-            self.load(mapper, number, 0, pages)?;
-        }
-        self.stats.compared += 1;
-        let said = self.complaints()?;
-        ensure!(said.is_empty(), "kernel: {}", said.join(" / "));
-        self.compare_marks()
-    }
-
     /// syncfs(); what it may say.
     pub fn sync(&mut self) -> Result<()> {
         let hit = self.model.inodes.values().any(|inode| inode.hit) || self.stats.checks > 0;
@@ -378,56 +221,6 @@ impl World {
         for inode in self.model.inodes.values_mut() {
             inode.dirty.clear();
         }
-        Ok(())
-    }
-
-    /// The blocks that are marked must be those that are lost, as soon as the mount's worker
-    /// is through with the others.
-    fn compare_marks(&mut self) -> Result<()> {
-        let mut lost = BTreeSet::new();
-        for (at, pages) in self.owners()? {
-            let is_lost =
-                |(ino, page, _): &(Ino, usize, bool)| self.model.inodes[ino].is_lost(*page);
-            if pages.iter().any(is_lost) {
-                lost.insert(at);
-            }
-        }
-        ensure!(
-            lost.len() == self.model.lost(),
-            "{} blocks are lost, not {}",
-            lost.len(),
-            self.model.lost()
-        );
-        let root = self.xfs.root()?;
-        let (mut said, mut staging) = (String::new(), BTreeSet::new());
-        let end = super::until(|| {
-            let _ = calls::sync_filesystem(&root);
-            let (marked, now) = (marked()?, kernel::hardware_corrupted()?);
-            let whose = |at: &u64| ioctl::whose(&root, *at).unwrap_or_default();
-            let more: Vec<_> = marked
-                .difference(&lost)
-                .map(|at| (*at, whose(at)))
-                .collect();
-            let less: Vec<_> = lost
-                .difference(&marked)
-                .map(|at| (*at, whose(at)))
-                .collect();
-            let pending = super::pending()?;
-            let corrupted = self.corrupted + 4 * (lost.len() + more.len()) as u64;
-            // The worker says what it can't clear.
-            let stuck = |(_, whose): &(u64, String)| {
-                whose == ioctl::RESERVED && super::count("stuck").is_ok_and(|n| n > 0)
-            };
-            let good = less.is_empty() && more.iter().all(stuck);
-            staging = more.iter().map(|(at, _)| *at).collect();
-            said = format!(
-                "marked, but not lost: {more:x?}; lost, but not marked: {less:x?}; \
-                 HardwareCorrupted {now} kB, not {corrupted}; pending {pending}"
-            );
-            Ok(good && now == corrupted && pending == 0)
-        })?;
-        ensure!(end, "{said}");
-        self.staging = staging;
         Ok(())
     }
 
@@ -456,37 +249,6 @@ fn outcome(code: u8, bytes: &[u8]) -> String {
         mapper::DENIED => "SIGSEGV".into(),
         _ => "other signals".into(),
     }
-}
-
-/// What a read said, page by page.
-fn pieces<'a>(
-    got: &'a io::Result<usize>,
-    bytes: &'a [u8],
-) -> impl Iterator<Item = Result<&'a [u8], i32>> {
-    let got = got.as_ref().map_err(errno).copied();
-    bytes
-        .chunks(PAGE_SIZE)
-        .enumerate()
-        .map(move |(n, page)| match got {
-            Err(errno) => Err(errno),
-            // It ended early.
-            Ok(got) if got <= n * PAGE_SIZE => Err(0),
-            Ok(_) => Ok(page),
-        })
-}
-
-/// The pages of the device with bad sectors.
-pub fn marked() -> Result<BTreeSet<u64>> {
-    const SECTORS: u64 = PAGE / 512;
-    let list = Pmem(0).badblocks()?;
-    let mut blocks = BTreeSet::new();
-    for range in list.split(' ').filter(|range| *range != "none") {
-        let (first, len) = range.split_once('+').context("no range")?;
-        let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
-        let pages = first / SECTORS..(first + len).div_ceil(SECTORS);
-        blocks.extend(pages.map(|n| n * PAGE));
-    }
-    Ok(blocks)
 }
 
 /// Free space holds what no file may show, and there is little of it.

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Calls on the data of files.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use anyhow::{bail, ensure, Result};
+
+use super::act::Done;
+use super::model::{pages_of, pattern, Content, Ino, Model, PAGE};
+use super::op::Op;
+use super::world::{errno, is_eio, World};
+use super::MAX_PAGES;
+use crate::calls;
+use crate::fault::PAGE_SIZE;
+use crate::ioctl;
+use crate::pmem::Page;
+
+const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
+
+fn is_aligned(numbers: &[u64]) -> bool {
+    numbers.iter().all(|n| n % PAGE == 0)
+}
+
+fn fallocate(file: &fs::File, mode: i32, at: u64, len: u64) -> io::Result<()> {
+    // SAFETY: touches no memory of this process.
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether a call that failed may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum May {
+    /// It must not fail.
+    Not,
+    /// Dirty memory of the file has failed, which it may tell of.
+    Fail,
+    /// It has to copy or change what is lost.
+    Must,
+}
+
+impl World {
+    pub fn data(&mut self, op: Op) -> Result<Done> {
+        let slot = match op {
+            Op::Write { slot, .. } | Op::Direct { slot, .. } | Op::Read { slot, .. } => slot,
+            Op::Truncate { slot, .. } | Op::Reserve { slot, .. } | Op::Punch { slot, .. } => slot,
+            Op::Zero { slot, .. } | Op::Insert { slot, .. } | Op::Collapse { slot, .. } => slot,
+            Op::Unshare { slot, .. } | Op::Fsync { slot } => slot,
+            Op::Clone { slot, .. } | Op::CloneRange { slot, .. } => slot,
+            Op::Dedupe { slot, .. } | Op::Exchange { slot, .. } => slot,
+            _ => return Ok(Done::Skipped),
+        };
+        let Some(ino) = self.model.ino(slot) else {
+            return Ok(Done::Skipped);
+        };
+        let inode = &self.model.inodes[&ino];
+        let (size, may) = (inode.size, if inode.hit { May::Fail } else { May::Not });
+        let end_lost = inode.end_is_lost();
+        let file = self.file(ino)?;
+        let must = |so: bool, may: May| if so { May::Must } else { may };
+        match op {
+            Op::Write { at, len, tag, .. } => {
+                return self.write(ino, &file, at, &pattern(tag, at, len))
+            }
+            Op::Direct { at, len, tag, .. } if is_aligned(&[at, len]) => {
+                let direct = calls::open(
+                    &PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+                    libc::O_DIRECT,
+                )?;
+                return self.write(ino, &direct, at, &pattern(tag, at, len));
+            }
+            Op::Read { at, len, .. } => self.compare_range(ino, at, len)?,
+            Op::Fsync { .. } => {
+                let lost = inode.dirty.iter().any(|page| inode.is_lost(*page));
+                let result = file.sync_all();
+                ensure!(
+                    if lost {
+                        is_eio(&result)
+                    } else {
+                        result.is_ok() || (inode.hit && is_eio(&result))
+                    },
+                    "fsync: {result:?}, memory that was dirty failed: {lost}"
+                );
+                self.clean(ino);
+            }
+            Op::Truncate { size: to, .. } if to <= MAX_PAGES * PAGE => {
+                let blocked = to < size && to % PAGE != 0 && inode.is_lost((to / PAGE) as usize);
+                let may = must(blocked || (to > size && end_lost), May::Not);
+                self.change(&[ino], may, |_| file.set_len(to), |m| m.resize(ino, to))?;
+            }
+            Op::Reserve { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
+                let may = must(at + len > size && end_lost, may);
+                let call = |_: &World| fallocate(&file, 0, at, len);
+                self.change(&[ino], may, call, |m| m.grow(ino, at + len))?;
+            }
+            Op::Punch { at, len, .. } if len > 0 => {
+                let cut = len.min(size.next_multiple_of(PAGE).saturating_sub(at));
+                let may = must(cut > 0 && inode.blocked(at, cut).is_some(), May::Not);
+                let mode = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
+                let call = |_: &World| fallocate(&file, mode, at, len);
+                self.change(&[ino], may, call, |m| m.zero(ino, at, len))?;
+            }
+            Op::Zero { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
+                let blocked = inode.blocked(at, len).is_some();
+                let may = must(blocked || (at + len > size && end_lost), May::Not);
+                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_ZERO_RANGE, at, len);
+                let model = |m: &mut Model| {
+                    m.zero(ino, at, len);
+                    m.grow(ino, at + len);
+                };
+                self.change(&[ino], may, call, model)?;
+            }
+            Op::Insert { at, len, .. }
+                if is_aligned(&[at, len])
+                    && at < size
+                    && len > 0
+                    && size + len <= MAX_PAGES * PAGE
+                    && !end_lost =>
+            {
+                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_INSERT_RANGE, at, len);
+                self.change(&[ino], may, call, |m| m.insert(ino, at, len))?;
+            }
+            Op::Collapse { at, len, .. }
+                if is_aligned(&[at, len]) && len > 0 && at + len < size && !end_lost =>
+            {
+                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_COLLAPSE_RANGE, at, len);
+                self.change(&[ino], may, call, |m| m.collapse(ino, at, len))?;
+            }
+            Op::Unshare { at, len, .. } if len > 0 && at + len <= size => {
+                let shared = |n: usize| inode.is_lost(n) && self.model.is_shared(ino, n);
+                let lost = pages_of(at, len).any(shared);
+                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_UNSHARE_RANGE, at, len);
+                self.change(&[ino], must(lost, may), call, |m| m.unshare(ino, at, len))?;
+            }
+            _ => return self.two(op, ino),
+        }
+        Ok(Done::Yes)
+    }
+
+    /// What two files have part in.
+    pub fn two(&mut self, op: Op, from: Ino) -> Result<Done> {
+        if let Op::Clone { to, .. } = op {
+            if !self.model.slots.contains_key(&to) {
+                self.names(Op::Create { slot: to })?;
+            }
+        }
+        let (Op::Clone { to, .. }
+        | Op::CloneRange { to, .. }
+        | Op::Dedupe { to, .. }
+        | Op::Exchange { to, .. }) = op
+        else {
+            return Ok(Done::Skipped);
+        };
+        let Some(into) = self.model.ino(to).filter(|into| *into != from) else {
+            return Ok(Done::Skipped);
+        };
+        let (a, b) = (&self.model.inodes[&from], &self.model.inodes[&into]);
+        let (a_size, b_size) = (a.size, b.size);
+        let may = if a.hit || b.hit { May::Fail } else { May::Not };
+        let may_extend = |to: u64| match b.end_is_lost() && to > b_size {
+            true => May::Must,
+            false => may,
+        };
+        let (file, other) = (self.file(from)?, self.file(into)?);
+        let inos = [from, into];
+        match op {
+            Op::Clone { .. } if a_size > 0 && (a_size % PAGE == 0 || a_size >= b_size) => {
+                let call = |_: &World| ioctl::clone_file(&file, &other);
+                self.change(&inos, may, call, |m| m.share(from, 0, a_size, into, 0))?;
+            }
+            Op::CloneRange { at, len, to_at, .. }
+                if is_aligned(&[at, len, to_at])
+                    && len > 0
+                    && at + len <= a_size
+                    && to_at + len <= MAX_PAGES * PAGE =>
+            {
+                let call = |_: &World| ioctl::clone_range(&file, at, len, &other, to_at);
+                let model = |m: &mut Model| m.share(from, at, len, into, to_at);
+                self.change(&inos, may_extend(to_at), call, model)?;
+            }
+            Op::Exchange { at, len, to_at, .. }
+                if is_aligned(&[at, len, to_at])
+                    && len > 0
+                    && at + len <= a_size
+                    && to_at + len <= b_size =>
+            {
+                let call = |_: &World| ioctl::exchange_range(&file, at, len, &other, to_at);
+                let model = |m: &mut Model| m.exchange(from, at, len, into, to_at);
+                self.change(&inos, may, call, model)?;
+            }
+            Op::Dedupe { at, len, .. }
+                if is_aligned(&[at, len]) && len > 0 && at + len <= a_size.min(b_size) =>
+            {
+                let pages = pages_of(at, len);
+                let lost = pages.clone().any(|n| a.is_lost(n) || b.is_lost(n));
+                let same = pages
+                    .clone()
+                    .all(|n| a.pages[n].content == b.pages[n].content);
+                // Unwritten space is compared by what lies there, and a hole is like nothing.
+                let zero = |n: usize| {
+                    [a, b]
+                        .map(|f| &f.pages[n].content)
+                        .contains(&&Content::Zero)
+                };
+                let may_differ = !same || pages.clone().any(zero);
+                let result = ioctl::dedupe(&file, at, len, &other);
+                let differs = result.as_ref().is_err_and(|e| errno(e) == -1);
+                if differs && may_differ {
+                    self.clean(from);
+                    self.clean(into);
+                } else if !lost && !same {
+                    let told = may == May::Fail && is_eio(&result);
+                    ensure!(told, "dedupe of other data: {result:?}");
+                } else {
+                    let may = if lost { May::Must } else { may };
+                    let call = |_: &World| result.map(drop);
+                    self.change(&inos, may, call, |m| m.share(from, at, len, into, at))?;
+                }
+            }
+            _ => return Ok(Done::Skipped),
+        }
+        Ok(Done::Yes)
+    }
+
+    /// A call that does what `model` says, or fails as it may.
+    fn change(
+        &mut self,
+        inos: &[Ino],
+        may: May,
+        call: impl FnOnce(&World) -> io::Result<()>,
+        model: impl FnOnce(&mut Model),
+    ) -> Result<()> {
+        let before = self.model.clone();
+        let result = call(self);
+        model(&mut self.model);
+        match &result {
+            Ok(()) => ensure!(may != May::Must, "succeeded in spite of what is lost"),
+            Err(e) => {
+                ensure!(may != May::Not && errno(e) == libc::EIO, "{e}");
+                self.resolve(&before, inos)?;
+            }
+        }
+        for ino in inos {
+            self.clean(*ino);
+            let size = self.model.inodes[ino].size;
+            // All of small files; of others, what a step near the start would spoil.
+            self.compare_range(*ino, 0, size.min(64 * PAGE))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, ino: Ino, file: &fs::File, at: u64, data: &[u8]) -> Result<Done> {
+        let len = data.len() as u64;
+        if len == 0 || at + len > MAX_PAGES * PAGE {
+            return Ok(Done::Skipped);
+        }
+        let inode = &self.model.inodes[&ino];
+        let stop = match inode.end_is_lost() && at > inode.size {
+            true => Some(at),
+            false => inode.blocked(at, len).map(|stop| stop.max(at)),
+        };
+        // O_DIRECT wants it.
+        let mut buffer = vec![Page([0; PAGE_SIZE]); data.len().div_ceil(PAGE_SIZE)];
+        for (page, data) in buffer.iter_mut().zip(data.chunks(PAGE_SIZE)) {
+            page.0[..data.len()].copy_from_slice(data);
+        }
+        // SAFETY: the pages lie one after the other, and hold nothing but bytes.
+        let aligned = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), data.len()) };
+        let result = file.write_at(aligned, at);
+        // A copy may have met a block that is bad, too.
+        if stop.is_none() && is_eio(&result) && !self.staging.is_empty() {
+            let before = self.model.clone();
+            self.model.write(ino, at, data);
+            self.resolve(&before, &[ino])?;
+            return Ok(Done::Yes);
+        }
+        let written = match (&result, stop) {
+            (Ok(n), None) if *n == data.len() => *n,
+            (Ok(n), Some(stop)) if at + *n as u64 <= stop => *n,
+            (Err(e), Some(_)) if errno(e) == libc::EIO => 0,
+            _ => bail!("write of {len} bytes: {result:?}, lost from {stop:?} on"),
+        };
+        if written > 0 {
+            self.model.write(ino, at, &data[..written]);
+        }
+        self.clean(ino);
+        self.compare_range(ino, at, len)?;
+        Ok(Done::Yes)
+    }
+
+    /// Writes all that is lost anew.
+    pub fn heal(&mut self) -> Result<()> {
+        let inos: Vec<_> = self.model.inodes.keys().copied().collect();
+        for ino in inos {
+            let file = self.file(ino)?;
+            for page in 0..self.model.inodes[&ino].pages.len() {
+                if self.model.inodes[&ino].pages[page].content == Content::Lost {
+                    let at = page as u64 * PAGE;
+                    self.write(ino, &file, at, &pattern(1, at, PAGE))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn clean(&mut self, ino: Ino) {
+        if let Some(inode) = self.model.inodes.get_mut(&ino) {
+            inode.dirty.clear();
+        }
+    }
+}
