@@ -33,6 +33,7 @@ impl World {
             Op::Move { .. } | Op::Forget { .. } | Op::Populate { .. } | Op::Msync { .. } => {
                 self.memory(op)
             }
+            Op::Send { .. } | Op::Receive { .. } | Op::Peek { .. } => self.transfer(op),
             Op::Check { .. } | Op::Inject { .. } | Op::Advise { .. } => self.poison(op),
             Op::CheckMapped { .. } | Op::CheckFree { .. } | Op::InjectFree { .. } => {
                 self.poison(op)

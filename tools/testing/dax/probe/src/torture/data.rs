@@ -108,6 +108,8 @@ impl World {
             }
             Op::Zero { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
                 let blocked = inode.blocked(at, len).is_some();
+                // The end goes with the rest, if it lies in the range.
+                let end_lost = end_lost && at > size / PAGE * PAGE;
                 let may = must(blocked || (at + len > size && end_lost), May::Not);
                 let call = |_: &World| fallocate(&file, libc::FALLOC_FL_ZERO_RANGE, at, len);
                 let model = |m: &mut Model| {

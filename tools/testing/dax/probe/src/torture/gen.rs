@@ -258,7 +258,23 @@ impl Generator {
         let (mapper, area, mapped) = *areas.get(self.rng.usize(..areas.len().max(1)))?;
         let page = self.page(mapped.pages);
         let pages = self.rng.u64(1..=(mapped.pages as u64 - page).min(16));
-        Some(match self.rng.u32(..100) {
+        let (slot, other) = (self.rng.u64(..SLOTS), self.rng.u64(..16));
+        Some(match self.rng.u32(..115) {
+            100..=104 => Op::Send {
+                mapper,
+                area,
+                page,
+                slot,
+                to: other,
+            },
+            105..=109 => Op::Receive {
+                mapper,
+                area,
+                page,
+                slot,
+                from: other,
+            },
+            110.. => Op::Peek { mapper, area, page },
             0..=29 => Op::Load {
                 mapper,
                 area,

@@ -70,6 +70,10 @@ impl Handle {
         Ok((input, BufReader::new(make(&pipe(mapper, "out"))?)))
     }
 
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Its answer: a number, bytes, and the signals that it had.
     pub fn ask(&mut self, command: &str) -> Result<(i64, Vec<u8>, Vec<String>)> {
         writeln!(self.input, "{command}")?;

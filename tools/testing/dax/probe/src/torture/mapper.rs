@@ -175,6 +175,21 @@ impl Mapper {
                     libc::msync(area.base.cast(), area.pages * PAGE_SIZE, libc::MS_SYNC)
                 }))
             }
+            "address" => done(area(number(1)?)?.addr(number(2)? as usize)? as i64),
+            "send" | "receive" => {
+                let addr = area(number(1)?)?.addr(number(2)? as usize)?.cast();
+                let file = open(Path::new(words.get(4).context("no path")?))?;
+                let (fd, at) = (file.as_raw_fd(), number(3)? as i64 * PAGE_SIZE as i64);
+                // SAFETY: a page of the mapping, which holds nothing but the file.
+                let ret = unsafe {
+                    match words[0] {
+                        "send" => libc::pwrite(fd, addr, PAGE_SIZE, at),
+                        _ => libc::pread(fd, addr.cast(), PAGE_SIZE, at),
+                    }
+                };
+                let errno = i64::from(last_errno());
+                done(if ret < 0 { -errno } else { ret as i64 })
+            }
             "pfn" => done(frame(area(number(1)?)?.addr(number(2)? as usize)?)?),
             word => bail!("unknown: {word}"),
         }

@@ -2,8 +2,6 @@
 
 //! What processes do with their mappings.
 
-use std::os::fd::AsRawFd;
-
 use anyhow::{ensure, Context, Result};
 
 use super::act::Done;
@@ -60,12 +58,7 @@ impl World {
                 {
                     return Ok(Done::Skipped);
                 }
-                let path = match self.open.get(&ino) {
-                    Some(file) => {
-                        format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
-                    }
-                    None => self.path(slot).to_string_lossy().into(),
-                };
+                let path = self.path_of(ino)?;
                 let command = format!("map {area} {first} {pages} {kind} {path}");
                 ensure!(self.quiet(mapper, &command)? == 0, "{command}");
                 let new = Area {

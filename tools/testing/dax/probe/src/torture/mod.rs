@@ -23,6 +23,7 @@ mod op;
 mod play;
 mod shrink;
 mod strike;
+mod transfer;
 mod world;
 
 /// So large a file may be.

@@ -321,4 +321,19 @@ impl Model {
         }
         touch
     }
+
+    /// All of a page is stored to, which may be.
+    pub fn store_page(&mut self, mapper: u64, number: u64, page: usize, bytes: &Bytes) {
+        let process = self.processes.get_mut(&mapper);
+        let area = process.and_then(|process| process.areas.get_mut(&number));
+        let Some(area) = area else {
+            return;
+        };
+        let (ino, at) = (area.ino, (area.first + page) as u64 * PAGE);
+        if area.kind.is_private() {
+            area.copies.insert(page, bytes.clone());
+        } else {
+            self.write(ino, at, bytes);
+        }
+    }
 }

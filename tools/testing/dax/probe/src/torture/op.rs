@@ -91,6 +91,12 @@ operations! {
     Forget "forget" { mapper, area, page, pages };
     Populate "populate" { mapper, area, page, pages };
     Msync "msync" { mapper, area };
+    /// write(2) of a mapped page to a page of a file.
+    Send "send" { mapper, area, page, slot, to };
+    /// read(2) of a page of a file into a mapped page.
+    Receive "receive" { mapper, area, page, slot, from };
+    /// process_vm_readv() of a mapped page.
+    Peek "peek" { mapper, area, page };
 
     /// A machine check on a page of a file.
     Check "mce" { slot, page };
