@@ -25,7 +25,7 @@ mod last_reference;
 mod lock_shared;
 mod machine_check;
 mod partitions;
-mod platform;
+pub mod platform;
 mod processes;
 mod refuse;
 mod repair;

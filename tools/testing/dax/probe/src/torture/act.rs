@@ -38,7 +38,9 @@ impl World {
             Op::CheckMapped { .. } | Op::CheckFree { .. } | Op::InjectFree { .. } => {
                 self.poison(op)
             }
-            Op::CheckStaging { .. } | Op::InjectStaging { .. } => self.poison(op),
+            Op::Found { .. } | Op::CheckStaging { .. } | Op::InjectStaging { .. } => {
+                self.poison(op)
+            }
             Op::Remount | Op::ShutDown { .. } | Op::Frozen { .. } | Op::ReadOnly { .. } => {
                 self.administer(op)
             }

@@ -335,7 +335,8 @@ impl Generator {
         let (slot, inode) = self.used(model)?;
         let page = self.page(inode.pages.len());
         Some(match kind {
-            0..=29 => Op::Check { slot, page },
+            0..=26 => Op::Check { slot, page },
+            27..=29 => Op::Found { slot, page },
             _ => Op::Inject { slot, page },
         })
     }

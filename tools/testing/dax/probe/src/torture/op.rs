@@ -100,6 +100,8 @@ operations! {
 
     /// A machine check on a page of a file.
     Check "mce" { slot, page };
+    /// A scrub finds a page of a file, where the firmware can tell.
+    Found "scrub" { slot, page };
     /// hwpoison-inject on a page of a file.
     Inject "inject" { slot, page };
     /// MADV_HWPOISON on a mapped page.

@@ -11,9 +11,11 @@ use super::compare::marked;
 use super::model::{Ino, Touch, PAGE};
 use super::op::Op;
 use super::world::{Owners, World};
+use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::mce;
 use crate::pmem::{self, Pmem};
+use crate::scenes::platform;
 use crate::xfs;
 
 /// So many blocks may be lost at a time.
@@ -24,6 +26,8 @@ const MOST_LOST: usize = 40;
 enum How {
     /// A machine check that nothing has consumed.
     Check,
+    /// A scrub.
+    Found,
     /// hwpoison-inject.
     Inject,
     /// MADV_HWPOISON by a mapper on a page of an area.
@@ -40,6 +44,14 @@ struct Cover {
     present: bool,
 }
 
+/// What the firmware knows of it.
+fn error(at: u64) -> Result<firmware::Error> {
+    Ok(firmware::Error {
+        address: Pmem(0).address(at)?,
+        length: PAGE,
+    })
+}
+
 impl World {
     pub fn poison(&mut self, op: Op) -> Result<Done> {
         if self.model.lost() >= MOST_LOST {
@@ -47,6 +59,7 @@ impl World {
         }
         let (how, at) = match op {
             Op::Check { slot, page } => (How::Check, self.place(slot, page)?),
+            Op::Found { slot, page } if firmware::exists() => (How::Found, self.place(slot, page)?),
             Op::Inject { slot, page } => (How::Inject, self.place(slot, page)?),
             Op::CheckMapped { mapper, area, page } => {
                 (How::Check, self.mapped_place(mapper, area, page)?)
@@ -65,6 +78,9 @@ impl World {
             return Ok(Done::Skipped);
         };
         let owners = self.owners_of(at)?;
+        if how == How::Found && !owners.iter().any(|(.., written)| *written) {
+            return Ok(Done::Skipped);
+        }
         self.strike(how, at, &owners)?;
         if matches!(op, Op::CheckStaging { .. } | Op::InjectStaging { .. }) {
             super::settle()?;
@@ -147,7 +163,19 @@ impl World {
         let covers = self.covers(at, &written)?;
         let before = marked()?;
         match how {
+            How::Found => {
+                firmware::inject(error(at)?)?;
+                platform::scrub()?;
+                self.stats.checks += 1;
+                let found = super::until(|| Ok(marked()?.contains(&at)))?;
+                ensure!(found, "a scrub does not find the block at {at:#x}");
+                // The holder is told after that.
+                std::thread::sleep(std::time::Duration::from_millis(500));
+            }
             How::Check => {
+                if firmware::exists() {
+                    firmware::inject(error(at)?)?;
+                }
                 let outcome = mce::deliver(Pmem(0).address(at)?)?;
                 ensure!(
                     outcome == "Recovered",
@@ -193,11 +221,12 @@ impl World {
                 "mapper {mapper} still maps area {area} page {page}"
             );
         }
-        if how == How::Check && !written.is_empty() {
+        let real = matches!(how, How::Check | How::Found);
+        if real && !written.is_empty() {
             self.model.lose(&written);
             let is_marked = marked()?.contains(&at);
             ensure!(is_marked, "the block at {at:#x} is lost, and not marked");
-        } else if how != How::Check && !before.contains(&at) {
+        } else if !real && !before.contains(&at) {
             ensure!(!marked()?.contains(&at), "the block at {at:#x} is marked");
         }
         Ok(())
