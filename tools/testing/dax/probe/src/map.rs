@@ -286,7 +286,7 @@ impl Mapping {
     fn spin(&self, input: &mut impl BufRead) -> Result<String> {
         const ROUNDS: usize = 4096;
         let mut rounds = 0u64;
-        while !input_waits() {
+        while !input_waits(&io::stdin()) {
             for _ in 0..ROUNDS {
                 let mut faults = false;
                 for page in 0..self.pages * self.times {
@@ -316,9 +316,9 @@ fn differs(how: &str, page: usize, got: u8) -> String {
     format!("{how} of page {page}: other data ({got:#x})")
 }
 
-fn input_waits() -> bool {
+pub fn input_waits(from: &impl AsRawFd) -> bool {
     let mut fd = libc::pollfd {
-        fd: 0,
+        fd: from.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };

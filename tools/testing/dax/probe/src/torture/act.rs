@@ -34,6 +34,7 @@ impl World {
                 self.memory(op)
             }
             Op::Send { .. } | Op::Receive { .. } | Op::Peek { .. } => self.transfer(op),
+            Op::Race { .. } => self.race(op),
             Op::Check { .. } | Op::Inject { .. } | Op::Advise { .. } => self.poison(op),
             Op::CheckMapped { .. } | Op::CheckFree { .. } | Op::InjectFree { .. } => {
                 self.poison(op)

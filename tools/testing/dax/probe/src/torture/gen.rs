@@ -259,7 +259,7 @@ impl Generator {
         let page = self.page(mapped.pages);
         let pages = self.rng.u64(1..=(mapped.pages as u64 - page).min(16));
         let (slot, other) = (self.rng.u64(..SLOTS), self.rng.u64(..16));
-        Some(match self.rng.u32(..115) {
+        Some(match self.rng.u32(..120) {
             100..=104 => Op::Send {
                 mapper,
                 area,
@@ -274,7 +274,15 @@ impl Generator {
                 slot,
                 from: other,
             },
-            110.. => Op::Peek { mapper, area, page },
+            110..=114 => Op::Peek { mapper, area, page },
+            115.. => Op::Race {
+                mapper,
+                area,
+                page,
+                pages: pages.min(6),
+                byte: self.rng.u64(1..256),
+                real: self.rng.u64(..2),
+            },
             0..=29 => Op::Load {
                 mapper,
                 area,

@@ -46,6 +46,8 @@ impl Area {
 }
 
 struct Mapper {
+    /// Signals that were taken, and are not told yet.
+    early: Vec<Signal>,
     input: BufReader<File>,
     output: File,
     areas: BTreeMap<u64, Area>,
@@ -75,6 +77,7 @@ pub fn run(mapper: u64, early: bool) -> Result<()> {
 impl Mapper {
     fn join(mapper: u64) -> Result<Self> {
         Ok(Self {
+            early: Vec::new(),
             input: BufReader::new(open(&pipe(mapper, "in"))?),
             output: open(&pipe(mapper, "out"))?,
             areas: BTreeMap::new(),
@@ -89,7 +92,9 @@ impl Mapper {
         let words: Vec<_> = line.split_whitespace().collect();
         let answer = match self.obey(&words) {
             Ok((number, bytes)) => {
-                let signals: Vec<_> = fault::take().iter().map(|s| self.tell(s)).collect();
+                let all = std::mem::take(&mut self.early);
+                let all = all.into_iter().chain(fault::take());
+                let signals: Vec<_> = all.map(|s| self.tell(&s)).collect();
                 let head = format!("{number} {} {}\n", bytes.len(), signals.join(" "));
                 [head.as_bytes(), &bytes].concat()
             }
@@ -175,6 +180,11 @@ impl Mapper {
                     libc::msync(area.base.cast(), area.pages * PAGE_SIZE, libc::MS_SYNC)
                 }))
             }
+            "hammer" => {
+                let count = number(3)? as usize;
+                area(number(1)?)?.addr(number(2)? as usize + count - 1)?;
+                self.hammer(number(1)?, number(2)? as usize, count, number(4)? as u8)
+            }
             "address" => done(area(number(1)?)?.addr(number(2)? as usize)? as i64),
             "send" | "receive" => {
                 let addr = area(number(1)?)?.addr(number(2)? as usize)?.cast();
@@ -192,6 +202,43 @@ impl Mapper {
             }
             "pfn" => done(frame(area(number(1)?)?.addr(number(2)? as usize)?)?),
             word => bail!("unknown: {word}"),
+        }
+    }
+
+    /// Stores to pages, and answers after the first round, until there is another line. How
+    /// many stores met what they must not.
+    fn hammer(&mut self, n: u64, first: usize, pages: usize, byte: u8) -> Result<(i64, Vec<u8>)> {
+        let area = self.areas.get(&n).context("no such area")?;
+        let (mut bad, mut started, mut signals) = (0, false, Vec::new());
+        loop {
+            for page in first..first + pages {
+                // Two of them: the second may find what the first has left.
+                for _ in 0..2 {
+                    let addr = area.addr(page)?;
+                    // SAFETY: inside of the mapping, which holds nothing but the file.
+                    let good = unsafe { fault::store(addr, byte) };
+                    let is_early = |s: &Signal| s.name() == "BUS_MCEERR_AO";
+                    let (early, met): (Vec<_>, Vec<_>) =
+                        fault::take().into_iter().partition(is_early);
+                    signals.extend(early);
+                    let place = addr as u64;
+                    let refused = |s: &Signal| s.name() == "BUS_MCEERR_AR" && s.addr == place;
+                    let right = match good {
+                        true => met.is_empty(),
+                        false => met.len() == 1 && met.iter().all(refused),
+                    };
+                    bad += i64::from(!right);
+                }
+            }
+            if !started {
+                started = true;
+                self.output.write_all(format!("{bad} 0\n").as_bytes())?;
+            }
+            if map::input_waits(self.input.get_ref()) {
+                self.input.read_line(&mut String::new())?;
+                self.early = signals;
+                return Ok((bad, Vec::new()));
+            }
         }
     }
 

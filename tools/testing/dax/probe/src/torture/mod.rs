@@ -21,6 +21,7 @@ mod memory;
 mod model;
 mod op;
 mod play;
+mod race;
 mod shrink;
 mod strike;
 mod transfer;

@@ -98,6 +98,9 @@ operations! {
     /// process_vm_readv() of a mapped page.
     Peek "peek" { mapper, area, page };
 
+    /// Stores to pages, over and over, while these are shared and fail.
+    Race "race" { mapper, area, page, pages, byte, real };
+
     /// A machine check on a page of a file.
     Check "mce" { slot, page };
     /// A scrub finds a page of a file, where the firmware can tell.
