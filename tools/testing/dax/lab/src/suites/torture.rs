@@ -19,8 +19,10 @@ use crate::vm::{End, Outcome, Vm};
 /// What comes before an operation in the guest's output, and before what it has to say.
 const STEP: &str = "> ";
 const SAYS: &str = "torture: ";
-/// It starts many processes, from memory.
-const PROBE: &str = "cp /lab/bin/dax-probe /run && exec /run/dax-probe torture";
+/// It starts many processes, from memory. The file may be replaced while it is copied, when
+/// another guest boots.
+const PROBE: &str = "for n in 1 2 3 4 5; do cp /lab/bin/dax-probe /run && break; sleep 1; done
+exec /run/dax-probe torture";
 /// To boot, to look at everything in the end.
 const MORE: u64 = 300;
 /// How long the tests run, with the seed that is always the same and with a new one.

@@ -116,6 +116,10 @@ impl World {
 
     /// Which pages of these files share blocks, from the kernel.
     pub fn learn_blocks(&mut self, inos: &[Ino]) -> Result<()> {
+        for ino in inos {
+            let inode = self.model.inodes.get_mut(ino).context("no inode")?;
+            inode.pages.iter_mut().for_each(|page| page.block = 0);
+        }
         let owners = self.owners()?;
         for pages in owners.values() {
             let ours = |ino: &Ino| inos.contains(ino);
@@ -220,6 +224,7 @@ impl World {
         })?;
         ensure!(end, "{said}");
         self.staging = staging;
+        self.loose = false;
         Ok(())
     }
 }

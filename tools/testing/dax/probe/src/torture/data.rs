@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{bail, ensure, Result};
 
 use super::act::Done;
-use super::model::{pages_of, pattern, Content, Ino, Model, PAGE};
+use super::model::{describe, pages_of, pattern, Content, Ino, Model, PAGE};
 use super::op::Op;
 use super::world::{errno, is_eio, World};
 use super::MAX_PAGES;
@@ -239,10 +239,18 @@ impl World {
         model: impl FnOnce(&mut Model),
     ) -> Result<()> {
         let before = self.model.clone();
+        let may = match may {
+            May::Not if self.may_meet() => May::Fail,
+            may => may,
+        };
         let result = call(self);
         model(&mut self.model);
         match &result {
-            Ok(()) => ensure!(may != May::Must, "succeeded in spite of what is lost"),
+            Ok(()) if may == May::Must => {
+                let now = self.lost_before(&before, inos)?;
+                bail!("succeeded in spite of what is lost; {now}");
+            }
+            Ok(()) => (),
             Err(e) => {
                 ensure!(may != May::Not && errno(e) == libc::EIO, "{e}");
                 self.resolve(&before, inos)?;
@@ -255,6 +263,30 @@ impl World {
             self.compare_range(*ino, 0, size.min(64 * PAGE))?;
         }
         Ok(())
+    }
+
+    /// What became of pages that were lost.
+    fn lost_before(&self, before: &Model, inos: &[Ino]) -> Result<String> {
+        let mut said = Vec::new();
+        for ino in inos {
+            let file = self.file(*ino)?;
+            let inode = &before.inodes[ino];
+            for n in (0..inode.pages.len()).filter(|n| inode.is_lost(*n)) {
+                let mut bytes = vec![0; PAGE_SIZE];
+                let at = n as u64 * PAGE;
+                let now = match file.read_at(&mut bytes, at) {
+                    Ok(_) => describe(&bytes),
+                    Err(e) => e.to_string(),
+                };
+                let place = ioctl::physical(&file, at).unwrap_or(0);
+                let sharers = before.sharers(inode.pages[n].block);
+                said.push(format!(
+                    "{} page {n} at {place:#x}: {now}, {sharers:?}",
+                    self.name(*ino)
+                ));
+            }
+        }
+        Ok(said.join("; "))
     }
 
     fn write(&mut self, ino: Ino, file: &fs::File, at: u64, data: &[u8]) -> Result<Done> {
@@ -276,7 +308,7 @@ impl World {
         let aligned = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), data.len()) };
         let result = file.write_at(aligned, at);
         // A copy may have met a block that is bad, too.
-        if stop.is_none() && is_eio(&result) && !self.staging.is_empty() {
+        if stop.is_none() && is_eio(&result) && self.may_meet() {
             let before = self.model.clone();
             self.model.write(ino, at, data);
             self.resolve(&before, &[ino])?;

@@ -45,7 +45,7 @@ impl World {
             || range.end > mapped.pages
             || end > inode.size
             || !range.clone().all(is_data)
-            || !self.staging.is_empty()
+            || self.may_meet()
             || self.model.lost() + ROUNDS as usize > 40
         {
             return Ok(Done::Skipped);

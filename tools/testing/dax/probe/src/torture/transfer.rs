@@ -50,7 +50,7 @@ impl World {
                 // What becomes of a lost page if there is nothing to write is not said.
                 if (inode.is_lost(to as usize) && !is_data)
                     || (inode.end_is_lost() && to * PAGE > inode.size)
-                    || !self.staging.is_empty()
+                    || self.may_meet()
                 {
                     return Ok(Done::Skipped);
                 }
@@ -100,10 +100,7 @@ impl World {
             return Ok(Done::Skipped);
         };
         let ends = |ino: Ino, page: u64| self.model.inodes[&ino].size < (page + 1) * PAGE;
-        if ends(ino, from)
-            || ends(mapped.ino, mapped.first as u64 + page)
-            || !self.staging.is_empty()
-        {
+        if ends(ino, from) || ends(mapped.ino, mapped.first as u64 + page) || self.may_meet() {
             return Ok(Done::Skipped);
         }
         let source = self.model.inodes[&ino].pages[from as usize].content.clone();
@@ -122,6 +119,8 @@ impl World {
                 let refused = ret == -i64::from(libc::EIO) || is_fault(ret);
                 ensure!(refused, "read of what is lost: {ret}");
             }
+            // From a hole, and from unwritten space, nothing is read without an error.
+            (Some(_), _) if source == Content::Zero && ret == 0 => (),
             (Some(_), other) => ensure!(is_fault(ret), "read into a mapping, {other:?}: {ret}"),
         }
         if source != Content::Lost && mapped.ino != ino {

@@ -48,6 +48,8 @@ pub struct World {
     /// Blocks that stay marked, as they are reserved for copies of files that can't be made
     /// clean. A write that would use one may fail.
     pub staging: BTreeSet<u64>,
+    /// A block that is not a file's has failed, and may not be repaired yet.
+    pub loose: bool,
     /// HardwareCorrupted when all began.
     pub corrupted: u64,
     health: Health,
@@ -88,6 +90,7 @@ impl World {
             mappers: BTreeMap::new(),
             open: BTreeMap::new(),
             staging: BTreeSet::new(),
+            loose: false,
             corrupted: kernel::hardware_corrupted()?,
             health: Health::now(),
             log: kmsg::Log::new()?,
@@ -97,6 +100,11 @@ impl World {
             },
             _quiet: quiet,
         })
+    }
+
+    /// Whether a copy may be made to a block that is bad: who makes it gets an error.
+    pub fn may_meet(&self) -> bool {
+        self.loose || !self.staging.is_empty()
     }
 
     pub fn path(&self, slot: u64) -> PathBuf {
