@@ -83,11 +83,13 @@ struct Played {
     time: Duration,
 }
 
-/// Runs suites (all but the comparison if none is named), so many at a time; the exit
+/// Runs suites (all but comparison and torture if none is named), so many at a time; the exit
 /// status.
 pub fn run(lab: &Lab, names: &[Name], stock: bool, at_a_time: usize) -> Result<u8> {
     let compare = stock || names.contains(&Name::Stock);
     let wanted = |name: &Name| match name {
+        // Not before it has run for long on more machines than one.
+        Name::Torture => names.contains(name),
         // The comparison needs both sides.
         Name::Scenes | Name::Nfit if compare => true,
         _ => names.is_empty() || names.contains(name),
