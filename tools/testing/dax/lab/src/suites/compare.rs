@@ -93,6 +93,8 @@ const DAMAGES: &[&str] = &[
 /// Scenes that fail on the stock kernel and leave it as it was: it tells other
 /// processes, or does not take the page away.
 const DIFFERS: &[&str] = &[
+    "dedupe-unwritten",
+    "unshare-behind",
     "threads",
     "shared-mm",
     "private",

@@ -30,6 +30,7 @@ mod processes;
 mod refuse;
 mod repair;
 mod revoke;
+mod shared_blocks;
 mod short_write;
 mod space;
 mod states;
@@ -229,6 +230,18 @@ pub const ALL: &[Scene] = &[
         "revoke-race",
         "a page whose mapping is changed or moved while it fails",
         revoke::race,
+    ),
+    Scene::new(
+        183,
+        "dedupe-unwritten",
+        "unwritten blocks that hold what another file has",
+        shared_blocks::dedupe,
+    ),
+    Scene::new(
+        184,
+        "unshare-behind",
+        "a shared block behind unwritten ones",
+        shared_blocks::unshare,
     ),
     Scene::new(
         128,
