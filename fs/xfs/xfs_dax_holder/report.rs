@@ -2,8 +2,8 @@
 
 //! Report: what an administrator reads in the kernel's log, and what files have lost.
 //!
-//! Nothing is written to the log while a group is locked, nor in a notification, which other memory
-//! errors wait for. The worker does it.
+//! Nothing is written to the log while a group is locked, nor in a notification of failed memory,
+//! which other memory errors wait for, but XFS's own message of a shutdown. The worker does it.
 
 use super::{
     door::{
