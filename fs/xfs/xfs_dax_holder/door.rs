@@ -372,8 +372,8 @@ impl<'a> ActiveMount<'a> {
     }
 
     /// An inode, which is read if it is not in memory; `None` if there is none of that number, or
-    /// it is being deleted. [`EAGAIN`] if it can't be had before the filesystem is thawed, [`EBUSY`]
-    /// if it leaves memory and a page of it is pinned.
+    /// it is being deleted. [`EAGAIN`] if it can't be had before the filesystem is thawed,
+    /// [`EBUSY`] if it leaves memory and a page of it is pinned.
     pub(crate) fn inode(&self, ino: u64) -> Result<Option<Inode<'_>>> {
         self.get_inode(ino, false)
     }
