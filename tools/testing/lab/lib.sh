@@ -72,8 +72,8 @@ entries() {
 }
 
 # kernel_make SOURCE BUILD-DIR ARG...: inside the sysroot. With gcc, which takes
-# half of clang's time. Without LOCALVERSION, a "+" that depends on git would join
-# the version.
+# half of clang's time, unless LLVM=1 is among them. Without LOCALVERSION, a "+"
+# that depends on git would join the version.
 kernel_make() {
 	km_source=$1 km_out=$2
 	shift 2

@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use regex_lite::Regex;
 
-/// What a healthy kernel doesn't print.
-const BAD: &str = "Kernel panic|Oops: |BUG: |kernel BUG at|WARNING: |KASAN|KFENCE|UBSAN\
-    |possible circular locking|possible recursive locking|blocked for more than\
-    |rcu: INFO|soft lockup|hard LOCKUP|general protection fault";
+#[path = "../../probe/src/trouble.rs"]
+mod trouble;
 
 /// After these nothing more is to be expected of the guest.
 const FATAL: &str = "Kernel panic|Oops: |kernel BUG at";
@@ -37,7 +35,6 @@ impl Console {
             read: 0,
             rest: Vec::new(),
             rules: Rules {
-                bad: Regex::new(BAD)?,
                 fatal: Regex::new(FATAL)?,
                 allow: allow.cloned(),
             },
@@ -72,7 +69,6 @@ impl Console {
 }
 
 struct Rules {
-    bad: Regex,
     fatal: Regex,
     allow: Option<Regex>,
 }
@@ -83,7 +79,7 @@ impl Rules {
             .allow
             .as_ref()
             .is_some_and(|allow| allow.is_match(line));
-        self.bad.is_match(line) && !allowed
+        trouble::WORDS.iter().any(|word| line.contains(word)) && !allowed
     }
 }
 
@@ -93,7 +89,6 @@ mod tests {
 
     fn rules(allow: Option<&str>) -> Rules {
         Rules {
-            bad: Regex::new(BAD).unwrap(),
             fatal: Regex::new(FATAL).unwrap(),
             allow: allow.map(|text| Regex::new(text).unwrap()),
         }

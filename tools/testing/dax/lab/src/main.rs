@@ -93,7 +93,7 @@ enum Action {
         /// memory for, and two at most
         #[arg(long)]
         at_a_time: Option<usize>,
-        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, torture, module, cholder, lint, series, stock
+        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, torture, module, cholder, debug, lint, series, stock
         suites: Vec<suites::Name>,
     },
     Bench(bench::Args),

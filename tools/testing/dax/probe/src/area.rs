@@ -105,6 +105,21 @@ impl Area {
         Ok(Self { base, pages })
     }
 
+    /// Moves it to another place (mremap).
+    pub fn moved(self) -> Result<Self> {
+        let pages = self.pages;
+        let size = pages * PAGE_SIZE;
+        let to = place(size, true, false)?;
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: the mapping is this one's alone, and place() has reserved where it goes.
+        let base = unsafe { libc::mremap(self.base.cast(), size, size, flags, to) };
+        ensure!(base == to, "mremap: {}", io::Error::last_os_error());
+        // There is nothing more to unmap.
+        std::mem::forget(self);
+        let base = base.cast();
+        Ok(Self { base, pages })
+    }
+
     /// Whether huge pages fit.
     pub fn is_aligned(&self) -> bool {
         self.base as usize % HUGE == 0

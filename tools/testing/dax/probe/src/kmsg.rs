@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
 
+use crate::trouble;
+
 pub struct Log(File);
 
 impl Log {
@@ -34,6 +36,19 @@ impl Log {
                 Err(e) => Err(e).context("/dev/kmsg"),
             };
         }
+    }
+
+    /// The records since the last look that tell of a fault of the kernel's own.
+    pub fn trouble(&mut self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        while let Some(line) = self.line()? {
+            if trouble::WORDS.iter().any(|word| line.contains(word)) {
+                // Behind its level, number and time; before what it is about.
+                let text = line.split_once(';').map_or(line.as_str(), |(_, text)| text);
+                found.extend(text.lines().next().map(String::from));
+            }
+        }
+        Ok(found)
     }
 
     /// How many records since the last look hold `text`.

@@ -15,6 +15,7 @@ mod crash;
 mod dm;
 mod fault;
 mod firmware;
+mod inject;
 mod ioctl;
 mod kernel;
 mod kmsg;
@@ -30,6 +31,8 @@ mod shared;
 mod supervise;
 mod torture;
 mod trace;
+mod trouble;
+mod window;
 mod xfs;
 
 /// Poison persistent memory and watch what becomes of the processes that map it.

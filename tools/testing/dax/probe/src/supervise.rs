@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::kernel::{self, Health, Stuck};
+use crate::kmsg;
 use crate::report::{self, Row};
 use crate::scenes::Scene;
 use crate::xfs;
@@ -55,6 +56,9 @@ pub fn play(scenes: &[&Scene], seconds: u64) -> Result<bool> {
 
 fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
     let health = Health::now();
+    // The console may be silent meanwhile.
+    let mut log = kmsg::Log::new()?;
+    let mut trouble = Vec::new();
     let deadline = Instant::now() + scene.deadline + Duration::from_secs(scene.scaled(seconds));
     let mut child = Command::new(std::env::current_exe()?)
         .args(["scene", scene.name, "--seconds", &seconds.to_string()])
@@ -70,6 +74,7 @@ fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
         while let Ok(line) = lines.recv_timeout(Duration::from_millis(50)) {
             said.take(scene, &line);
         }
+        trouble.append(&mut log.trouble()?);
         if status.is_some() || Instant::now() > deadline {
             break status;
         }
@@ -78,7 +83,8 @@ fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
     for process in &stuck {
         println!("# stuck: {process}");
     }
-    let failure = judge(status, said, stuck.len(), &health);
+    trouble.append(&mut log.trouble()?);
+    let failure = judge(status, said, stuck.len(), &health, &trouble);
     if failure.is_some() && stuck.is_empty() {
         clean_up();
     }
@@ -139,7 +145,13 @@ impl Said {
     }
 }
 
-fn judge(status: Option<ExitStatus>, said: Said, stuck: usize, health: &Health) -> Option<String> {
+fn judge(
+    status: Option<ExitStatus>,
+    said: Said,
+    stuck: usize,
+    health: &Health,
+    trouble: &[String],
+) -> Option<String> {
     let mut why = Vec::new();
     match status {
         None => why.push("no end before its deadline".into()),
@@ -156,6 +168,9 @@ fn judge(status: Option<ExitStatus>, said: Said, stuck: usize, health: &Health) 
     }
     if *health != Health::now() {
         why.push(health.since());
+    }
+    if let Some(first) = trouble.first() {
+        why.push(format!("the log says: {first}"));
     }
     (!why.is_empty()).then(|| why.join(", "))
 }

@@ -17,6 +17,7 @@ use crate::vm::Outcome;
 mod cholder;
 mod compare;
 pub mod crash;
+mod debug;
 mod host;
 mod kunit;
 mod module;
@@ -46,6 +47,8 @@ pub enum Name {
     Module,
     /// Scenes on a kernel with XFS's holder in C
     Cholder,
+    /// Scenes on a kernel with KASAN, lockdep, kmemleak and assertions
+    Debug,
     /// Formatting and static checks
     Lint,
     /// The series against the tree that was built
@@ -62,7 +65,8 @@ impl Name {
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 11] = [
+const ORDER: [Name; 12] = [
+    Name::Debug,
     Name::Scenes,
     Name::Host,
     Name::Module,
@@ -188,6 +192,7 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Torture => torture::run(lab, out),
         Name::Module => module::run(lab, out),
         Name::Cholder => cholder::run(lab, out),
+        Name::Debug => debug::run(lab, out),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),
         // It comes after all others.

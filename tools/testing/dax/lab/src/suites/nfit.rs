@@ -14,7 +14,7 @@ use crate::qemu::Platform;
 use crate::side::Out;
 use crate::vm::Vm;
 
-const SCENES: [&str; 51] = [
+pub const SCENES: [&str; 51] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -68,7 +68,7 @@ const SCENES: [&str; 51] = [
     "scrub-no-mark",
 ];
 /// How long the race runs.
-const SECONDS: u64 = 20;
+pub const SECONDS: u64 = 20;
 
 /// Those about errors that a scrub finds.
 pub fn scrubs() -> impl Iterator<Item = &'static str> {

@@ -18,7 +18,7 @@ use crate::pmem::Pmem;
 use crate::report::expect;
 use crate::xfs::{self, fill, Xfs};
 
-const PAGE: u64 = PAGE_SIZE as u64;
+pub const PAGE: u64 = PAGE_SIZE as u64;
 const SECTOR: u64 = 512;
 
 /// A signal for page `page`, when it is touched.

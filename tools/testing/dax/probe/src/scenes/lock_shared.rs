@@ -24,7 +24,7 @@ use crate::xfs::{self, Options, Xfs};
 const ROUNDS: u64 = 20;
 /// Places of a process where the page is mapped: they are looked for with its entry locked.
 const MANY: usize = 5000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 // Counters.
 const READY: usize = 0;

@@ -8,6 +8,7 @@ use anyhow::{bail, Result};
 
 use crate::process::Probe;
 
+mod alloc_fails;
 mod bad;
 mod cached;
 mod cow_race;
@@ -39,6 +40,7 @@ mod table;
 mod unbind;
 mod unmap_first;
 mod wb_error;
+mod windows;
 
 pub struct Scene {
     pub number: u32,
@@ -49,6 +51,9 @@ pub struct Scene {
     pub timed: bool,
     /// Whether it needs pmem that an ACPI NFIT describes: it is played when named only.
     pub nfit: bool,
+    /// Whether it needs a kernel that fails on purpose: it is played when that is asked for, or
+    /// when named.
+    pub debug: bool,
     /// Plays the scene; the argument is that time in seconds.
     pub play: fn(u64) -> Result<()>,
 }
@@ -67,6 +72,7 @@ impl Scene {
             deadline: Duration::from_secs(120),
             timed: false,
             nfit: false,
+            debug: false,
             play,
         }
     }
@@ -84,6 +90,11 @@ impl Scene {
 
     const fn nfit(mut self) -> Self {
         self.nfit = true;
+        self
+    }
+
+    const fn debug(mut self) -> Self {
+        self.debug = true;
         self
     }
 
@@ -909,6 +920,110 @@ pub const ALL: &[Scene] = &[
         refuse::race,
     )
     .timed(),
+    Scene::new(
+        190,
+        "alloc-notify",
+        "each allocation of a notification fails once",
+        alloc_fails::notify,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        191,
+        "alloc-report",
+        "each allocation of the reports after it fails once",
+        alloc_fails::report,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        192,
+        "alloc-real",
+        "the same, by machine checks, in a file that is not in memory",
+        alloc_fails::real,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        193,
+        "alloc-repair",
+        "each allocation of a repair fails once",
+        alloc_fails::repair,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        194,
+        "alloc-mount",
+        "each allocation of a mount with known errors fails once",
+        alloc_fails::mount,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        200,
+        "window-remapped",
+        "a file changes between query and act (law 3)",
+        windows::files::remapped,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        201,
+        "window-owners",
+        "owners come and go between query and act",
+        windows::files::owners,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        202,
+        "window-locked",
+        "what comes while the page is being taken away",
+        windows::files::locked,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        203,
+        "window-unmounted",
+        "unmounted during a notification",
+        windows::mounts::unmounted,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        204,
+        "window-frozen",
+        "frozen during a notification",
+        windows::mounts::frozen,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        205,
+        "window-changed",
+        "grown, remounted, shut down during a notification",
+        windows::mounts::changed,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        206,
+        "window-repair",
+        "what comes before a block is cleared",
+        windows::repair::all,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        207,
+        "window-unbound",
+        "the driver goes during a notification",
+        windows::mounts::unbound,
+    )
+    .debug()
+    .long(),
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {
@@ -927,7 +1042,7 @@ pub fn select(only: &[String], except: &[String]) -> Result<Vec<&'static Scene>>
     };
     let (only, except) = (names(only)?, names(except)?);
     let wanted = |s: &&Scene| match only[..] {
-        [] => !s.nfit,
+        [] => !s.nfit && !s.debug,
         _ => only.contains(&s.name),
     };
     Ok(ALL
@@ -970,7 +1085,7 @@ mod tests {
     #[test]
     fn selection() {
         let strings = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let anywhere = ALL.iter().filter(|s| !s.nfit).count();
+        let anywhere = ALL.iter().filter(|s| !s.nfit && !s.debug).count();
         assert_eq!(select(&[], &[]).unwrap().len(), anywhere);
         assert_eq!(select(&strings(&["9", "deleted"]), &[]).unwrap().len(), 2);
         assert_eq!(select(&strings(&["refused"]), &[]).unwrap().len(), 1);

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scenes on a kernel that looks for faults of its own: KASAN, lockdep, kmemleak, assertions of
+//! XFS and of mm.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::{nfit, scenes};
+use crate::ktap::{Test, Verdict};
+use crate::lab::Lab;
+use crate::qemu::Platform;
+use crate::side::Out;
+use crate::vm::Vm;
+
+/// How long the races run.
+const SECONDS: u64 = 30;
+/// How much slower than others the kernel is, at least.
+const SLOWER: u64 = 2;
+/// Printed by the guest after the scenes.
+const LOCKS: &str = "lockdep, debug_locks:";
+const LEAKS: &str = "kmemleak, reports:";
+
+/// The first report switches lockdep off: then it has seen nothing of what came later. kmemleak
+/// reports an object that two scans have found no reference to, and that is five seconds old.
+const LAST: &str = "\
+    locks=$(awk '/debug_locks:/ { print $2 }' /proc/lockdep_stats)\n\
+    leaks=/sys/kernel/debug/kmemleak\n\
+    echo scan >$leaks && sleep 6 && echo scan >$leaks\n\
+    head -n 60 $leaks\n";
+
+pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
+    super::build_kernel(lab, "debug", out)?;
+    play(lab, Platform::Legacy, out)
+}
+
+/// Scenes that need this kernel: allocations fail, and windows of races are held open.
+const FAULTS: [&str; 13] = [
+    "alloc-notify",
+    "alloc-report",
+    "alloc-real",
+    "alloc-repair",
+    "alloc-mount",
+    "window-remapped",
+    "window-owners",
+    "window-locked",
+    "window-unmounted",
+    "window-frozen",
+    "window-changed",
+    "window-repair",
+    "window-unbound",
+];
+
+/// All scenes of a platform.
+pub fn play(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
+    let kernel = lab.build("kernels").join("debug");
+    let (name, only, seconds): (_, &[_], _) = match platform {
+        Platform::Nfit => ("debug-nfit", &nfit::SCENES.map(String::from), nfit::SECONDS),
+        _ => ("debug", &[], SECONDS),
+    };
+    let limit = SLOWER * scenes::time_limit(seconds);
+    let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
+    let mut play = scenes::script(only, &[], seconds);
+    if platform == Platform::Legacy {
+        fs::copy(
+            kernel.join("window/window.ko"),
+            lab.build("guest/window.ko"),
+        )
+        .context("window.ko")?;
+        let faults = scenes::script(&FAULTS.map(String::from), &[], seconds);
+        play = format!("{faults}\nfaults=$?\n{play}");
+    }
+    let script = format!(
+        "faults=0\n{play}\nstatus=$((faults | $?))\n{LAST}\
+         echo \"{LOCKS} $locks\"\n\
+         echo \"{LEAKS} $(grep -c '^unreferenced object' $leaks)\"\n\
+         exit $status\n"
+    );
+    let outcome = vm.run(&script, &mut |line| out.line(line))?;
+    let mut tests = scenes::results(&outcome, "guest");
+    for (name, label, good) in [("lockdep is on", LOCKS, "1"), ("no leaks", LEAKS, "0")] {
+        let said = outcome.output.iter().find_map(|l| l.strip_prefix(label));
+        let verdict = match said.map(str::trim) {
+            Some(number) if number == good => Verdict::Passed,
+            _ => Verdict::Failed,
+        };
+        tests.push(Test::new(name, verdict, said.unwrap_or("not told").trim()));
+    }
+    Ok(tests)
+}

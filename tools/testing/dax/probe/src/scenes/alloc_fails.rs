@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Each allocation of a path fails once (law 4): no owner is lost, what holds no data is repaired
+//! all the same, nothing hangs.
+
+use std::fs;
+use std::os::linux::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{ensure, Result};
+
+use super::bad::{self, Bad};
+use super::repair::worker;
+use crate::calls;
+use crate::inject::{kworkers, Failing};
+use crate::ioctl::{self, FMR_OWN_FREE};
+use crate::kernel::QuietConsole;
+use crate::kmsg;
+use crate::mce;
+use crate::pmem::{self, Pmem};
+use crate::process::{Map, Probe};
+use crate::report::{expect, note};
+use crate::trace::Trace;
+use crate::xfs::{self, Options, Xfs};
+
+const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+/// The worker of the mount.
+const WORKER: &str = "14xfs_dax_holder6worker*8WorkItem3run";
+/// More allocations than any path has.
+const MOST: u32 = 400;
+/// So many times none of them must have been met before all were.
+const MISSES: usize = 2;
+const CLEAN: &str = "umount, xfs_repair clean";
+
+/// Plays `round` with the first allocation failing, the second, and so on, until there is none.
+/// A round returns whether one has failed, and what came of it.
+fn each(expected: &str, mut round: impl FnMut(u32) -> Result<(bool, String)>) -> Result<()> {
+    let (mut nth, mut failed, mut misses) = (1, 0, 0);
+    let mut differs = None;
+    while misses < MISSES && nth < MOST && differs.is_none() {
+        let (fired, got) = round(nth)?;
+        if got != expected {
+            differs = Some(format!("allocation {nth}: {got}"));
+        }
+        if fired {
+            (nth, misses) = (nth + 1, 0);
+            failed += 1;
+        } else {
+            misses += 1;
+        }
+    }
+    note(&format!("{failed} allocations have failed"))?;
+    let some = if failed > 0 { "some" } else { "none" };
+    expect("have failed", "some", some)?;
+    let all = if nth < MOST { "all of them" } else { "not all" };
+    expect("tried", "all of them", all)?;
+    expect(
+        "each time",
+        expected,
+        differs.as_deref().unwrap_or(expected),
+    )
+}
+
+/// Three files that share a block: one process maps it that asked for early kill, one that did
+/// not, the third file is not mapped.
+struct Sharers {
+    xfs: Xfs,
+    file: PathBuf,
+    early: Probe,
+    late: Probe,
+}
+
+impl Sharers {
+    fn new() -> Result<Self> {
+        let xfs = Xfs::new(&Options::default())?;
+        let file = xfs.file("file", 4)?;
+        let clone = xfs.clone_of(&file, "clone")?;
+        xfs.clone_of(&file, "unmapped")?;
+        let early = Map::new(&file, 4).early().start()?;
+        let late = Map::new(&clone, 4).start()?;
+        Ok(Self {
+            xfs,
+            file,
+            early,
+            late,
+        })
+    }
+
+    /// What became of all, after an error that was simulated.
+    fn fates(&mut self, owners: &Trace) -> Result<String> {
+        let (early, late) = (self.early.seen(), self.late.mapped(1)?);
+        worker::settle()?;
+        let told = owners.events()?.len();
+        owners.clear()?;
+        let reads = [self.early.reads_on(), self.late.reads_on()].join(", ");
+        Ok(format!("{early}; {late}; {told} owners; {reads}"))
+    }
+
+    fn end(self) -> Result<()> {
+        drop((self.early, self.late));
+        expect("filesystem", CLEAN, self.xfs.end())
+    }
+}
+
+const SHARED: &str = "BUS_MCEERR_AO page 1 lsb 12; not mapped; 3 owners; reads on, reads on";
+
+/// What a process is told when there is no memory to queue the signal with, as by any sender.
+const BARE: &str = "signal 7 code 0 address 0x0";
+
+/// In the notification: in the task that injects.
+pub fn notify(_: u64) -> Result<()> {
+    let mut all = Sharers::new()?;
+    let pfn = Bad::unreported(&all.file, 1)?;
+    let pfn = Pmem(0).pfn(pfn.at)?;
+    let owners = Trace::new("xfs/xfs_dax_owner")?;
+    let failing = Failing::inside("memory_failure")?;
+    let quiet = QuietConsole::new()?;
+    let mut bare = 0;
+    each(&format!("0; {SHARED}"), |nth| {
+        let armed = failing.arm(vec![std::process::id()], nth)?;
+        let answer = pmem::corrupt(pfn)?;
+        let fired = armed.fired()?;
+        let fates = all.fates(&owners)?;
+        bare += usize::from(fates.contains(BARE));
+        let fates = fates.replace(BARE, "BUS_MCEERR_AO page 1 lsb 12");
+        Ok((fired, format!("{answer}; {fates}")))
+    })?;
+    expect("signals without address", "1", bare.to_string())?;
+    drop((owners, failing, quiet));
+    all.end()
+}
+
+/// In what the worker does after it: the reports.
+pub fn report(_: u64) -> Result<()> {
+    let mut all = Sharers::new()?;
+    let pfn = Pmem(0).pfn(Bad::unreported(&all.file, 1)?.at)?;
+    let owners = Trace::new("xfs/xfs_dax_owner")?;
+    let failing = Failing::inside(WORKER)?;
+    let quiet = QuietConsole::new()?;
+    each(&format!("0; {SHARED}"), |nth| {
+        let armed = failing.arm(kworkers()?, nth)?;
+        let answer = pmem::corrupt(pfn)?;
+        let fates = all.fates(&owners)?;
+        Ok((armed.fired()?, format!("{answer}; {fates}")))
+    })?;
+    drop((owners, failing, quiet));
+    all.end()
+}
+
+/// By a machine check, in a file that is not in memory: in the kernel's workers, be it in the
+/// notification, in the report, or in what takes the page out of the direct map.
+pub fn real(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    let ino = fs::metadata(&file)?.st_ino();
+    let quiet = QuietConsole::new()?;
+    for function in ["memory_failure", WORKER] {
+        let failing = Failing::inside(function)?;
+        let told = "Recovered; 1 line in the log; EIO; data intact; none";
+        each(told, |nth| {
+            xfs::umount()?;
+            xfs.mount()?;
+            let mut log = kmsg::Log::new()?;
+            let armed = failing.arm(kworkers()?, nth)?;
+            let outcome = mce::deliver(bad.pmem.address(bad.at)?)?;
+            worker::settle()?;
+            let fired = armed.fired()?;
+            let lines = log.count(&format!("inode {ino} lost 4096 bytes at 4096"))?;
+            let read = Pmem(0).read(bad.at)?;
+            bad::mend(&file, 1, 2)?;
+            let data = xfs::intact(&file, 4);
+            let marks = bad.marks()?;
+            Ok((
+                fired,
+                format!("{outcome}; {lines} line in the log; {read}; {data}; {marks}"),
+            ))
+        })?;
+    }
+    drop(quiet);
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// In the repair: of free space, and of space that was never written, of a file not in memory.
+pub fn repair(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let unwritten = unwritten(&xfs)?;
+    let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?.physical + 64 * PAGE;
+    let quiet = QuietConsole::new()?;
+    for (name, at) in [("free", free), ("unwritten", unwritten)] {
+        for function in ["memory_failure", WORKER] {
+            let failing = Failing::inside(function)?;
+            note(&format!("{name}, {function}"))?;
+            each("Recovered; zeros; none", |nth| {
+                xfs::umount()?;
+                Pmem(0).write(at, 0xa5)?;
+                let bad = Bad::block(at)?;
+                xfs.mount()?;
+                let armed = failing.arm(kworkers()?, nth)?;
+                let outcome = bad.report()?;
+                worker::settle()?;
+                let fired = armed.fired()?;
+                let (block, marks) = (Pmem(0).read(at)?, bad.marks()?);
+                Ok((fired, format!("{outcome}; {block}; {marks}")))
+            })?;
+        }
+    }
+    drop(quiet);
+    expect("file", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// A block of a file that was never written.
+fn unwritten(xfs: &Xfs) -> Result<u64> {
+    let file = fs::File::create(xfs.path("unwritten"))?;
+    let done = calls::fallocate(&file, 0, 0, 4 * PAGE);
+    ensure!(done == "0", "fallocate: {done}");
+    file.sync_all()?;
+    Ok(ioctl::physical(&file, PAGE)?)
+}
+
+/// At mount, with errors that the device knows of: it fails, and leaves the device to the next
+/// one; or it does all that it should.
+pub fn mount(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?.physical + 64 * PAGE;
+    let ino = fs::metadata(&file)?.st_ino();
+    let quiet = QuietConsole::new()?;
+    // xfs_dax_holder_start() allocates nothing.
+    let failing = Failing::inside("xfs_dax_holder_register")?;
+    each("told once; EIO, zeros", |nth| {
+        xfs::umount()?;
+        Pmem(0).list(bad.at, PAGE)?;
+        Pmem(0).list(free, PAGE)?;
+        let mut log = kmsg::Log::new()?;
+        let armed = failing.arm(vec![std::process::id()], nth)?;
+        let mounted = xfs.mount();
+        let fired = armed.fired()?;
+        if let Err(e) = mounted {
+            ensure!(fired && is_short(&e), "mount: {e:#}");
+            xfs.mount()?;
+        }
+        worker::settle()?;
+        let lines = log.count(&format!("inode {ino} lost 4096 bytes at 4096"))?;
+        let told = if lines == 1 {
+            "told once".into()
+        } else {
+            format!("told {lines} times")
+        };
+        let reads = [Pmem(0).read(bad.at)?, Pmem(0).read(free)?].join(", ");
+        bad::mend(&file, 1, 2)?;
+        Ok((fired, format!("{told}; {reads}")))
+    })?;
+    drop(quiet);
+    expect("file", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+fn is_short(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("Cannot allocate memory")
+}

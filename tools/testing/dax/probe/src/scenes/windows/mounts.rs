@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What becomes of the filesystem while a notification is under way.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{ensure, Result};
+
+use super::super::bad::Bad;
+use super::super::repair::worker;
+use super::super::unbind;
+use super::{beside, during, simulated, ACT, ASK, CLEAN, PATIENCE, TOLD};
+use crate::ioctl;
+use crate::pmem::Pmem;
+use crate::process::{Map, Probe};
+use crate::report::expect;
+use crate::shared::Worker;
+use crate::window::Window;
+use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
+
+fn mapped(xfs: &Xfs, name: &str) -> Result<(PathBuf, Probe, Bad)> {
+    let file = xfs.file(name, 4)?;
+    let early = Map::new(&file, 4).early().start()?;
+    let bad = Bad::unreported(&file, 1)?;
+    Ok((file, early, bad))
+}
+
+/// Unmounted, by the user or lazily.
+pub fn unmounted(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    for function in [ASK, ACT] {
+        // The inode must be known.
+        let early = Map::new(&file, 4).early().start()?;
+        let window = Window::at(function)?;
+        let worker = simulated(&bad)?;
+        window.wait()?;
+        drop(early);
+        let umount = Worker::start(xfs::umount)?;
+        let quick = umount.end(std::time::Duration::from_secs(2));
+        window.go()?;
+        if quick != "done" {
+            expect("umount", "done", umount.end(PATIENCE))?;
+        }
+        let name = format!("{function}: error");
+        let end = worker.end(PATIENCE);
+        // After the unmount, no file is behind it.
+        let known = ["done", "failed (status 0x100)"].contains(&end.as_str());
+        expect(&name, "ends", if known { "ends" } else { &end })?;
+        mount_again(&xfs)?;
+        expect("mounted again", "data intact", xfs::intact(&file, 4))?;
+    }
+
+    let (file, mut early, bad) = mapped(&xfs, "lazily")?;
+    let lazily = || {
+        run(Command::new("umount").args(["-l", MOUNT_POINT]))?;
+        Ok("done".into())
+    };
+    let got = during(ACT, || simulated(&bad), lazily)?;
+    expect("lazily: umount, error", "done, done", got)?;
+    expect("lazily: mapper", TOLD, early.seen())?;
+    drop(early);
+    mount_again(&xfs)?;
+    expect("mounted again", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// The last reference may go some time after the unmount.
+fn mount_again(xfs: &Xfs) -> Result<()> {
+    let mounted = super::super::repair::until(|| Ok(xfs.mount().is_ok()))?;
+    ensure!(mounted, "can't be mounted again");
+    Ok(())
+}
+
+/// Frozen: the notification ends all the same, and what needs the filesystem waits for the thaw.
+pub fn frozen(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let (_, mut early, bad) = mapped(&xfs, "file")?;
+    let root = xfs.root()?;
+    let freeze = || {
+        ioctl::freeze(&root)?;
+        Ok("frozen".into())
+    };
+    let got = during(ACT, || simulated(&bad), freeze)?;
+    expect("freeze, error", "frozen, done", got)?;
+    expect("mapper", TOLD, early.seen())?;
+    ioctl::thaw(&root)?;
+    worker::settle()?;
+    drop((early, root));
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// Grown, remounted, shut down.
+pub fn changed(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options {
+        mkfs: &["-d", "size=400m"],
+        ..Options::default()
+    })?;
+    let (_, mut early, bad) = mapped(&xfs, "grown")?;
+    let got = beside(
+        ACT,
+        || simulated(&bad),
+        || run(Command::new("xfs_growfs").args(["-d", MOUNT_POINT])),
+    )?;
+    expect("error, growfs", "done, done", got)?;
+    expect("mapper", TOLD, early.seen())?;
+    drop(early);
+
+    let file = xfs.file("read-only", 4)?;
+    let mut early = Map::new(&file, 4).early().extra(&["--read-only"]).start()?;
+    let bad = Bad::unreported(&file, 1)?;
+    let got = beside(
+        ACT,
+        || simulated(&bad),
+        || xfs.mount_with(libc::MS_REMOUNT | libc::MS_RDONLY, ""),
+    )?;
+    expect("error, remount ro", "done, done", got)?;
+    expect("mapper", TOLD, early.seen())?;
+    drop(early);
+    xfs.mount_with(libc::MS_REMOUNT, "")?;
+
+    let (file, mut early, bad) = mapped(&xfs, "shut-down")?;
+    let got = beside(
+        ACT,
+        || simulated(&bad),
+        || Ok(ioctl::shut_down(&File::open(MOUNT_POINT)?)?),
+    )?;
+    expect("error, shutdown", "done, done", got)?;
+    expect("mapper", TOLD, early.seen())?;
+    drop(early);
+    xfs::umount()?;
+    xfs.mount()?;
+    expect("mounted again", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// The driver goes.
+pub fn unbound(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    for function in [ASK, ACT] {
+        let (file, mut early, bad) = mapped(&xfs, function)?;
+        let namespace = Pmem(0).namespace()?;
+        let window = Window::at(function)?;
+        let error = simulated(&bad)?;
+        window.wait()?;
+        let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        window.go()?;
+        let end = error.end(PATIENCE);
+        // The holder may have gone before it was asked.
+        let known = ["done", "failed (status 0x100)"].contains(&end.as_str());
+        let name = format!("{function}: error");
+        expect(&name, "ends", if known { "ends" } else { &end })?;
+        expect("unbind", "done", unbind.end(PATIENCE))?;
+        expect("mapper", "BUS_MCEERR_AO", early.kinds())?;
+        drop(early);
+        let umount = Worker::start(xfs::umount)?;
+        expect("umount", "done", umount.end(PATIENCE))?;
+        unbind::bind(Pmem(0), &namespace)?;
+        xfs.mount()?;
+        expect("bound again", "data intact", xfs::intact(&file, 4))?;
+    }
+    expect("filesystem", CLEAN, xfs.end())
+}
