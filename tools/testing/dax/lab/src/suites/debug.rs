@@ -36,12 +36,13 @@ pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
 }
 
 /// Scenes that need this kernel: allocations fail, and windows of races are held open.
-const FAULTS: [&str; 13] = [
+const FAULTS: [&str; 14] = [
     "alloc-notify",
     "alloc-report",
     "alloc-real",
     "alloc-repair",
     "alloc-mount",
+    "error-tags",
     "window-remapped",
     "window-owners",
     "window-locked",

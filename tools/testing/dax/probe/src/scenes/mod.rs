@@ -15,6 +15,7 @@ mod cow_race;
 mod cow_stores;
 mod devices;
 mod direct_map;
+mod error_tags;
 mod files;
 mod found;
 mod fsdev;
@@ -957,6 +958,14 @@ pub const ALL: &[Scene] = &[
         "alloc-mount",
         "each allocation of a mount with known errors fails once",
         alloc_fails::mount,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        195,
+        "error-tags",
+        "errors that XFS makes itself, while memory fails",
+        error_tags::play,
     )
     .debug()
     .long(),
