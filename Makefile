@@ -7,7 +7,8 @@ LAB := tools/testing/lab
 
 help:
 	@echo 'make run     build what is missing, poison files in a guest, print what became of whom'
-	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one)'
+	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one;'
+	@echo '             DEBUG=1: the debug kernel on pmem that ACPI describes, too)'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
@@ -39,7 +40,7 @@ run: kernel image tools
 
 # The other flavours of the kernel are built while guests run.
 test: kernel image tools
-	@$(LAB)/guest.sh test $(if $(STOCK),--stock) $(if $(GUESTS),--at-a-time $(GUESTS))
+	@$(LAB)/guest.sh test $(if $(STOCK),--also stock) $(if $(DEBUG),--also debug-nfit) $(if $(GUESTS),--at-a-time $(GUESTS))
 
 ifdef STOCK
 test: stock

@@ -86,14 +86,15 @@ enum Action {
     },
     /// Run the test suites and print their counts
     Test {
-        /// Play the scenes on the stock kernel as well and compare
-        #[arg(long)]
-        stock: bool,
+        /// These suites too, which are played only when named: stock (the scenes on the stock
+        /// kernel, compared), debug-nfit, torture
+        #[arg(long, value_delimiter = ',')]
+        also: Vec<suites::Name>,
         /// Suites, and guests of the comparison, at a time; without it, as many as there is
         /// memory for, and two at most
         #[arg(long)]
         at_a_time: Option<usize>,
-        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, torture, module, cholder, debug, lint, series, stock
+        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, torture, module, cholder, debug, debug-nfit, lint, series, stock
         suites: Vec<suites::Name>,
     },
     Bench(bench::Args),
@@ -157,12 +158,12 @@ fn run(action: Action) -> Result<u8> {
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
         }
         Action::Test {
-            stock,
+            also,
             at_a_time,
             suites,
         } => {
             let at_a_time = at_a_time.unwrap_or_else(Lab::guests_at_a_time);
-            suites::run(&lab, &suites, stock, at_a_time)
+            suites::run(&lab, &suites, &also, at_a_time)
         }
         Action::Crash(args) => suites::crash::command(&lab, &args),
         Action::Torture(args) => suites::torture::command(&lab, &args),

@@ -262,7 +262,11 @@ impl<'a> Vm<'a> {
         fs::create_dir_all(&share)?;
         fs::write(
             share.join("cmd"),
-            format!("PATH=/lab/bin:$PATH\n{}{script}\n", self.platform.setup()),
+            // From memory: the programs may be built anew meanwhile.
+            format!(
+                "cp -a /lab/bin /run && PATH=/run/bin:$PATH\n{}{script}\n",
+                self.platform.setup()
+            ),
         )?;
         let mut qemu = qemu::command(
             self.lab,

@@ -86,7 +86,7 @@ pub fn sleepers() -> Vec<Stuck> {
 /// The processes of a group that outlive a SIGKILL by three seconds: in D state, or
 /// running in the kernel without an end.
 pub fn survivors(group: u32) -> Vec<Stuck> {
-    lasting(60, |stat| {
+    lasting(10, |stat| {
         stat.group == group && !matches!(stat.state, 'Z' | 'X')
     })
 }

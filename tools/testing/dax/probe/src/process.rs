@@ -16,7 +16,7 @@ use crate::fault::Signal;
 use crate::kernel::errno_name;
 
 /// Longest time a probe may take to answer; emulated machines are slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Probe {
     child: Child,

@@ -30,11 +30,6 @@ const LAST: &str = "\
     echo scan >$leaks && sleep 6 && echo scan >$leaks\n\
     head -n 60 $leaks\n";
 
-pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
-    super::build_kernel(lab, "debug", out)?;
-    play(lab, Platform::Legacy, out)
-}
-
 /// Scenes that need this kernel: allocations fail, and windows of races are held open.
 const FAULTS: [&str; 14] = [
     "alloc-notify",
@@ -54,8 +49,8 @@ const FAULTS: [&str; 14] = [
 ];
 
 /// All scenes of a platform.
-pub fn play(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
-    let kernel = lab.build("kernels").join("debug");
+pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
+    let kernel = super::build_kernel(lab, "debug", out)?;
     let (name, only, seconds): (_, &[_], _) = match platform {
         Platform::Nfit => ("debug-nfit", &nfit::SCENES.map(String::from), nfit::SECONDS),
         _ => ("debug", &[], SECONDS),

@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
+use clap::ValueEnum;
 
 use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
+use crate::qemu::Platform;
 use crate::side::{by_side, Out};
 use crate::vm::Outcome;
 
@@ -27,7 +29,7 @@ pub mod scenes;
 mod scripts;
 pub mod torture;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Name {
     /// Property tests of the kernel-free modules, and the tools' own tests
     Host,
@@ -49,6 +51,8 @@ pub enum Name {
     Cholder,
     /// Scenes on a kernel with KASAN, lockdep, kmemleak and assertions
     Debug,
+    /// The same with pmem that ACPI describes
+    DebugNfit,
     /// Formatting and static checks
     Lint,
     /// The series against the tree that was built
@@ -59,15 +63,17 @@ pub enum Name {
 
 impl Name {
     fn label(self) -> String {
-        format!("{self:?}").to_lowercase()
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().into())
     }
 }
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 12] = [
+const ORDER: [Name; 13] = [
     Name::Debug,
     Name::Scenes,
+    Name::DebugNfit,
     Name::Host,
     Name::Module,
     Name::Lint,
@@ -87,16 +93,18 @@ struct Played {
     time: Duration,
 }
 
-/// Runs suites (all but comparison and torture if none is named), so many at a time; the exit
-/// status.
-pub fn run(lab: &Lab, names: &[Name], stock: bool, at_a_time: usize) -> Result<u8> {
-    let compare = stock || names.contains(&Name::Stock);
+/// Those that are played only where they are named: they take long.
+const LONG: [Name; 2] = [Name::DebugNfit, Name::Torture];
+
+/// Runs suites, so many at a time: those that are named, or without a name all but the comparison
+/// and [`LONG`], and those in `also`. The exit status.
+pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result<u8> {
+    let named = |name: &Name| names.contains(name) || also.contains(name);
+    let compare = named(&Name::Stock);
     let wanted = |name: &Name| match name {
-        // Not before it has run for long on more machines than one.
-        Name::Torture => names.contains(name),
         // The comparison needs both sides.
         Name::Scenes | Name::Nfit if compare => true,
-        _ => names.is_empty() || names.contains(name),
+        _ => named(name) || (names.is_empty() && !LONG.contains(name)),
     };
     let start = Instant::now();
     let order: Vec<_> = ORDER.into_iter().filter(wanted).collect();
@@ -123,7 +131,7 @@ fn report(played: &[Played], time: Duration) -> u8 {
     for suite in played {
         let sum = Counts::of(&suite.tests);
         println!(
-            "suite {:8} {:4} passed {:4} failed {:4} skipped {:>6}",
+            "suite {:10} {:4} passed {:4} failed {:4} skipped {:>6}",
             suite.name.label(),
             sum.passed,
             sum.failed,
@@ -192,7 +200,8 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Torture => torture::run(lab, out),
         Name::Module => module::run(lab, out),
         Name::Cholder => cholder::run(lab, out),
-        Name::Debug => debug::run(lab, out),
+        Name::Debug => debug::run(lab, Platform::Legacy, out),
+        Name::DebugNfit => debug::run(lab, Platform::Nfit, out),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),
         // It comes after all others.

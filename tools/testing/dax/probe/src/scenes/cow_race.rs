@@ -24,7 +24,7 @@ const PAGES: usize = 64;
 const CLONERS: usize = 4;
 const WINDOW: u64 = 5;
 
-// Counters: one for each cloner, one for the injector, one that says stop.
+// Counters: stores of each cloner, injections, one that says stop.
 const INJECTOR: usize = CLONERS;
 const STOP: usize = CLONERS + 1;
 type Counters = [AtomicU64; CLONERS + 2];
@@ -53,7 +53,8 @@ pub fn play(seconds: u64) -> Result<()> {
     expect("injector", &all, told(progress.injector))?;
     let stuck = kernel::sleepers().len();
     expect("in D state at the end", "0", stuck.to_string())?;
-    let clones: u64 = counters[..CLONERS].iter().map(|c| c.load(SeqCst)).sum();
+    let stores: u64 = counters[..CLONERS].iter().map(|c| c.load(SeqCst)).sum();
+    let clones = stores / PAGES as u64;
     let injections = counters[INJECTOR].load(SeqCst);
     note(&format!("{clones} clones, {injections} injections"))?;
     ensure!(stuck == 0, "the filesystem is stuck");
@@ -102,9 +103,9 @@ fn clone_and_write(source: &Path, clone: &Path, n: usize, counters: &Counters) -
             // SAFETY: inside the mapping. A store that a signal cut short is as good
             // as one that went through: what matters here is that faults go on.
             unsafe { fault::store(map.page(page), n as u8) };
+            counters[n].fetch_add(1, SeqCst);
         }
         fault::take();
-        counters[n].fetch_add(1, SeqCst);
     }
     Ok(())
 }

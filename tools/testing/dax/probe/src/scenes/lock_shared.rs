@@ -26,7 +26,7 @@ const ROUNDS: u64 = 20;
 const MANY: usize = 5000;
 const FEW: usize = 200;
 const LONG: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 // Counters.
 const READY: usize = 0;

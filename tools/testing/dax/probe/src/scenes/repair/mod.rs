@@ -40,7 +40,7 @@ pub mod worker;
 use worker::Counts;
 
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until something is so; whether it came to that.
 pub fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
