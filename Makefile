@@ -31,7 +31,8 @@ help:
 	@echo 'All but help needs root. Variables: KSRC=path of a kernel tree, 7.2 or later,'
 	@echo 'to patch instead of the one from Debian; DEBIAN_MIRROR=url; JOBS=number;'
 	@echo 'GUESTS=1: test runs one suite at a time, not two;'
-	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe.'
+	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe;'
+	@echo 'ACCEL=auto: guests by KVM where it works (kvm: or not at all; tcg, the default: never).'
 
 run: kernel image tools
 	@$(LAB)/guest.sh run $(if $(PLATFORM),--platform $(PLATFORM))

@@ -16,6 +16,7 @@ mod console;
 mod foreign;
 mod ktap;
 mod lab;
+mod pace;
 mod qemu;
 mod side;
 mod suites;
@@ -29,6 +30,9 @@ use vm::{Disk, End, Vm};
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
+    /// What runs the guests' instructions
+    #[arg(long, global = true, value_enum, default_value_t)]
+    accel: qemu::Accel,
     #[command(subcommand)]
     command: Action,
 }
@@ -69,6 +73,16 @@ enum Action {
         interactive: bool,
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+    },
+    /// Boot a kernel by KVM and end: for guest.sh, which does not wait for ever
+    #[command(hide = true)]
+    Kvm {
+        /// Build directory of the kernel, or its bzImage
+        #[arg(long, default_value = "build/kernels/patched")]
+        kernel: PathBuf,
+        /// Another CPU than guests have
+        #[arg(long)]
+        cpu: Option<String>,
     },
     /// Play the scenes on the patched kernel and print the table
     Run {
@@ -113,7 +127,9 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = Cli::parse();
+    qemu::accelerate(cli.accel);
+    match run(cli.command) {
         Ok(status) => ExitCode::from(status),
         Err(e) => {
             eprintln!("dax-lab: {e:#}");
@@ -146,6 +162,7 @@ fn run(action: Action) -> Result<u8> {
                 once(&vm, &script)
             }
         }
+        Action::Kvm { kernel, cpu } => qemu::try_kvm(&lab, &kernel, cpu.as_deref()).map(|()| 0),
         Action::Run {
             scenes,
             kernel,
