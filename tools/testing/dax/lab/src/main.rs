@@ -86,6 +86,9 @@ enum Action {
     },
     /// Play the scenes on the patched kernel and print the table
     Run {
+        /// Show the scenes and play none
+        #[arg(long)]
+        list: bool,
         /// Only these scenes, by name or number
         scenes: Vec<String>,
         /// Build directory of the kernel, or its bzImage
@@ -97,6 +100,15 @@ enum Action {
         /// How long the races run
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+    },
+    /// Play scenes on the stock kernel: each is to fail there in the way that is named for it, or
+    /// to pass
+    Stock {
+        /// Guests at a time
+        #[arg(long, default_value_t = 1)]
+        at_a_time: usize,
+        /// Only these scenes, by name
+        scenes: Vec<String>,
     },
     /// Run the test suites and print their counts
     Test {
@@ -163,7 +175,12 @@ fn run(action: Action) -> Result<u8> {
             }
         }
         Action::Kvm { kernel, cpu } => qemu::try_kvm(&lab, &kernel, cpu.as_deref()).map(|()| 0),
+        Action::Run { list: true, .. } => {
+            print!("{}", suites::scenes::list_text()?);
+            Ok(0)
+        }
         Action::Run {
+            list: false,
             scenes,
             kernel,
             platform,
@@ -173,6 +190,7 @@ fn run(action: Action) -> Result<u8> {
             let vm = Vm::new(&lab, "run", &kernel, limit).platform(platform);
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
         }
+        Action::Stock { at_a_time, scenes } => suites::scenes::on_stock(&lab, &scenes, at_a_time),
         Action::Test {
             stock,
             at_a_time,
