@@ -8,7 +8,7 @@ LAB := tools/testing/lab
 help:
 	@echo 'make run     build what is missing, poison files in a guest, print what became of whom'
 	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one)'
-	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
+	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
