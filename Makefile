@@ -9,7 +9,7 @@ help:
 	@echo 'make run     build what is missing, poison files in a guest, print what became of whom'
 	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one;'
 	@echo '             DEBUG=1: the debug kernel on pmem that ACPI describes, too)'
-	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
+	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
@@ -32,7 +32,8 @@ help:
 	@echo 'All but help needs root. Variables: KSRC=path of a kernel tree, 7.2 or later,'
 	@echo 'to patch instead of the one from Debian; DEBIAN_MIRROR=url; JOBS=number;'
 	@echo 'GUESTS=1: test runs one suite at a time, not two;'
-	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe.'
+	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe;'
+	@echo 'ACCEL=auto: guests by KVM where it works (kvm: or not at all; tcg, the default: never).'
 
 run: kernel image tools
 	@$(LAB)/guest.sh run $(if $(PLATFORM),--platform $(PLATFORM))

@@ -2,11 +2,60 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # guest.sh ARG...: dax-lab, which runs guests and tests, in the sysroot.
+# ACCEL=kvm: by KVM; ACCEL=auto: by KVM where it works; otherwise in software.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
 
+program=$build/target/release/dax-lab
+# Seconds to boot a kernel by KVM.
+patience=20
+
+# try_kvm: why KVM does not work here, or nothing. /dev/kvm may open and hang, even so that no
+# signal ends who uses it. So a process of its own boots a kernel, and is not waited for.
+try_kvm() {
+	[ -c /dev/kvm ] || {
+		echo 'there is no /dev/kvm'
+		return
+	}
+	mkdir -p "$build/logs"
+	log=$build/logs/kvm.log
+	"$lab/enter" "$program" kvm >"$log" 2>&1 </dev/null &
+	child=$!
+	end=$(($(date +%s) + patience))
+	while kill -0 "$child" 2>/dev/null; do
+		if [ "$(date +%s)" -ge "$end" ]; then
+			# It is the parent of all others there, which end with it, if they can.
+			kill -KILL "$child"
+			wait "$child" 2>/dev/null || :
+			echo "it opens, but a kernel does not boot in $patience s"
+			return
+		fi
+		sleep 1
+	done
+	wait "$child" || tail -n 1 "$log" | sed 's/^dax-lab: //'
+}
+
 need_root
+accel=tcg
+case ${ACCEL:-tcg} in
+tcg) ;;
+kvm | auto)
+	start=$(date +%s)
+	why=$(try_kvm)
+	took=$(($(date +%s) - start))
+	if [ -z "$why" ]; then
+		accel=kvm
+		say "guests run by KVM, which was tried in $took s"
+	elif [ "$ACCEL" = kvm ]; then
+		die "ACCEL=kvm: KVM does not work here: $why ($took s)"
+	else
+		say "guests run in software: KVM does not work here: $why ($took s)"
+	fi
+	;;
+*) die "ACCEL=$ACCEL: it is tcg, kvm or auto" ;;
+esac
+
 case ${1-} in
 # Two guests at a time, with more pmem.
 xfstests | ndctl-test) need_memory 16384 ;;
@@ -14,4 +63,4 @@ xfstests | ndctl-test) need_memory 16384 ;;
 esac
 need_space 2
 cd "$top"
-exec "$lab/enter" "$build/target/release/dax-lab" "$@"
+exec "$lab/enter" "$program" --accel "$accel" "$@"

@@ -16,6 +16,7 @@ mod console;
 mod foreign;
 mod ktap;
 mod lab;
+mod pace;
 mod qemu;
 mod side;
 mod suites;
@@ -29,6 +30,9 @@ use vm::{Disk, End, Vm};
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
+    /// What runs the guests' instructions
+    #[arg(long, global = true, value_enum, default_value_t)]
+    accel: qemu::Accel,
     #[command(subcommand)]
     command: Action,
 }
@@ -70,8 +74,21 @@ enum Action {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Boot a kernel by KVM and end: for guest.sh, which does not wait for ever
+    #[command(hide = true)]
+    Kvm {
+        /// Build directory of the kernel, or its bzImage
+        #[arg(long, default_value = "build/kernels/patched")]
+        kernel: PathBuf,
+        /// Another CPU than guests have
+        #[arg(long)]
+        cpu: Option<String>,
+    },
     /// Play the scenes on the patched kernel and print the table
     Run {
+        /// Show the scenes and play none
+        #[arg(long)]
+        list: bool,
         /// Only these scenes, by name or number
         scenes: Vec<String>,
         /// Build directory of the kernel, or its bzImage
@@ -83,6 +100,15 @@ enum Action {
         /// How long the races run
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+    },
+    /// Play scenes on the stock kernel: each is to fail there in the way that is named for it, or
+    /// to pass
+    Stock {
+        /// Guests at a time
+        #[arg(long, default_value_t = 1)]
+        at_a_time: usize,
+        /// Only these scenes, by name
+        scenes: Vec<String>,
     },
     /// Run the test suites and print their counts
     Test {
@@ -114,7 +140,9 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = Cli::parse();
+    qemu::accelerate(cli.accel);
+    match run(cli.command) {
         Ok(status) => ExitCode::from(status),
         Err(e) => {
             eprintln!("dax-lab: {e:#}");
@@ -147,7 +175,13 @@ fn run(action: Action) -> Result<u8> {
                 once(&vm, &script)
             }
         }
+        Action::Kvm { kernel, cpu } => qemu::try_kvm(&lab, &kernel, cpu.as_deref()).map(|()| 0),
+        Action::Run { list: true, .. } => {
+            print!("{}", suites::scenes::list_text()?);
+            Ok(0)
+        }
         Action::Run {
+            list: false,
             scenes,
             kernel,
             platform,
@@ -157,6 +191,7 @@ fn run(action: Action) -> Result<u8> {
             let vm = Vm::new(&lab, "run", &kernel, limit).platform(platform);
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
         }
+        Action::Stock { at_a_time, scenes } => suites::scenes::on_stock(&lab, &scenes, at_a_time),
         Action::Test {
             also,
             at_a_time,

@@ -4,7 +4,10 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{bail, Context, Result};
 
 use crate::lab::Lab;
 
@@ -16,6 +19,56 @@ const LARGE_MEMORY: u64 = (2 << 30) + (15 << 30);
 /// What of it is RAM, and lost when the guest is gone. The rest is pmem, and where the
 /// firmware keeps account of errors.
 pub const VOLATILE: [Range<u64>; 2] = [0..0x7000_0000, 0x7001_0000..0x8000_0000];
+
+/// What runs the guests' instructions.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Accel {
+    /// QEMU, in software: on any machine
+    #[default]
+    Tcg,
+    /// This machine's CPU
+    Kvm,
+}
+
+static ACCEL: OnceLock<Accel> = OnceLock::new();
+
+/// For all guests of this process. /dev/kvm may open and hang: guest.sh tries it out before it asks
+/// for it.
+pub fn accelerate(accel: Accel) {
+    // It is called once.
+    let _ = ACCEL.set(accel);
+}
+
+fn accel() -> &'static str {
+    match ACCEL.get() {
+        None | Some(Accel::Tcg) => "tcg",
+        Some(Accel::Kvm) => "kvm",
+    }
+}
+
+/// What a kernel without a root filesystem says at last.
+const NO_ROOT: &str = "VFS: Unable to mount root fs";
+
+/// Boots a kernel by KVM, as far as it gets without a disk. This may hang for good, where KVM does:
+/// the caller does not wait for it.
+pub fn try_kvm(lab: &Lab, kernel: &Path, cpu: Option<&str>) -> Result<()> {
+    let said = Command::new("qemu-system-x86_64")
+        .args(["-M", "q35", "-accel", "kvm", "-smp", "2"])
+        .args(["-cpu", cpu.unwrap_or(CPU)])
+        .args(["-nodefaults", "-no-reboot", "-m", "512M"])
+        .args(["-display", "none", "-serial", "stdio", "-kernel"])
+        .arg(lab.image(kernel)?)
+        .args(["-append", "console=ttyS0 panic=-1"])
+        .stdin(Stdio::null())
+        .output()
+        .context("qemu-system-x86_64")?;
+    if String::from_utf8_lossy(&said.stdout).contains(NO_ROOT) {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&said.stderr);
+    let why = why.lines().next().unwrap_or("a kernel does not boot");
+    bail!("{}", why.trim_start_matches("qemu-system-x86_64: "))
+}
 
 /// What the guest's two pmem devices are. Each has a gap behind it: ranges that touch
 /// become one device.
@@ -78,6 +131,7 @@ impl Platform {
     }
 }
 
+const CPU: &str = "max,vendor=GenuineIntel";
 /// Another line to the monitor, for programs in the guest: a port of this name.
 const MONITOR: &str = "dax-lab.monitor";
 
@@ -125,9 +179,8 @@ pub fn command(
     let disk = lab.build("guest.img");
     let share = lab.build("guest");
     qemu.current_dir(dir)
-        // /dev/kvm may open and hang, so always emulate.
-        .args(["-M", "q35", "-accel", "tcg"])
-        .args(["-cpu", "max,vendor=GenuineIntel"])
+        .args(["-M", "q35", "-accel", accel()])
+        .args(["-cpu", CPU])
         .args(["-nodefaults", "-no-reboot", "-m"])
         .arg(format!("{}M", platform.size() >> 20))
         .args(["-display", "none"])

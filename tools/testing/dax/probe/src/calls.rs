@@ -144,12 +144,12 @@ pub fn pipe() -> io::Result<(File, File)> {
     }
 }
 
-/// From byte `at` of `from` through a pipe to nowhere.
-pub fn splice(from: &File, at: &mut i64, len: usize) -> io::Result<usize> {
+/// From byte `at` of `from` through a pipe to `to`.
+pub fn splice(from: &File, at: &mut i64, len: usize, to: &mut Vec<u8>) -> io::Result<usize> {
     let (mut reader, writer) = pipe()?;
-    let (from, to) = (from.as_raw_fd(), writer.as_raw_fd());
+    let (from, pipe) = (from.as_raw_fd(), writer.as_raw_fd());
     // SAFETY: a valid offset.
-    let spliced = check(unsafe { libc::splice(from, at, to, null_mut(), len, 0) })?;
+    check(unsafe { libc::splice(from, at, pipe, null_mut(), len, 0) })?;
     drop(writer);
-    reader.read_to_end(&mut Vec::with_capacity(spliced))
+    reader.read_to_end(to)
 }

@@ -6,9 +6,11 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::pace::{self, Reference};
 
 pub fn last_errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
@@ -77,33 +79,52 @@ pub struct Stuck {
     stack: String,
 }
 
-/// The processes that stay in D state for a second and a half; a healthy one
-/// is there for moments only.
-pub fn sleepers() -> Vec<Stuck> {
-    lasting(5, |stat| stat.state == 'D')
+/// How long a task may be in D state, or on its way to its end, before it is stuck.
+const LONG: u64 = 10;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+/// What [`limit`] compares with: a guest of the lab on a machine with two CPUs that has nothing
+/// else to do. Kept in memory, so that all processes of a guest have the same limits.
+const REFERENCE: Reference = Reference {
+    spin: Duration::from_millis(10),
+    spawn: Duration::from_millis(100),
+};
+const PACE: &str = "/run/dax-probe.pace";
+
+/// A limit of so many seconds, or more where the machine is slow.
+pub fn limit(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).mul_f64(pace::factor(&REFERENCE, PACE))
 }
 
-/// The processes of a group that outlive a SIGKILL by three seconds: in D state, or
-/// running in the kernel without an end.
+/// The processes that stay in D state for a second and a half: they wait, and may yet be woken.
+pub fn waiters() -> Vec<Stuck> {
+    lasting(PAUSE * 5, |stat| stat.state == 'D')
+}
+
+/// The processes that stay in D state for as long as no healthy one does.
+pub fn sleepers() -> Vec<Stuck> {
+    lasting(limit(LONG), |stat| stat.state == 'D')
+}
+
+/// The processes of a group that outlive a SIGKILL for long: in D state, or running in the
+/// kernel without an end.
 pub fn survivors(group: u32) -> Vec<Stuck> {
-    lasting(10, |stat| {
+    lasting(limit(LONG), |stat| {
         stat.group == group && !matches!(stat.state, 'Z' | 'X')
     })
 }
 
-/// The processes that match now and in `rounds` more looks.
-fn lasting(rounds: usize, matches: impl Fn(&Stat) -> bool) -> Vec<Stuck> {
+/// The processes that match now and at each look for so long.
+fn lasting(time: Duration, matches: impl Fn(&Stat) -> bool) -> Vec<Stuck> {
     let look = || -> Vec<u32> {
         let all = processes().into_iter();
         all.filter(|&pid| Stat::read(pid).is_some_and(|stat| matches(&stat)))
             .collect()
     };
+    let end = Instant::now() + time;
     let mut pids = look();
-    for _ in 0..rounds {
-        if pids.is_empty() {
-            return Vec::new();
-        }
-        sleep(Duration::from_millis(300));
+    while !pids.is_empty() && Instant::now() < end {
+        sleep(PAUSE);
         let now = look();
         pids.retain(|pid| now.contains(pid));
     }
@@ -248,6 +269,7 @@ impl QuietConsole {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn a_name_may_hold_anything() {
@@ -255,6 +277,36 @@ mod tests {
         assert_eq!(stat.comm, "a) D 9 (b)");
         assert_eq!((stat.state, stat.group), ('S', 77));
         assert!(Stat::parse("12").is_none());
+    }
+
+    /// A process that is stopped stays so; one that goes on in between is not among them.
+    #[test]
+    fn only_what_lasts_is_stuck() {
+        let start = |words: &str| Command::new("sh").args(["-c", words]).spawn().unwrap();
+        let mut stops = start("kill -STOP $$");
+        let mut goes_on = start("kill -STOP $$");
+        let pids = [stops.id(), goes_on.id()];
+        let stopped = |stat: &Stat| stat.state == 'T';
+        let both = || {
+            let stopped = |pid: &u32| Stat::read(*pid).is_some_and(|stat| stat.state == 'T');
+            pids.iter().all(stopped)
+        };
+        while !both() {
+            sleep(Duration::from_millis(5));
+        }
+        let later = std::thread::spawn(move || {
+            sleep(Duration::from_millis(100));
+            // SAFETY: a child of this process that is not waited for yet.
+            unsafe { libc::kill(pids[1] as i32, libc::SIGCONT) };
+        });
+        let found = lasting(PAUSE * 3, stopped);
+        later.join().unwrap();
+        let found = |pid| found.iter().any(|stuck| stuck.pid == pid);
+        assert!(found(pids[0]));
+        assert!(!found(pids[1]));
+        goes_on.wait().unwrap();
+        stops.kill().unwrap();
+        stops.wait().unwrap();
     }
 
     #[test]

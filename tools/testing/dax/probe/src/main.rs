@@ -21,6 +21,7 @@ mod kernel;
 mod kmsg;
 mod map;
 mod mce;
+mod pace;
 mod peer;
 mod pmem;
 mod process;
@@ -118,9 +119,7 @@ fn main() -> ExitCode {
 fn run(action: Action) -> Result<bool> {
     match action {
         Action::Scenes { list: true, .. } => {
-            for scene in scenes::ALL {
-                println!("{:2} {:13} {}", scene.number, scene.name, scene.about);
-            }
+            scenes::ALL.iter().for_each(|scene| println!("{scene}"));
             Ok(true)
         }
         Action::Scenes {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use crate::fault::PAGE_SIZE;
+use crate::kernel;
 use crate::kmsg;
 use crate::qmp::Monitor;
 
@@ -18,7 +19,9 @@ const BANK: u32 = 9;
 /// MISC: the address is physical, and good to a page.
 const ONE_PAGE: u32 = 0x8c;
 /// How long the kernel may take over an error.
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 const SYSFS: &str = "/sys/devices/system/machinecheck/machinecheck0";
 
 /// An error at physical address `addr` (in bytes) that nobody has consumed: action
@@ -71,7 +74,7 @@ impl Log {
     /// "Recovered".
     pub fn handled(&mut self, addr: u64) -> Result<String> {
         let pfn = addr / PAGE_SIZE as u64;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         let (mut outcome, mut printed) = (None, false);
         while Instant::now() < deadline {
             let Some(line) = self.0.line()? else {
@@ -94,7 +97,7 @@ impl Log {
                 (None, true) => "seen, but no recovery action",
                 (Some(_), _) => "memory_failure() ran, but the rest is not done",
             },
-            PATIENCE.as_secs()
+            patience().as_secs()
         )
     }
 }

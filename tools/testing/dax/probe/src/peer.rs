@@ -7,11 +7,11 @@ use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Result};
 
-use crate::kernel::last_errno;
+use crate::kernel::{last_errno, limit};
 
 /// A task that does nothing but take signals.
 #[derive(clap::ValueEnum, Clone, Copy)]
@@ -34,7 +34,8 @@ impl Peer {
             Self::EarlyProcess => clone(early_process, 0, ptr::null_mut()).map(drop)?,
             Self::LateProcess => clone(late_process, 0, ptr::null_mut()).map(drop)?,
         }
-        for _ in 0..1000 {
+        let end = Instant::now() + limit(5);
+        while Instant::now() < end {
             if READY.load(SeqCst) {
                 return Ok(());
             }

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::fault::Signal;
-use crate::kernel::errno_name;
+use crate::kernel::{self, errno_name};
 
 /// Longest time a probe may take to answer; emulated machines are slow.
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 pub struct Probe {
     child: Child,
@@ -111,12 +113,12 @@ impl Probe {
         };
         // SAFETY: one valid pollfd. Every answer is one line, so nothing of it is
         // left in the reader's buffer.
-        if unsafe { libc::poll(&mut fd, 1, PATIENCE.as_millis() as i32) } == 0 {
-            bail!("no answer in {} s", PATIENCE.as_secs());
+        if unsafe { libc::poll(&mut fd, 1, patience().as_millis() as i32) } == 0 {
+            bail!("no answer in {} s", patience().as_secs());
         }
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
-            match self.exit(PATIENCE) {
+            match self.exit(patience()) {
                 Some(status) => bail!("{}", describe_exit(status)),
                 None => bail!("neither answers nor ends"),
             }

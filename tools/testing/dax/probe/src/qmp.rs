@@ -13,11 +13,15 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::{json, Value};
 
+use crate::kernel;
+
 const PORTS: &str = "/sys/class/virtio-ports";
 /// The name that dax-lab gives to the port.
 const NAME: &str = "dax-lab.monitor";
 /// QEMU answers at once, but an emulated machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 pub struct Monitor {
     port: File,
@@ -75,7 +79,7 @@ impl Monitor {
         self.port
             .write_all(format!("{command}\n").as_bytes())
             .context("monitor port")?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let line = self.line(deadline)?;
             if let Some(answer) = answer(&line, &id) {
@@ -114,7 +118,7 @@ impl Monitor {
         ensure!(
             ready != 0,
             "QEMU's monitor: no answer in {} s",
-            PATIENCE.as_secs()
+            patience().as_secs()
         );
         Ok(())
     }

@@ -9,17 +9,19 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::ktap::{Test, Verdict};
+use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::side::{by_side, Out};
 use crate::vm::Vm;
 
+mod found;
 mod gdb;
 mod guest;
 mod memory;
 mod plan;
 
+use found::{stages, verdict, Found, Place, LATE};
 use guest::{Guest, Killed, Said};
 use memory::Memory;
 use plan::{Kill, Point, Symbols};
@@ -35,12 +37,12 @@ const MOST_KEPT: usize = 5;
 /// filesystem
 #[derive(clap::Args)]
 pub struct Args {
-    /// How often
-    #[arg(long, default_value_t = 10)]
-    points: usize,
-    /// Of what is random
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// How often; without it, often enough that three runs in a row get to each stage
+    #[arg(long)]
+    points: Option<usize>,
+    /// Of what is random; without it, a new one
+    #[arg(long)]
+    seed: Option<u64>,
     /// Build directory of the kernel
     #[arg(long, default_value = "build/kernels/patched")]
     kernel: PathBuf,
@@ -61,8 +63,8 @@ pub struct Args {
 /// A part of the tests.
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let args = Args {
-        points: 10,
-        seed: 1,
+        points: None,
+        seed: None,
         kernel: "build/kernels/patched".into(),
         name: "crash".into(),
         platform: None,
@@ -76,15 +78,16 @@ pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
 pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     let start = Instant::now();
     let tests = by_side(1, 1, |_, out| play(lab, args, out)).remove(0)?;
-    let failed = |test: &&Test| test.verdict == Verdict::Failed;
-    let count = tests.iter().filter(failed).count();
+    let Counts {
+        passed,
+        failed,
+        skipped,
+    } = Counts::of(&tests);
     println!(
-        "# {count} of {} failed, seed {}, {}",
-        tests.len(),
-        args.seed,
+        "# {passed} passed, {failed} failed, {skipped} came too late, {}",
         crate::seconds(start.elapsed())
     );
-    Ok(u8::from(count > 0))
+    Ok(u8::from(failed > 0 || passed == 0))
 }
 
 fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
@@ -94,7 +97,12 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
         None if args.again.is_some() => vec![Platform::default()],
         None => vec![Platform::Legacy, Platform::Nfit],
     };
-    let points = plan::points(args.seed, args.points);
+    let seed = match args.seed {
+        Some(seed) => seed,
+        None if args.again.is_some() => 0,
+        None => next_seed(lab)?,
+    };
+    let points = plan::points(seed, args.points.unwrap_or_else(plan::enough));
     let symbols = Symbols::read(&lab.top.join(&args.kernel))?;
     let failed = lab.build("results").join(format!("{}-failed", args.name));
     if failed.exists() && args.again.is_none() {
@@ -104,10 +112,16 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
     let gut = gut.transpose()?;
     let mut tests = Vec::new();
     if args.again.is_none() {
-        out.line(&format!("1..{}", points.len() + platforms.len()));
+        let count = args
+            .points
+            .map_or(String::new(), |n| format!(" POINTS={n}"));
+        out.line(&format!(
+            "# once more the same: make crash SEED={seed}{count}"
+        ));
     }
+    let mut reached = Vec::new();
     for (points, platform) in points
-        .chunks(points.len().div_ceil(platforms.len()))
+        .chunks(points.len().div_ceil(platforms.len()).max(1))
         .zip(platforms)
     {
         let vm = Vm::new(lab, &args.name, &args.kernel, 0)
@@ -115,7 +129,7 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
             .memory(memory.path.clone());
         let _lock = vm.lock()?;
         let mut suite = Suite {
-            seed: args.seed,
+            seed,
             vm: &vm,
             memory: &memory,
             symbols: &symbols,
@@ -124,6 +138,8 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
             platform,
             failed: failed.clone(),
             kept: 0,
+            late: Vec::new(),
+            reached: &mut reached,
             tests: &mut tests,
             out,
         };
@@ -132,15 +148,30 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
                 .again(Path::new(file), run.parse().context("RUN")?)
                 .map(|()| tests);
         }
-        out.line(&format!("# {platform:?}, seed {}", args.seed));
+        out.line(&format!("# {platform:?}, seed {seed}"));
         memory.clear()?;
-        let [points @ .., _] = points else { continue };
-        for (number, point) in points.iter().chain([&plan::LAST]).enumerate() {
-            suite.point(number as u64, point)?;
+        let mut numbers = 0..;
+        for point in points {
+            suite.point(numbers.next().unwrap_or(0), point)?;
+        }
+        let late = std::mem::take(&mut suite.late);
+        for point in late.iter().chain([&plan::LAST]) {
+            suite.point(numbers.next().unwrap_or(0), point)?;
         }
         suite.look(true)?;
     }
+    tests.push(stages(&points, &reached));
     Ok(tests)
+}
+
+/// A seed whose turn it is: three runs in a row get to each stage.
+fn next_seed(lab: &Lab) -> Result<u64> {
+    let file = lab.build("results/crash-seed");
+    let last = fs::read_to_string(&file).ok();
+    let seed = plan::new_seed(last.and_then(|text| text.trim().parse().ok()));
+    fs::create_dir_all(lab.build("results"))?;
+    fs::write(&file, format!("{seed}\n")).with_context(|| file.display().to_string())?;
+    Ok(seed)
 }
 
 /// What is left of guests that were killed.
@@ -148,7 +179,7 @@ struct Left {
     /// The run whose files they are.
     run: u64,
     /// Where the guests were killed: that of the run, and those that were to look.
-    points: Vec<String>,
+    points: Vec<Place>,
 }
 
 struct Suite<'a> {
@@ -165,6 +196,10 @@ struct Suite<'a> {
     failed: PathBuf,
     /// How many memories are.
     kept: usize,
+    /// Stages that did not come, to be tried again.
+    late: Vec<Point>,
+    /// Stages at which guests were killed.
+    reached: &'a mut Vec<&'static str>,
     tests: &'a mut Vec<Test>,
     out: &'a Out<'a>,
 }
@@ -187,7 +222,7 @@ impl Suite<'_> {
         self.memory.load(file)?;
         self.left = Some(Left {
             run,
-            points: vec![file.display().to_string()],
+            points: vec![Place::new(&file.display())],
         });
         self.look(false)
     }
@@ -215,12 +250,14 @@ impl Suite<'_> {
                         guest.gut(function)?;
                     }
                     let what = match guest.kill(point.kill, address)? {
-                        Killed::Yes => name.to_string(),
-                        Killed::Late => format!("{name}: does not come, so after some time"),
+                        Killed::Yes => self.there(&name),
+                        Killed::Late => self.too_late(&name),
                         // As good as killed.
-                        Killed::No(Said::Quit(why)) => format!("{name}: QEMU ended before: {why}"),
+                        Killed::No(Said::Quit(why)) => {
+                            Place::late(&name, &format!("QEMU ended before: {why}"))
+                        }
                         Killed::No(said) => {
-                            self.fail(&[name.to_string()], &format!("{said:?}"), run)?;
+                            self.fail(&[Place::new(&name)], &format!("{said:?}"), run)?;
                             return Ok(());
                         }
                     };
@@ -233,7 +270,22 @@ impl Suite<'_> {
                 }
             }
         }
-        self.fail(&[point.to_string()], "no guest begins to work", run)
+        self.fail(&[Place::new(point)], "no guest begins to work", run)
+    }
+
+    /// A guest was killed where it was to be.
+    fn there(&mut self, point: &Point) -> Place {
+        if let Kill::At { stage, .. } = point.kill {
+            self.reached.push(stage);
+        }
+        Place::new(point)
+    }
+
+    /// It was not: that stage is tried once more, where that is not what was tried.
+    fn too_late(&mut self, point: &Point) -> Place {
+        let again = point.again().filter(|again| again != point);
+        self.late.extend(again);
+        Place::late(point, LATE)
     }
 
     /// Boots a guest that looks at what is left and begins to work.
@@ -250,10 +302,14 @@ impl Suite<'_> {
             if said == Said::Mounting && point.recovery {
                 match guest.kill(point.kill, address)? {
                     Killed::No(next) => said = next,
-                    Killed::Yes | Killed::Late => {
+                    killed @ (Killed::Yes | Killed::Late) => {
                         drop(guest);
+                        let place = match killed {
+                            Killed::Yes => self.there(point),
+                            _ => self.too_late(point),
+                        };
                         if let Some(left) = &mut self.left {
-                            left.points.push(point.to_string());
+                            left.points.push(place);
                         }
                         self.memory.lose()?;
                         return Ok(Begun::Killed);
@@ -334,15 +390,15 @@ impl Suite<'_> {
     }
 
     fn good(&mut self, found: &Found) {
-        for point in self.left.take().into_iter().flat_map(|left| left.points) {
-            self.tell(Test::new(&point, Verdict::Passed, &found.checked));
+        for place in self.left.take().into_iter().flat_map(|left| left.points) {
+            self.tell(verdict(&place, &found.checked));
         }
     }
 
     fn bad(&mut self, found: Found, end: Said) -> Result<()> {
         let (points, run) = match &self.left {
             Some(left) => (left.points.clone(), left.run),
-            None => (vec!["nothing to look at".into()], 0),
+            None => (vec![Place::new(&"nothing to look at")], 0),
         };
         let end = vec![format!("{end:?}")];
         let why = [found.bad, found.notes, end].concat().join(" / ");
@@ -350,7 +406,7 @@ impl Suite<'_> {
     }
 
     /// Keeps what is left, and begins anew.
-    fn fail(&mut self, points: &[String], why: &str, run: u64) -> Result<()> {
+    fn fail(&mut self, points: &[Place], why: &str, run: u64) -> Result<()> {
         let dir = self.failed.join(self.tests.len().to_string());
         fs::create_dir_all(&dir)?;
         for file in ["console.log", "output.log"] {
@@ -368,46 +424,20 @@ impl Suite<'_> {
             );
         }
         for point in points {
-            self.tell(Test::new(point, Verdict::Failed, &why));
+            self.tell(Test::new(&point.name, Verdict::Failed, &why));
         }
         self.memory.clear()
     }
 
     fn tell(&mut self, test: Test) {
-        let word = if test.verdict == Verdict::Passed {
-            "ok"
-        } else {
-            "not ok"
+        let (word, skip) = match test.verdict {
+            Verdict::Passed => ("ok", ""),
+            Verdict::Skipped => ("ok", "SKIP "),
+            Verdict::Failed => ("not ok", ""),
         };
         self.tests.push(test);
         let (test, number) = (&self.tests[self.tests.len() - 1], self.tests.len());
-        let line = format!("{word} {number} {} # {}", test.name, test.remark);
+        let line = format!("{word} {number} {} # {skip}{}", test.name, test.remark);
         self.out.line(&line);
-    }
-}
-
-/// What a guest has found.
-#[derive(Default)]
-struct Found {
-    checked: String,
-    bad: Vec<String>,
-    /// Harm that was not noticed.
-    blind: Vec<String>,
-    notes: Vec<String>,
-}
-
-impl Found {
-    fn note(&mut self, said: Said) {
-        match said {
-            Said::Checked(what) => self.checked = what,
-            Said::Bad(what) if what.starts_with("not noticed") => self.blind.push(what),
-            Said::Bad(what) => self.bad.push(what),
-            Said::Note(what) => self.notes.push(what),
-            _ => (),
-        }
-    }
-
-    fn is_good(&self, checked: bool) -> bool {
-        self.bad.is_empty() && self.checked.is_empty() != checked
     }
 }

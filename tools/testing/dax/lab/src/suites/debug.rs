@@ -51,13 +51,13 @@ const FAULTS: [&str; 14] = [
 /// All scenes of a platform.
 pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
     let kernel = super::build_kernel(lab, "debug", out)?;
-    let (name, only, seconds): (_, &[_], _) = match platform {
-        Platform::Nfit => ("debug-nfit", &nfit::SCENES.map(String::from), nfit::SECONDS),
-        _ => ("debug", &[], SECONDS),
+    let (name, only, seconds) = match platform {
+        Platform::Nfit => ("debug-nfit", nfit::names(), nfit::SECONDS),
+        _ => ("debug", Vec::new(), SECONDS),
     };
     let limit = SLOWER * scenes::time_limit(seconds);
     let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
-    let mut play = scenes::script(only, &[], seconds);
+    let mut play = scenes::script(&only, &[], seconds);
     if platform == Platform::Legacy {
         fs::copy(
             kernel.join("window/window.ko"),

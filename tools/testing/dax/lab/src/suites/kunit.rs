@@ -17,15 +17,56 @@ const REQUIRED: &str = "dax_holder";
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
     let kernel = Path::new("build/kernels/patched");
-    let outcome = Vm::new(lab, "kunit", kernel, 120).run("true", &mut |_| ())?;
+    let outcome = Vm::new(lab, "kunit", kernel, crate::pace::limit(120).as_secs())
+        .run("true", &mut |_| ())?;
     let console = fs::read(&outcome.console)?;
     let console = String::from_utf8_lossy(&console);
-    let lines = || console.lines().map(str::trim_end);
-    let mut tests = ktap::parse(lines());
-    if !ktap::suites(lines()).contains(&REQUIRED) {
-        let why = format!("not on the console: {}", outcome.console.display());
-        tests.push(Test::new(REQUIRED, Verdict::Failed, &why));
-    }
+    let mut tests = results(&console, &outcome.console.display().to_string());
     tests.push(guest_verdict("boot", &outcome));
     Ok(tests)
+}
+
+/// The results on the console, which is in the file `name`. The kernel is built for its tests:
+/// one that is skipped has failed.
+fn results(console: &str, name: &str) -> Vec<Test> {
+    let lines = || console.lines().map(str::trim_end);
+    let mut tests = ktap::parse(lines());
+    for test in &mut tests {
+        if test.verdict == Verdict::Skipped {
+            test.verdict = Verdict::Failed;
+            test.remark = format!("skipped: {}", test.remark);
+        }
+    }
+    if !ktap::suites(lines()).contains(&REQUIRED) {
+        let why = format!("not on the console: {name}");
+        tests.push(Test::new(REQUIRED, Verdict::Failed, &why));
+    }
+    tests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ktap::Counts;
+
+    fn counts(result: &str) -> (usize, usize, usize) {
+        let console = format!(
+            "KTAP version 1\n1..1\n    # Subtest: dax_holder\n    1..1\n    {result}\n{result}"
+        );
+        let counts = Counts::of(&results(&console, "console"));
+        (counts.passed, counts.failed, counts.skipped)
+    }
+
+    #[test]
+    fn what_is_skipped_fails() {
+        assert_eq!(counts("ok 1 dax_holder"), (1, 0, 0));
+        assert_eq!(counts("not ok 1 dax_holder"), (0, 1, 0));
+        assert_eq!(counts("ok 1 dax_holder # SKIP no device"), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_suite_that_is_missing_fails() {
+        let tests = results("KTAP version 1\n1..1\nok 1 other", "console");
+        assert_eq!(Counts::of(&tests).failed, 1);
+    }
 }

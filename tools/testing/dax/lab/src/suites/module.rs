@@ -31,7 +31,7 @@ pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
          rmmod xfs\n\
          if grep -qw xfs /proc/filesystems; then echo 'XFS stays'; exit 1; fi\n"
     );
-    let vm = Vm::new(lab, "module", &kernel, 300);
+    let vm = Vm::new(lab, "module", &kernel, crate::pace::limit(300).as_secs());
     let outcome = vm.run(&script, &mut |line| out.line(line))?;
     let mut tests = scenes::results(&outcome, "guest");
     let verdict = if outcome.good() {
@@ -85,4 +85,20 @@ fn depends(module: &Path) -> Result<Vec<String>> {
     let list = String::from_utf8(out.stdout)?;
     let names = list.trim().split(',').filter(|name| !name.is_empty());
     Ok(names.map(String::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`run`] returns then is a failed test, and not one that is skipped.
+    #[test]
+    fn a_kernel_that_is_missing_is_an_error() {
+        let dir = std::env::temp_dir().join(format!("dax-lab.{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let lab = Lab { top: dir.clone() };
+        let error = install(&lab, &dir.join("build/kernels/module")).unwrap_err();
+        assert!(error.to_string().contains("modules.order"), "{error:#}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

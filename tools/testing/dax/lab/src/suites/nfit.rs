@@ -14,7 +14,8 @@ use crate::qemu::Platform;
 use crate::side::Out;
 use crate::vm::Vm;
 
-pub const SCENES: [&str; 51] = [
+/// Scenes that are played without ACPI tables too.
+const BOTH: [&str; 25] = [
     "one-mapper",
     "shared",
     "huge-page",
@@ -37,6 +38,12 @@ pub const SCENES: [&str; 51] = [
     "staging",
     "absent",
     "known",
+    "splice",
+    "list-split",
+    "list-poll",
+];
+/// Scenes of this platform alone.
+const ONLY: [&str; 26] = [
     "refused",
     "freeze-fails",
     "firmware",
@@ -54,9 +61,6 @@ pub const SCENES: [&str; 51] = [
     "scrub-race",
     "scrub-nobody",
     "scrub-flood",
-    "splice",
-    "list-split",
-    "list-poll",
     "found-metadata",
     "found-headers",
     "found-log",
@@ -70,16 +74,21 @@ pub const SCENES: [&str; 51] = [
 /// How long the race runs.
 pub const SECONDS: u64 = 20;
 
-/// Those about errors that a scrub finds.
+/// Those that the comparison with the stock kernel plays on this platform.
 pub fn scrubs() -> impl Iterator<Item = &'static str> {
-    let is_one = |name: &&str| name.starts_with("scrub-") || name.starts_with("found-");
-    SCENES.into_iter().filter(is_one)
+    ONLY.into_iter()
+}
+
+/// All of them.
+pub fn names() -> Vec<String> {
+    let all = BOTH.iter().chain(&ONLY);
+    all.map(ToString::to_string).collect()
 }
 
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let kernel = Path::new("build/kernels/patched");
     let vm = Vm::new(lab, "nfit", kernel, scenes::time_limit(SECONDS)).platform(Platform::Nfit);
-    let script = scenes::script(&SCENES.map(String::from), &[], SECONDS);
+    let script = scenes::script(&names(), &[], SECONDS);
     let outcome = vm.run(&script, &mut |line| out.line(line))?;
     Ok(scenes::results(&outcome, "guest"))
 }

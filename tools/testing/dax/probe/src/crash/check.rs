@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::journal::{Journal, WORKERS};
 use super::model::{self, Content, Files, Page};
-use super::{count, directory, say, settle, until, work, PAGE, PATIENCE};
+use super::{count, directory, patience, say, settle, until, work, PAGE};
 use crate::calls;
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
@@ -28,7 +28,7 @@ pub fn run(run: u64, harm: bool) -> Result<bool> {
     let xfs = Xfs::existing()?;
     xfs.mount()?;
     settle()?;
-    let look = Look::new(&xfs, run, PATIENCE)?;
+    let look = Look::new(&xfs, run, patience())?;
     for what in &look.found {
         say(&format!("bad: {what}"));
     }
@@ -44,7 +44,7 @@ pub fn run(run: u64, harm: bool) -> Result<bool> {
     }
     let root = xfs.root()?;
     calls::sync_filesystem(&root)?;
-    for what in free_and_marked(&root, PATIENCE)? {
+    for what in free_and_marked(&root, patience())? {
         say(&format!("bad: when what was lost is removed: {what}"));
         good = false;
     }

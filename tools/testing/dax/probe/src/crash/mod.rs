@@ -16,7 +16,9 @@ mod model;
 mod work;
 
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Duration {
+    crate::kernel::limit(60)
+}
 const WORKER: &str = "/sys/fs/xfs/pmem0/dax";
 
 #[derive(clap::Args)]
@@ -84,8 +86,8 @@ fn count(name: &str) -> Result<u64> {
 
 /// Waits until the mount's worker has nothing to do.
 fn settle() -> Result<()> {
-    let idle = until(PATIENCE, || Ok(count("pending")? == 0))?;
-    let seconds = PATIENCE.as_secs();
+    let idle = until(patience(), || Ok(count("pending")? == 0))?;
+    let seconds = patience().as_secs();
     ensure!(idle, "{WORKER}/pending is not 0 after {seconds} s");
     Ok(())
 }

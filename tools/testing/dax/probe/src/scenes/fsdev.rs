@@ -23,7 +23,9 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const HUGE: usize = 2 << 20;
 const BUS: &str = "/sys/bus/dax";
 const DEVICE: Pmem = Pmem(1);
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 /// The page that fails, from the start of the device's data.
 const BAD: u64 = 100;
 
@@ -90,7 +92,7 @@ impl DaxDevice {
             self.tell("remove_id")?;
         }
         remake(&self.namespace, "fsdax")?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while !Path::new(&DEVICE.path()).exists() {
             ensure!(Instant::now() < end, "{} does not come back", DEVICE.path());
             sleep(Duration::from_millis(20));

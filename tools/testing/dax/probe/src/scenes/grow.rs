@@ -16,6 +16,7 @@ use super::repair::healthmon::{self, Monitor};
 use super::unbind;
 use crate::calls;
 use crate::ioctl;
+use crate::kernel;
 use crate::pmem::Pmem;
 use crate::process::Map;
 use crate::report::expect;
@@ -24,7 +25,9 @@ use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
 
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
 const MIB: u64 = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
+fn patience() -> Duration {
+    kernel::limit(30)
+}
 const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12, reads on";
 
 fn grow(section: &[&str]) -> Result<()> {
@@ -89,7 +92,8 @@ fn grow_realtime(name: &str, options: &Options) -> Result<()> {
     expect(&row("machine check"), "Recovered", bad.report()?)?;
     let told = "BUS_MCEERR_AO page 1 lsb 12";
     expect(&row("early kill"), told, mapper.seen())?;
-    bad::mend(&file, 1, 2)?;
+    let written = bad::mend(&file, 1, 2).map_or_else(|e| e.to_string(), |()| "0".into());
+    expect(&row("written"), "0", written)?;
     expect(&row("touches it, written"), "reads", mapper.touch(1))?;
     drop((mapper, full));
     expect(&row("filesystem"), "umount, xfs_repair clean", xfs.end())
@@ -131,11 +135,11 @@ pub fn removed(_: u64) -> Result<()> {
     let namespace = rt.namespace()?;
 
     let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
-    expect("unbind", "done", unbind.end(PATIENCE))?;
+    expect("unbind", "done", unbind.end(patience()))?;
     expect("mapper", "BUS_MCEERR_AO", mapper.kinds())?;
     drop(mapper);
     let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(PATIENCE))?;
+    expect("umount", "done", umount.end(patience()))?;
     unbind::bind(rt, &namespace)?;
     xfs.mount()?;
     expect("reader, bound again", "data intact", xfs::intact(&file, 4))?;

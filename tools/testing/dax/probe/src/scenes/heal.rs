@@ -30,7 +30,9 @@ use crate::shared::{counters, pin, Worker};
 use crate::xfs::{self, fill, Options, Xfs};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 /// A way to put other data in the place of page 1 of a file.
 struct Way {
@@ -288,7 +290,7 @@ pub fn at_once(_: u64) -> Result<()> {
 
 /// Waits until a counter has a value.
 fn reaches(counter: &AtomicU64, value: u64) -> bool {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while counter.load(SeqCst) < value && Instant::now() < end {
         sleep(Duration::from_millis(1));
     }

@@ -19,6 +19,7 @@ use crate::area::Area;
 use crate::calls;
 use crate::fault::{self, PAGE_SIZE};
 use crate::ioctl;
+use crate::kernel;
 use crate::pmem::Pmem;
 use crate::report::{expect, note};
 use crate::shared::{counters, pin, Worker};
@@ -33,7 +34,9 @@ const TRIES: u32 = 20;
 /// The longest time for which the notification is stopped. Less than what the scheduler leaves
 /// to real-time processes.
 const STOPPED: Duration = Duration::from_millis(400);
-const PATIENCE: Duration = Duration::from_secs(10);
+fn patience() -> Duration {
+    kernel::limit(10)
+}
 /// For a step that is only to be waited for.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -98,13 +101,13 @@ pub fn play(_: u64) -> Result<()> {
         }
 
         note(&format!("stopped in the right moment: try {n}"))?;
-        let outcome = error.end(PATIENCE);
+        let outcome = error.end(patience());
         expect("the error", "done", &outcome)?;
         let another = Worker::start(|| {
             leave(&pipe);
             simulate(&other)
         })?;
-        let another = another.end(PATIENCE);
+        let another = another.end(patience());
         expect("another one", "done", &another)?;
         if [&*outcome, &*another] == ["done"; 2] {
             worker::settle()?;
@@ -113,7 +116,7 @@ pub fn play(_: u64) -> Result<()> {
                 leave(&pipe);
                 xfs::umount()
             })?;
-            let umount = umount.end(PATIENCE);
+            let umount = umount.end(patience());
             expect("umount", "done", umount)?;
             let alone = || Pmem(0).open_alone().is_ok();
             let used = if alone() { "no" } else { "yes" };
@@ -125,7 +128,7 @@ pub fn play(_: u64) -> Result<()> {
             xfs.mount()?;
         } else {
             drop(pipe);
-            let outcome = error.end(PATIENCE);
+            let outcome = error.end(patience());
             expect("pipe emptied: the error", "done", outcome)?;
         }
         expect("files", "data intact", xfs::intact(&kept, 1))?;

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 
 use crate::area::Area;
 use crate::fault;
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
-use crate::kernel::QuietConsole;
+use crate::kernel::{self, QuietConsole};
 use crate::pmem::{self, Pmem};
 use crate::report::{expect, note};
 use crate::shared::{counters, Worker};
@@ -26,7 +26,10 @@ const ROUNDS: u64 = 20;
 const MANY: usize = 5000;
 const FEW: usize = 200;
 const LONG: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 // Counters.
 const READY: usize = 0;
@@ -47,9 +50,16 @@ pub fn play(_: u64) -> Result<()> {
         let counters = counters::<3>()?;
         let many = Worker::start(|| map_often(&file, counters))?;
         let other = Worker::start(|| touch_later(&clone, round, counters))?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while counters[READY].load(SeqCst) != 2 {
-            ensure!(Instant::now() < end, "the mappers are not ready");
+            if Instant::now() > end {
+                for worker in [&many, &other] {
+                    let stack = fs::read_to_string(format!("/proc/{}/stack", worker.pid()));
+                    let stack = stack.unwrap_or_default();
+                    note(&format!("a mapper: {}", stack.replace('\n', " ")))?;
+                }
+                bail!("the mappers are not ready in round {round}");
+            }
             sleep(Duration::from_millis(1));
         }
         counters[GO].store(1, SeqCst);
@@ -63,7 +73,7 @@ pub fn play(_: u64) -> Result<()> {
         longest = longest.max(start.elapsed());
         counters[STOP].store(1, SeqCst);
         for (name, worker) in [("many", many), ("other", other)] {
-            let end = worker.end(PATIENCE);
+            let end = worker.end(patience());
             ensure!(end == "done", "{name}: {end}");
         }
         for path in [file, clone] {

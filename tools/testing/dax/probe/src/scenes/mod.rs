@@ -2,10 +2,12 @@
 
 //! The scenes, in the order in which they are played.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{bail, Result};
 
+use crate::kernel::limit;
 use crate::process::Probe;
 
 mod alloc_fails;
@@ -29,6 +31,7 @@ mod machine_check;
 mod partitions;
 pub mod platform;
 mod processes;
+mod races;
 mod refuse;
 mod repair;
 mod revoke;
@@ -55,6 +58,8 @@ pub struct Scene {
     /// Whether it needs a kernel that fails on purpose: it is played when that is asked for, or
     /// when named.
     pub debug: bool,
+    /// Why the stock kernel passes it, where it does: it shows nothing about the series alone.
+    pub also_stock: Option<&'static str>,
     /// Plays the scene; the argument is that time in seconds.
     pub play: fn(u64) -> Result<()>,
 }
@@ -74,6 +79,7 @@ impl Scene {
             timed: false,
             nfit: false,
             debug: false,
+            also_stock: None,
             play,
         }
     }
@@ -99,84 +105,120 @@ impl Scene {
         self
     }
 
+    /// `dax-lab test --stock` holds the scene to it.
+    const fn also_stock(mut self, why: &'static str) -> Self {
+        self.also_stock = Some(why);
+        self
+    }
+
+    /// Seconds beyond the deadline: those that the user asks for, and more where the machine is
+    /// slow.
     pub fn scaled(&self, seconds: u64) -> u64 {
-        if self.timed {
-            seconds
-        } else {
-            0
+        let slow = limit(self.deadline.as_secs()) - self.deadline;
+        slow.as_secs() + if self.timed { seconds } else { 0 }
+    }
+}
+
+/// A line of the list, which `dax-lab` reads too.
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:3} {:18} {}", self.number, self.name, self.about)?;
+        if self.nfit {
+            write!(f, " (nfit)")?;
+        }
+        match self.also_stock {
+            Some(why) => write!(f, " (stock passes it too: {why})"),
+            None => Ok(()),
         }
     }
 }
 
 // Those that hang where the kernel deadlocks come last: nothing can follow them.
+/// Why the stock kernel passes a scene.
+const UNCHANGED: &str = "the series must not change it";
+const AS_GOOD: &str = "an earlier state of the series was worse than stock";
+const LAB: &str = "it is about the lab's platform";
+const NOTHING: &str = "stock has nothing that could be there";
+
 pub const ALL: &[Scene] = &[
     Scene::new(
         1,
         "one-mapper",
         "one file, one process that maps it",
         files::one_mapper,
-    ),
-    Scene::new(2, "shared", "a block that three files share", files::shared),
+    )
+    .also_stock(UNCHANGED),
+    Scene::new(2, "shared", "a block that three files share", files::shared).also_stock(UNCHANGED),
     Scene::new(
         3,
         "partly-shared",
         "a file of which one half is shared",
         files::partly_shared,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         4,
         "deleted",
         "a file deleted while it is mapped",
         files::deleted,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         5,
         "metadata",
         "an inode block: shutdown, and remount",
         space::metadata,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         6,
         "no-rmapbt",
         "XFS cannot look owners up: the generic handler",
         devices::no_rmapbt,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         7,
         "log-device",
         "an external log device",
         devices::log_device,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         8,
         "realtime",
         "a realtime device with rmap and reflink",
         devices::realtime,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         10,
         "huge-page",
         "a block inside a 2 MiB mapping",
         files::huge_page,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         12,
         "not-consumed",
         "an error found by nobody's access",
         files::not_consumed,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         13,
         "free-space",
         "a block that nobody owns",
         space::free_space,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         14,
         "many-owners",
         "a block that 400 files share",
         files::many_owners,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         30,
         "threads",
@@ -218,7 +260,8 @@ pub const ALL: &[Scene] = &[
         "sysctl",
         "early kill for all, but for who asks for late",
         processes::sysctl,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         36,
         "late",
@@ -236,7 +279,8 @@ pub const ALL: &[Scene] = &[
         "exiting",
         "processes that end while they are looked for",
         processes::exiting,
-    ),
+    )
+    .also_stock(UNCHANGED),
     Scene::new(
         140,
         "revoke-race",
@@ -297,7 +341,8 @@ pub const ALL: &[Scene] = &[
         "cow-stores",
         "stores to a block while a fault copies it",
         cow_stores::play,
-    ),
+    )
+    .also_stock(UNCHANGED),
     // Where it is not contained, whatever is laid over its page next can crash.
     Scene::new(
         15,
@@ -535,7 +580,8 @@ pub const ALL: &[Scene] = &[
         "no-dax",
         "XFS on a device without DAX: nobody waits for errors",
         repair::again::elsewhere,
-    ),
+    )
+    .also_stock(NOTHING),
     Scene::new(
         68,
         "meanwhile",
@@ -593,35 +639,40 @@ pub const ALL: &[Scene] = &[
         "the platform: ndctl injects errors and takes them back",
         platform::inject,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(LAB),
     Scene::new(
         71,
         "firmware-clear",
         "the platform: errors are cleared in part, or refused",
         platform::clear,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(LAB),
     Scene::new(
         72,
         "firmware-many",
         "the platform: a hundred errors",
         platform::many,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(LAB),
     Scene::new(
         73,
         "firmware-slow",
         "the platform: a scrub that takes its time",
         platform::slow,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(LAB),
     Scene::new(
         74,
         "consume",
         "an error that lies there until it is met",
         platform::consume,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(LAB),
     Scene::new(
         75,
         "superblock",
@@ -685,7 +736,8 @@ pub const ALL: &[Scene] = &[
         "a device in use that no filesystem holds",
         repair::scrub::nobody,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(UNCHANGED),
     Scene::new(
         90,
         "scrub-kept",
@@ -700,7 +752,7 @@ pub const ALL: &[Scene] = &[
         repair::marks::no_mark,
     )
     .nfit(),
-    Scene::new(150, "grow", "space that growfs adds", grow::data),
+    Scene::new(150, "grow", "space that growfs adds", grow::data).also_stock(AS_GOOD),
     Scene::new(
         151,
         "grow-realtime",
@@ -761,7 +813,8 @@ pub const ALL: &[Scene] = &[
         "grow-removed",
         "the driver of a realtime device unbound that was empty at mount",
         grow::removed,
-    ),
+    )
+    .also_stock(AS_GOOD),
     Scene::new(
         120,
         "found-metadata",
@@ -782,7 +835,8 @@ pub const ALL: &[Scene] = &[
         "a machine check in metadata of each kind",
         found::met,
     )
-    .nfit(),
+    .nfit()
+    .also_stock(UNCHANGED),
     Scene::new(
         121,
         "found-log",
@@ -822,7 +876,8 @@ pub const ALL: &[Scene] = &[
         "writecache",
         "the pmem of a dm-writecache fails (law 1)",
         hole::cache::play,
-    ),
+    )
+    .also_stock(AS_GOOD),
     Scene::new(
         162,
         "peek",
@@ -893,7 +948,8 @@ pub const ALL: &[Scene] = &[
         "fsdev",
         "memory that failed under fsdev_dax, then used by pmem",
         fsdev::fsdev,
-    ),
+    )
+    .also_stock(AS_GOOD),
     Scene::new(
         170,
         "devdax",
@@ -973,7 +1029,7 @@ pub const ALL: &[Scene] = &[
         200,
         "window-remapped",
         "a file changes between query and act (law 3)",
-        windows::files::remapped,
+        races::files::remapped,
     )
     .debug()
     .long(),
@@ -981,7 +1037,7 @@ pub const ALL: &[Scene] = &[
         201,
         "window-owners",
         "owners come and go between query and act",
-        windows::files::owners,
+        races::files::owners,
     )
     .debug()
     .long(),
@@ -989,7 +1045,7 @@ pub const ALL: &[Scene] = &[
         202,
         "window-locked",
         "what comes while the page is being taken away",
-        windows::files::locked,
+        races::files::locked,
     )
     .debug()
     .long(),
@@ -997,7 +1053,7 @@ pub const ALL: &[Scene] = &[
         203,
         "window-unmounted",
         "unmounted during a notification",
-        windows::mounts::unmounted,
+        races::mounts::unmounted,
     )
     .debug()
     .long(),
@@ -1005,7 +1061,7 @@ pub const ALL: &[Scene] = &[
         204,
         "window-frozen",
         "frozen during a notification",
-        windows::mounts::frozen,
+        races::mounts::frozen,
     )
     .debug()
     .long(),
@@ -1013,7 +1069,7 @@ pub const ALL: &[Scene] = &[
         205,
         "window-changed",
         "grown, remounted, shut down during a notification",
-        windows::mounts::changed,
+        races::mounts::changed,
     )
     .debug()
     .long(),
@@ -1021,7 +1077,7 @@ pub const ALL: &[Scene] = &[
         206,
         "window-repair",
         "what comes before a block is cleared",
-        windows::repair::all,
+        races::repair::all,
     )
     .debug()
     .long(),
@@ -1029,7 +1085,7 @@ pub const ALL: &[Scene] = &[
         207,
         "window-unbound",
         "the driver goes during a notification",
-        windows::mounts::unbound,
+        races::mounts::unbound,
     )
     .debug()
     .long(),

@@ -5,9 +5,8 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,19 +20,22 @@ use crate::dm::Linear;
 use crate::fault::PAGE_SIZE;
 use crate::firmware;
 use crate::ioctl;
-use crate::kernel::{self, QuietConsole};
+use crate::kernel;
 use crate::map::read_page;
-use crate::mce;
 use crate::pmem::{Pmem, MAX_BADBLOCKS};
-use crate::process::{Map, Probe};
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
+use crate::process::{pattern, Map, Probe};
+use crate::report::expect;
+use crate::shared::Worker;
 use crate::xfs::{self, fill, Options, Xfs};
 
+mod race;
+
+pub use race::race;
+
 const PAGE: u64 = PAGE_SIZE as u64;
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The longest time in seconds that copies and errors race.
-const RACE: u64 = 10;
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 /// Page faults of a process that maps the file only after the error.
 pub fn faults(_: u64) -> Result<()> {
@@ -183,18 +185,23 @@ pub fn calls(_: u64) -> Result<()> {
     let through = calls::read_through(&path, libc::O_DIRECT, PAGES)?;
     expect("the same, O_DIRECT", &whole, through)?;
 
-    // These may end before the page, but not in it. Off a block's boundary
+    // All that comes before the page, and nothing of it. Off a block's boundary
     // copy_file_range() copies; on one it only shares.
-    let to = File::create(xfs.path("copy"))?;
+    let copy = xfs.path("copy");
+    let to = File::create(&copy)?;
     let mut at = 1;
     let copied = calls::until_end(|| calls::copy_file_range(&file, &mut at, &to, LEN - 1));
-    told("copy_file_range", AT - 1, copied)?;
+    told("copy_file_range", 1..AT, copied, &fs::read(&copy)?)?;
+    let sent_to = xfs.path("sent");
+    drop(to);
+    let to = File::create(&sent_to)?;
     at = 0;
     let sent = calls::until_end(|| calls::sendfile(&file, &mut at, &to, LEN));
-    told("sendfile", AT, sent)?;
+    told("sendfile", 0..AT, sent, &fs::read(&sent_to)?)?;
     at = 0;
-    let spliced = calls::until_end(|| calls::splice(&file, &mut at, LEN));
-    told("splice", AT, spliced)?;
+    let mut through = Vec::new();
+    let spliced = calls::until_end(|| calls::splice(&file, &mut at, LEN, &mut through));
+    told("splice", 0..AT, spliced, &through)?;
 
     let other = open(&twin, 0)?;
     let dedupe = |at| outcome(ioctl::dedupe(&file, at, PAGE, &other));
@@ -228,13 +235,17 @@ pub fn calls(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad])
 }
 
-/// The row of a call that may give what comes before the bad page, and must give
-/// nothing of it.
-fn told(name: &str, limit: u64, (bytes, end): (usize, String)) -> Result<()> {
-    let kept = bytes as u64 <= limit;
-    let told = if kept { "none of the page" } else { "the page" };
-    expect(name, "none of the page, EIO", format!("{told}, {end}"))?;
-    note(&format!("{name}: {bytes} of {limit} bytes before the page"))
+/// The row of a call that gives these bytes of the file, and no more.
+fn told(name: &str, bytes: Range<u64>, (sum, end): (usize, String), data: &[u8]) -> Result<()> {
+    let right = (bytes.clone().zip(data)).all(|(at, byte)| *byte == pattern((at / PAGE) as usize));
+    let data = match data.len() {
+        len if len != sum => format!("{len} bytes there"),
+        _ if right => "the file's data".into(),
+        _ => "other data".into(),
+    };
+    let all = bytes.end - bytes.start;
+    let expected = format!("{all} bytes, EIO, the file's data");
+    expect(name, &expected, format!("{sum} bytes, {end}, {data}"))
 }
 
 /// The second half of a synchronous write fault, which maps what the first half was
@@ -285,11 +296,11 @@ fn store_late(
         Ok(writer.write_all(outcome.as_bytes())?)
     })?;
     drop(writer);
-    let deadline = Instant::now() + PATIENCE / 4;
+    let deadline = Instant::now() + patience() / 4;
     let mut waits = false;
     while !waits && Instant::now() < deadline {
         sleep(Duration::from_millis(100));
-        let sleepers = kernel::sleepers();
+        let sleepers = kernel::waiters();
         waits = sleepers.iter().any(|s| s.is_in("dax_finish_sync_fault"));
     }
     let done = meanwhile();
@@ -297,77 +308,9 @@ fn store_late(
     done?;
     let mut outcome = String::new();
     reader.read_to_string(&mut outcome)?;
-    worker.end(PATIENCE);
+    worker.end(patience());
     let waits = if waits { "waits" } else { "did not wait" };
     Ok(format!("{waits}; {outcome}"))
-}
-
-/// Copies that are under way when a page of theirs fails. What they fetch does not
-/// matter here, but that the kernel survives it.
-pub fn race(seconds: u64) -> Result<()> {
-    const PAGES: usize = 64;
-    const LEN: u64 = PAGES as u64 * PAGE;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
-    let twin = xfs.file("twin", PAGES)?;
-    let (file, other) = (open(&path, 0)?, open(&twin, 0)?);
-    let first = ioctl::physical(&file, 0)?;
-    // The last byte keeps the two apart: they are compared to their ends, and not shared.
-    ensure!(calls::pwrite(&other, LEN - 1, 1) == "1 bytes");
-    let counters = counters::<4>()?;
-    let _quiet = QuietConsole::new()?;
-    let until_stop = |n: usize, call: &dyn Fn() -> Result<()>| {
-        while counters[3].load(SeqCst) == 0 {
-            call()?;
-            counters[n].fetch_add(1, SeqCst);
-        }
-        Ok(())
-    };
-    let read = || {
-        let _ = file.read_at(&mut [0; LEN as usize], 0);
-        Ok(())
-    };
-    let compare = || {
-        let _ = ioctl::dedupe(&file, 0, LEN, &other);
-        Ok(())
-    };
-    let copy = || {
-        let area = Area::private(&path, PAGES)?;
-        for page in 0..PAGES {
-            area.store(page);
-        }
-        Ok(())
-    };
-    let workers = [
-        ("read", Worker::start(|| until_stop(0, &read))?),
-        ("FIDEDUPERANGE", Worker::start(|| until_stop(1, &compare))?),
-        (
-            "private, write fault",
-            Worker::start(|| until_stop(2, &copy))?,
-        ),
-    ];
-
-    let end = Instant::now() + Duration::from_secs(seconds.min(RACE));
-    let mut reports = 0;
-    while Instant::now() < end {
-        let page = reports * 7 % PAGES;
-        mce::deliver(Pmem(0).address(first + page as u64 * PAGE)?)?;
-        fill(&file, page, page + 1)?;
-        reports += 1;
-    }
-    counters[3].store(1, SeqCst);
-    for (name, worker) in &workers {
-        expect(name, "done", worker.end(PATIENCE))?;
-    }
-    let calls: Vec<_> = (counters[..3].iter().map(|c| c.load(SeqCst).to_string())).collect();
-    note(&format!(
-        "{reports} machine checks, {} calls",
-        calls.join(" + ")
-    ))?;
-    drop((file, other));
-    expect("file", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
 /// The driver's list has room for 512 ranges; a page that finds none is refused all

@@ -33,7 +33,9 @@ use crate::xfs::{self, Options, Xfs};
 const PAGE: u64 = PAGE_SIZE as u64;
 const HUGE: usize = 2 << 20;
 const CLEAN: &str = "umount, xfs_repair clean";
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 // Counters of `race`: numbers of rounds, and addresses.
 const ROUND: usize = 0;
@@ -65,7 +67,7 @@ pub fn race(_: u64) -> Result<()> {
         let pfn = Pmem(0).pfn(ioctl::physical(&File::open(file)?, 0)?)?;
         let outcome = inject_often(pfn, len, counters, Duration::from_secs(seconds));
         counters[STOP].store(1, SeqCst);
-        expect(&format!("{name}: mapper"), "done", mapper.end(PATIENCE))?;
+        expect(&format!("{name}: mapper"), "done", mapper.end(patience()))?;
         let (rounds, left) = outcome?;
         note(&format!("{name}: {rounds} injections"))?;
         ensure!(rounds > 50, "{name}: {rounds} injections are too few");
@@ -150,7 +152,7 @@ fn two_places(file: &Path, len: usize) -> Result<(*mut u8, *mut u8)> {
 /// The number of injections, and of those after which the page was still mapped.
 fn inject_often(pfn: u64, len: usize, counters: &Counters, time: Duration) -> Result<(u64, u64)> {
     let wait = |which: usize, round: u64| -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         while counters[which].load(SeqCst) != round {
             ensure!(Instant::now() < end, "the mapper does not answer");
             std::hint::spin_loop();

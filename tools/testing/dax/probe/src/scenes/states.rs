@@ -11,6 +11,7 @@ use super::bad::{self, refused, Bad};
 use super::repair::worker;
 use super::unbind;
 use crate::ioctl::{self, XFS_FMR_OWN_INODES};
+use crate::kernel;
 use crate::kmsg;
 use crate::pmem::{self, Pmem};
 use crate::process::{Map, Probe};
@@ -19,7 +20,9 @@ use crate::shared::Worker;
 use crate::xfs::{self, Options, Xfs};
 
 const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
-const PATIENCE: Duration = Duration::from_secs(30);
+fn patience() -> Duration {
+    kernel::limit(30)
+}
 
 /// Two files that share their blocks, and processes that map them.
 struct Mapped {
@@ -147,7 +150,7 @@ pub fn removed(_: u64) -> Result<()> {
     let namespace = Pmem(0).namespace()?;
 
     ioctl::shut_down(&xfs.root()?)?;
-    let outcome = Worker::start(|| unbind::driver("unbind", &namespace))?.end(PATIENCE);
+    let outcome = Worker::start(|| unbind::driver("unbind", &namespace))?.end(patience());
     expect("unbind", "done", &outcome)?;
     ensure!(outcome == "done", "nothing to be seen after that");
     for (name, probe) in [("a", &mut mapped.early), ("b", &mut mapped.late)] {
@@ -158,7 +161,7 @@ pub fn removed(_: u64) -> Result<()> {
     let Mapped { a, early, late, .. } = mapped;
     drop((early, late));
     let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(PATIENCE))?;
+    expect("umount", "done", umount.end(patience()))?;
     unbind::bind(Pmem(0), &namespace)?;
     xfs.mount()?;
     expect("reader, bound again", "data intact", xfs::intact(&a, 4))?;

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
+use crate::kernel;
 use crate::pmem::{Pmem, DRIVER};
 use crate::process::Map;
 use crate::report::expect;
 use crate::shared::Worker;
 use crate::xfs::{self, Options, Xfs};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+fn patience() -> Duration {
+    kernel::limit(30)
+}
 /// Touching threads need a moment at the device, before and after it goes.
 const MOMENT: Duration = Duration::from_millis(500);
 
@@ -32,7 +35,7 @@ pub fn play(_: u64) -> Result<()> {
     std::thread::sleep(MOMENT);
 
     let unbind = Worker::start(|| driver("unbind", &namespace))?;
-    let outcome = unbind.end(PATIENCE);
+    let outcome = unbind.end(patience());
     expect("unbind", "done", &outcome)?;
     ensure!(outcome == "done", "nothing to be seen after that");
     std::thread::sleep(MOMENT);
@@ -42,7 +45,7 @@ pub fn play(_: u64) -> Result<()> {
     }
     drop((first, second));
     let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(PATIENCE))?;
+    expect("umount", "done", umount.end(patience()))?;
 
     bind(Pmem(0), &namespace)?;
     xfs.mount()?;
@@ -68,7 +71,7 @@ pub fn driver(verb: &str, namespace: &str) -> Result<()> {
 }
 
 fn wait_for(device: &str) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while !fs::exists(device)? {
         ensure!(Instant::now() < end, "{device} does not come back");
         std::thread::sleep(Duration::from_millis(20));

@@ -13,12 +13,17 @@ use anyhow::{Context, Result};
 use super::gdb::Gdb;
 use super::plan::Kill;
 use crate::console::Console;
+use crate::pace;
 use crate::vm::{self, Vm};
 
 /// To boot, to look at what is left, to begin: on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(300);
+fn patience() -> Duration {
+    pace::limit(300)
+}
 /// To get to where the guest is to be killed.
-const HIT: Duration = Duration::from_secs(20);
+fn hit_patience() -> Duration {
+    pace::limit(20)
+}
 const SOCKET: &str = "gdb.sock";
 
 /// What a guest says.
@@ -110,8 +115,8 @@ impl Guest {
             if let Some(said) = self.poll(Duration::from_millis(100))? {
                 return Ok(said);
             }
-            if start.elapsed() > PATIENCE {
-                let limit = crate::seconds(PATIENCE);
+            if start.elapsed() > patience() {
+                let limit = crate::seconds(patience());
                 return Ok(Said::Dead(format!("says nothing for {limit}")));
             }
         }
@@ -185,7 +190,7 @@ impl Guest {
     fn wait_for(&mut self, address: u64, hit: u32, steps: u32) -> Result<Killed> {
         let mut gdb = self.stopped()?;
         gdb.break_at(address)?;
-        let end = Instant::now() + HIT;
+        let end = Instant::now() + hit_patience();
         for hits in 0..hit {
             if hits > 0 {
                 gdb.step()?;

@@ -40,6 +40,8 @@ const STAGES: [(&str, u32); 25] = [
     ("xfs_free_extent_later", 20),
     ("xlog_ioend_work", 3),
 ];
+/// So many runs, one after the other, get to each stage: a seed has the stages of its turn.
+pub const TURNS: u64 = 3;
 /// A guest works this long at most before it is killed by the clock...
 const WORK: Duration = Duration::from_millis(4000);
 /// ... and that much into its recovery from the last crash.
@@ -77,16 +79,52 @@ impl fmt::Display for Point {
     }
 }
 
-/// One in three by the clock, and the stages in turn; some during recovery.
+impl Point {
+    /// The stage of a point that did not come, at its first call.
+    pub fn again(self) -> Option<Self> {
+        let Kill::At { stage, .. } = self.kill else {
+            return None;
+        };
+        let (hit, steps) = (1, 0);
+        Some(Self {
+            recovery: false,
+            kill: Kill::At { stage, hit, steps },
+        })
+    }
+}
+
+/// A new seed, whose turn comes after that of `last`.
+pub fn new_seed(last: Option<u64>) -> u64 {
+    let any = fastrand::u64(1..1 << 14);
+    match last {
+        Some(last) => any * TURNS + (last + 1) % TURNS,
+        None => any,
+    }
+}
+
+/// The stages to which a run with this seed has to get, if it has enough points.
+fn own(seed: u64) -> impl Iterator<Item = (&'static str, u32)> {
+    let turn = (seed % TURNS) as usize;
+    STAGES.into_iter().skip(turn).step_by(TURNS as usize)
+}
+
+/// The number of points, without those by the clock, that such a run needs at least.
+pub fn enough() -> usize {
+    (STAGES.len().div_ceil(TURNS as usize) * 4).div_ceil(3)
+}
+
+/// One in four by the clock. The others are the seed's own stages first, and then all, in turn;
+/// some during recovery.
 pub fn points(seed: u64, count: usize) -> Vec<Point> {
     let mut rng = Rng::with_seed(seed);
-    let mut stages = STAGES;
-    rng.shuffle(&mut stages);
-    let mut stages = stages.into_iter().cycle();
+    let (mut first, mut all) = (own(seed).collect::<Vec<_>>(), STAGES);
+    rng.shuffle(&mut first);
+    rng.shuffle(&mut all);
+    let mut stages = first.into_iter().chain(all.into_iter().cycle());
     let mut point = |n| {
         let recovery = n > 0 && rng.u32(..5) == 0;
         let longest = if recovery { RECOVERY } else { WORK };
-        let clock = n % 3 == 0;
+        let clock = n % 4 == 0;
         let stage = (!clock).then(|| stages.next()).flatten();
         let kill = match stage {
             None => Kill::After(longest.mul_f64(rng.f64())),
@@ -138,13 +176,51 @@ mod tests {
 
     #[test]
     fn all_kinds_are_among_them() {
-        let points = points(1, 3 * STAGES.len());
+        let points = points(1, 4 * STAGES.len());
         let clock = |point: &&Point| matches!(point.kill, Kill::After(_));
         assert_eq!(points.iter().filter(clock).count(), STAGES.len());
         assert!(points.iter().any(|point| point.recovery));
         assert!(!points[0].recovery);
-        assert_eq!(points, super::points(1, 3 * STAGES.len()));
-        assert_ne!(points, super::points(2, 3 * STAGES.len()));
+        assert_eq!(points, super::points(1, 4 * STAGES.len()));
+        assert_ne!(points, super::points(2, 4 * STAGES.len()));
+    }
+
+    fn stages(points: &[Point]) -> Vec<&'static str> {
+        let stage = |point: &Point| match point.kill {
+            Kill::At { stage, .. } => Some(stage),
+            Kill::After(_) => None,
+        };
+        points.iter().filter_map(stage).collect()
+    }
+
+    #[test]
+    fn three_runs_in_a_row_have_all_stages() {
+        let mut last = None;
+        let mut runs: Vec<Vec<_>> = Vec::new();
+        for _ in 0..30 {
+            let seed = new_seed(last);
+            assert_ne!(Some(seed), last);
+            runs.push(stages(&points(seed, enough())));
+            last = Some(seed);
+        }
+        for three in runs.windows(3) {
+            let three = three.concat();
+            assert!(STAGES.iter().all(|(stage, _)| three.contains(stage)));
+        }
+        // Two do not.
+        let two = runs[..2].concat();
+        assert!(!STAGES.iter().all(|(stage, _)| two.contains(stage)));
+    }
+
+    #[test]
+    fn what_did_not_come_is_tried_at_its_first_call() {
+        let points = points(1, 8);
+        let again: Vec<_> = points.iter().filter_map(|point| point.again()).collect();
+        assert_eq!(stages(&again), stages(&points));
+        assert_eq!(
+            again[0].to_string(),
+            format!("{} call 1+0", stages(&again)[0])
+        );
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn race(seconds: u64, copy: Copy) -> Result<()> {
     let reports = fail_and_mend(&file, PAGES, time)?;
     stop.store(1, SeqCst);
     for ((name, _), copier) in devices.iter().zip(&copiers) {
-        expect(name, "done", copier.end(PATIENCE))?;
+        expect(name, "done", copier.end(patience()))?;
     }
     let answers = Answers {
         whole: whole.load(SeqCst),

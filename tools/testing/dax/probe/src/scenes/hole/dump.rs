@@ -32,14 +32,14 @@ pub fn play(_: u64) -> Result<()> {
     // One that failed before.
     let bad = Bad::hit(&path, 1)?;
     let process = dumper(&path, ready)?;
-    expect("bad page: dumps core", DUMPED, process.end(PATIENCE))?;
+    expect("bad page: dumps core", DUMPED, process.end(patience()))?;
     expect("good pages in it", "2047", good_pages()?.to_string())?;
     expect("another process", &refused(1), other.touch(1))?;
     expect("its next page", "reads", other.touch(2))?;
     bad::mend(&path, 1, 2)?;
     expect("written: marks", "none", bad.marks()?)?;
     let process = dumper(&path, ready)?;
-    expect("good pages: dumps core", DUMPED, process.end(PATIENCE))?;
+    expect("good pages: dumps core", DUMPED, process.end(patience()))?;
     expect("all in it", "2048", good_pages()?.to_string())?;
 
     // Some that fail meanwhile.
@@ -52,7 +52,7 @@ pub fn play(_: u64) -> Result<()> {
         for page in pages {
             Bad::hit(&path, page)?;
         }
-        let end = process.end(PATIENCE);
+        let end = process.end(patience());
         ensure!(end == DUMPED, "round {round}: {end}");
         dumped += 1;
         fewest = fewest.min(good_pages()?);
@@ -91,7 +91,7 @@ fn dumper(path: &std::path::Path, ready: &'static std::sync::atomic::AtomicU64) 
         ready.store(1, SeqCst);
         std::process::abort()
     })?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while ready.load(SeqCst) == 0 {
         ensure!(Instant::now() < end, "the process does not map the file");
         sleep(Duration::from_millis(1));

@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
+use crate::kernel;
 use crate::mce;
 use crate::pmem::Pmem;
 use crate::shared::{counters, Worker};
@@ -25,7 +26,9 @@ pub mod peek;
 pub mod pipe;
 
 const PAGE: u64 = PAGE_SIZE as u64;
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 /// The longest time in seconds that copies and errors race.
 const RACE: u64 = 10;
 /// What the driver does after an error, without being waited for.

@@ -103,7 +103,7 @@ pub fn play(_: u64) -> Result<()> {
     }
     shared.stop.store(1, SeqCst);
     for (name, reader) in &readers {
-        expect(name, "done", reader.end(PATIENCE))?;
+        expect(name, "done", reader.end(patience()))?;
     }
     let counts = [read, mem, peek].map(|counter| counter.load(SeqCst).to_string());
     note(&format!(

@@ -6,7 +6,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::super::bad::{self, Bad};
 use super::worker;
@@ -38,13 +38,16 @@ pub fn unmount(_: u64) -> Result<()> {
         Pmem(0).list_bad(bad.at)?;
     }
 
-    let trace = Trace::new("xfs/xfs_dax_owner").context("no holder in Rust")?;
+    let trace = Trace::new("xfs/xfs_dax_owner");
     let mut log = kmsg::Log::new()?;
     xfs.mount()?;
     xfs::umount()?;
-    let told = trace.events()?.len();
+    let told = match &trace {
+        Ok(trace) => trace.events()?.len().to_string(),
+        Err(_) => "no trace point".into(),
+    };
     let lines = log.count(" lost 4096 bytes at ")?;
-    expect("losses that were told", &LOST.to_string(), told.to_string())?;
+    expect("losses that were told", &LOST.to_string(), told)?;
     expect("lines in the log", &LOST.to_string(), lines.to_string())?;
     drop(trace);
 

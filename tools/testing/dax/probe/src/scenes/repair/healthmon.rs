@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 
-use super::PATIENCE;
+use super::patience;
 use crate::ioctl;
 use crate::xfs::Xfs;
 
@@ -39,7 +40,11 @@ impl Monitor {
     /// The same, and it tells of media errors that are gone.
     pub fn of_cleared(xfs: &Xfs) -> Result<Self> {
         let flags = ioctl::HEALTH_MONITOR_CLEARED;
-        Ok(Self(ioctl::health_monitor(&xfs.root()?, flags)?))
+        match ioctl::health_monitor(&xfs.root()?, flags) {
+            // A kernel that tells of errors alone.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Self::new(xfs),
+            monitor => Ok(Self(monitor?)),
+        }
     }
 
     /// Waits until that many files have lost data, or for too long.
@@ -56,6 +61,25 @@ impl Monitor {
             losses.len() >= files
         })?;
         Ok(losses)
+    }
+
+    /// The losses that were told since the last call: which files, and the bytes of each.
+    pub fn losses_so_far(&mut self) -> Result<Vec<(u64, Range<u64>)>> {
+        let mut losses = Vec::new();
+        while self.waits(Duration::ZERO) {
+            self.take(&mut |event| {
+                if let Event::Lost { ino, bytes } = event {
+                    losses.push((ino, bytes));
+                }
+                false
+            })?;
+        }
+        let range = |(ino, bytes): (u64, String)| {
+            let (len, start) = bytes.split_once(" bytes at ").context("no bytes")?;
+            let (len, start): (u64, u64) = (len.parse()?, start.parse()?);
+            Ok((ino, start..start + len))
+        };
+        losses.into_iter().map(range).collect()
     }
 
     /// Waits until a file has lost data, or for too long.
@@ -85,19 +109,25 @@ impl Monitor {
 
     /// Reads until there is enough, or for too long.
     fn read(&mut self, mut enough: impl FnMut(Event) -> bool) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let mut done = false;
         while !done && Instant::now() < end {
-            if !self.waits(Duration::from_millis(100)) {
-                continue;
-            }
-            let mut events = [0; 64 * EVENT];
-            let len = self.0.read(&mut events)?;
-            for event in events[..len].chunks_exact(EVENT) {
-                done = enough(parse(event)?);
+            if self.waits(Duration::from_millis(100)) {
+                done = self.take(&mut enough)?;
             }
         }
         Ok(())
+    }
+
+    /// Reads what there is; whether that is enough.
+    fn take(&mut self, enough: &mut impl FnMut(Event) -> bool) -> Result<bool> {
+        let mut events = [0; 64 * EVENT];
+        let len = self.0.read(&mut events)?;
+        let mut done = false;
+        for event in events[..len].chunks_exact(EVENT) {
+            done = enough(parse(event)?);
+        }
+        Ok(done)
     }
 
     /// Whether there is something to read.

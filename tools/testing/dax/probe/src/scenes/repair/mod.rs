@@ -14,6 +14,7 @@ use anyhow::{ensure, Result};
 use super::bad::Bad;
 use crate::calls;
 use crate::ioctl;
+use crate::kernel;
 use crate::report::expect;
 use crate::xfs::Xfs;
 
@@ -40,11 +41,13 @@ pub mod worker;
 use worker::Counts;
 
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
-const PATIENCE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    kernel::limit(20)
+}
 
 /// Waits until something is so; whether it came to that.
 pub fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         if so()? {
             return Ok(true);

@@ -14,7 +14,7 @@ use super::super::bad::{self, Bad};
 use super::super::fate;
 use super::healthmon::{self, Monitor};
 use super::worker::{self, Counts};
-use super::{expect_counts, expect_repaired, sync_and_settle, until, PAGE, PATIENCE};
+use super::{expect_counts, expect_repaired, patience, sync_and_settle, until, PAGE};
 use crate::area::Area;
 use crate::calls::{open, outcome};
 use crate::dm::Linear;
@@ -135,7 +135,7 @@ pub fn filling(_: u64) -> Result<()> {
         let data = unsafe { std::slice::from_raw_parts(area.addr(0), LEN) };
         expect("write", "32768 bytes", outcome(file.write_at(data, 0)))
     })?;
-    let waits = until(|| Ok(kernel::sleepers().iter().any(|s| s.is_in("dax_iomap_rw"))))?;
+    let waits = until(|| Ok(kernel::waiters().iter().any(|s| s.is_in("dax_iomap_rw"))))?;
     let hit = || -> Result<[Bad; 2]> {
         ensure!(waits, "the writer does not wait");
         let first = staged(&xfs, PAGES)?;
@@ -149,7 +149,7 @@ pub fn filling(_: u64) -> Result<()> {
     };
     let bad = hit();
     source.resume()?;
-    expect("writer", "done", worker.end(PATIENCE))?;
+    expect("writer", "done", worker.end(patience()))?;
     let bad = bad?;
     sync_and_settle(&xfs)?;
     // Both failed under a write that nobody could wait for: they are known to be lost,

@@ -3,6 +3,7 @@
 //! Errors in space that is just being handed out, written and freed.
 
 use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -11,9 +12,11 @@ use anyhow::{ensure, Context, Result};
 
 use super::super::bad::Bad;
 use super::super::platform::Device;
+use super::super::windows::Windows;
 use super::full::{self, Full};
+use super::healthmon::Monitor;
 use super::worker::Counts;
-use super::{sync_and_settle, until, PAGE, PATIENCE};
+use super::{patience, sync_and_settle, until, PAGE};
 use crate::firmware;
 use crate::ioctl::{self, Fsmap, FMR_OWN_FREE};
 use crate::kernel::QuietConsole;
@@ -36,11 +39,15 @@ const LOST: usize = 1;
 const FAILED: usize = 2;
 const WRONG: usize = 3;
 const STOP: usize = 4;
-type Counters = [AtomicU64; 5];
+const ERRORS: usize = 5;
+/// From here on, the inodes of files that can't be read.
+const INODES: usize = 6;
+const MOST: usize = 250;
+type Counters = [AtomicU64; INODES + MOST];
 
 /// Simulated errors and machine checks in free space.
 pub fn play(seconds: u64) -> Result<()> {
-    under_load(seconds, |root, n| {
+    under_load(seconds, true, |root, n| {
         let at = any_of(&ioctl::all_owned_by(root, FMR_OWN_FREE)?, root, n)?;
         if n % 3 == 2 {
             mce::deliver(Pmem(0).address(at)?)?;
@@ -57,7 +64,8 @@ pub fn play(seconds: u64) -> Result<()> {
 pub fn injected(seconds: u64) -> Result<()> {
     const BATCH: u64 = 16;
     let device = Device::new(0)?;
-    under_load(seconds, |root, n| {
+    // A scrub tells once of two errors in a page.
+    under_load(seconds, false, |root, n| {
         let extents = ioctl::all_data_or_free(root)?;
         for n in n + 1..n + BATCH {
             firmware::inject(firmware::Error {
@@ -73,8 +81,13 @@ pub fn injected(seconds: u64) -> Result<()> {
 }
 
 /// Injects errors while files are written, read and deleted. `inject` gets the root
-/// directory and the number of errors so far, and returns how many it has injected.
-fn under_load(seconds: u64, mut inject: impl FnMut(&File, u64) -> Result<u64>) -> Result<()> {
+/// directory and the number of errors so far, and returns how many it has injected. If they are
+/// `single`, each is counted.
+fn under_load(
+    seconds: u64,
+    single: bool,
+    mut inject: impl FnMut(&File, u64) -> Result<u64>,
+) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let before = Bad::block(0)?;
@@ -84,6 +97,8 @@ fn under_load(seconds: u64, mut inject: impl FnMut(&File, u64) -> Result<u64>) -
         // Each directory goes to another AG.
         fs::create_dir(xfs.path(&n.to_string()))?;
     }
+    let mut monitor = Monitor::new(&xfs)?;
+    let mut losses = Vec::new();
     let quiet = QuietConsole::new()?;
     let workers = (0..WRITERS)
         .map(|n| Worker::start(|| Writer::new(&xfs, n as u64).run(counters)))
@@ -92,17 +107,26 @@ fn under_load(seconds: u64, mut inject: impl FnMut(&File, u64) -> Result<u64>) -
     let begun = until(|| Ok(counters[MADE].load(SeqCst) > 2 * FILES * WRITERS as u64))?;
     ensure!(begun, "the writers do not get on");
 
-    let end = Instant::now() + Duration::from_secs(seconds.min(LONG));
+    let seconds = seconds.min(LONG);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let sides = [("files", &counters[MADE]), ("errors", &counters[ERRORS])];
+    let mut windows = Windows::new(seconds, &sides);
     let mut errors = 0;
     while Instant::now() < end {
         errors += inject(&root, errors)?;
+        counters[ERRORS].store(errors, SeqCst);
+        losses.append(&mut monitor.losses_so_far()?);
+        windows.look();
     }
+    windows.expect()?;
     counters[STOP].store(1, SeqCst);
     for (n, worker) in workers.iter().enumerate() {
-        expect(&format!("writer {n}"), "done", worker.end(PATIENCE))?;
+        expect(&format!("writer {n}"), "done", worker.end(patience()))?;
     }
     drop(quiet);
     sync_and_settle(&xfs)?;
+    losses.append(&mut monitor.losses_so_far()?);
+    drop(monitor);
     let count = |which: usize| counters[which].load(SeqCst);
     note(&format!("{errors} errors: {}", counts.since()))?;
     let (made, lost, failed) = (count(MADE), count(LOST), count(FAILED));
@@ -110,6 +134,20 @@ fn under_load(seconds: u64, mut inject: impl FnMut(&File, u64) -> Result<u64>) -
         "{made} files, {lost} lost data afterwards, {failed} could not be written"
     ))?;
     expect("files that hold other data", "0", count(WRONG).to_string())?;
+    // A write of whole pages takes an error away.
+    expect("files not written", "0", failed.to_string())?;
+    let bad = &counters[INODES..][..MOST.min(lost as usize)];
+    let told = |ino: &AtomicU64| losses.iter().any(|(of, _)| *of == ino.load(SeqCst));
+    let untold = bad.iter().filter(|ino| !told(ino)).count();
+    expect("files bad, and not told", "0", untold.to_string())?;
+    if single {
+        expect(
+            "errors, counted",
+            &errors.to_string(),
+            counts.more("poisoned"),
+        )?;
+    }
+    expect("stuck", "0", counts.more("stuck"))?;
 
     for n in 0..WRITERS {
         fs::remove_dir_all(xfs.path(&n.to_string()))?;
@@ -183,21 +221,30 @@ impl Writer {
             count(MADE);
             self.made += 1;
             if let Some(oldest) = self.made.checked_sub(FILES) {
-                self.check(oldest, count)?;
+                self.check(oldest, counters)?;
             }
         }
         let rest = self.made.saturating_sub(FILES - 1)..self.made;
-        rest.into_iter().try_for_each(|n| self.check(n, count))
+        rest.into_iter().try_for_each(|n| self.check(n, counters))
     }
 
     /// Looks at a file and deletes it.
-    fn check(&self, n: u64, count: impl Fn(usize)) -> Result<()> {
+    fn check(&self, n: u64, counters: &Counters) -> Result<()> {
         let (path, name, pages) = self.file(n);
         if fs::metadata(&path)?.len() > 0 {
             match full::check(&path, name, pages).as_str() {
                 "data intact" => (),
-                "EIO" => count(LOST),
-                _ => count(WRONG),
+                // It stays, or nobody could be told of it.
+                "EIO" => {
+                    let which = counters[LOST].fetch_add(1, SeqCst) as usize;
+                    if let Some(slot) = counters[INODES..].get(which) {
+                        slot.store(fs::metadata(&path)?.st_ino(), SeqCst);
+                    }
+                    return Ok(());
+                }
+                _ => {
+                    counters[WRONG].fetch_add(1, SeqCst);
+                }
             }
         }
         Ok(fs::remove_file(path)?)

@@ -267,7 +267,7 @@ fn changed_meanwhile(name: &str, real: bool) -> Result<[String; 5]> {
     } else {
         pmem::corrupt(Pmem(0).pfn(bad.at)?)?
     };
-    bad::mend(&written, 1, 2)?;
+    bad::mend(&written, 1, 2).context("written anew")?;
     open(&cut, 0)?.set_len(PAGE)?;
     fs::remove_file(&gone)?;
     ensure!(

@@ -3,6 +3,7 @@
 //! Unwritten space of a file: it is owned, but there is nothing to lose.
 
 use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +14,9 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 
 use super::super::bad::{self, Bad};
-use super::worker::{self, Counts};
-use super::{expect_counts, expect_repaired, sync_and_settle, PAGE, PATIENCE};
+use super::healthmon::Monitor;
+use super::worker::{self, Counts, NO_COUNTERS};
+use super::{expect_counts, expect_repaired, patience, sync_and_settle, PAGE};
 use crate::area::Area;
 use crate::calls::{self, open};
 use crate::fault::{self, PAGE_SIZE};
@@ -48,22 +50,30 @@ pub fn swap(_: u64) -> Result<()> {
     let path = unwritten(&xfs, "swap", PAGES)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     let command = |name: &str| xfs::run(Command::new(name).arg(&path));
-    let pfn = Pmem(0).pfn(ioctl::physical(
-        &File::open(&path)?,
-        PAGES as u64 / 2 * PAGE,
-    )?)?;
+    let at = ioctl::physical(&File::open(&path)?, PAGES as u64 / 2 * PAGE)?;
+    let pfn = Pmem(0).pfn(at)?;
     command("mkswap")?;
+    // What a page that was swapped out left there.
+    xfs::umount()?;
+    Pmem(0).write(at, 0xa5)?;
+    xfs.mount()?;
 
-    command("swapon")?;
-    let counts = Counts::now();
-    expect("in use", "0", pmem::corrupt(pfn)?)?;
-    worker::settle()?;
-    expect_counts("in use", "1 poisoned, 1 stuck", &counts)?;
-    command("swapoff")?;
-    let counts = Counts::now();
-    expect("not in use", "0", pmem::corrupt(pfn)?)?;
-    worker::settle()?;
-    expect_counts("not in use", "1 poisoned, 1 repaired", &counts)?;
+    for (name, counted, block) in [
+        ("in use", "1 poisoned, 1 stuck", "other data"),
+        ("not in use", "1 poisoned, 1 repaired", "zeros"),
+    ] {
+        let counts = Counts::now();
+        if name == "in use" {
+            command("swapon")?;
+        }
+        expect(name, "0", pmem::corrupt(pfn)?)?;
+        worker::settle()?;
+        expect(&format!("{name}: block"), block, Pmem(0).read(at)?)?;
+        expect_counts(name, counted, &counts)?;
+        if name == "in use" {
+            command("swapoff")?;
+        }
+    }
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
@@ -131,6 +141,8 @@ pub fn race(_: u64) -> Result<()> {
     let before = Bad::unreported(&paths[0], 0)?;
     let counts = Counts::now();
     let counters: &Counters = counters()?;
+    let mut monitor = Monitor::new(&xfs)?;
+    let mut losses = Vec::new();
     let quiet = QuietConsole::new()?;
     let workers = [
         Worker::start(|| write(&paths[0], &counters[..PAGES], &counters[CLOCK]))?,
@@ -144,13 +156,27 @@ pub fn race(_: u64) -> Result<()> {
         let at = ioctl::physical(&files[n % 2], page as u64 * PAGE)?;
         let outcome = mce::deliver(Pmem(0).address(at)?)?;
         ensure!(outcome == "Recovered", "machine check: {outcome}");
+        losses.append(&mut monitor.losses_so_far()?);
     }
     for (name, worker) in ["write()", "stores"].into_iter().zip(&workers) {
-        expect(name, "done", worker.end(PATIENCE))?;
+        expect(name, "done", worker.end(patience()))?;
     }
     drop(quiet);
     sync_and_settle(&xfs)?;
+    losses.append(&mut monitor.losses_so_far()?);
+    drop(monitor);
     note(&format!("{PAGES} errors: {}", counts.since()))?;
+    expect(
+        "errors, counted",
+        &PAGES.to_string(),
+        counts.more("poisoned"),
+    )?;
+    let repaired = match counts.more("repaired") {
+        count if count == "0" || count == NO_COUNTERS => count,
+        _ => "some".into(),
+    };
+    expect("not written yet: repaired", "some", repaired)?;
+    expect("stuck", "0", counts.more("stuck"))?;
 
     for (n, (path, file)) in paths.iter().zip(&files).enumerate() {
         let told = &counters[n * PAGES..(n + 1) * PAGES];
@@ -164,12 +190,27 @@ pub fn race(_: u64) -> Result<()> {
         )?;
         let wrong = seen.wrong.to_string();
         expect(&format!("{name}: other data"), "0", wrong)?;
+        let ino = file.metadata()?.st_ino();
+        let told = |page: &usize| {
+            let at = *page as u64 * PAGE;
+            losses
+                .iter()
+                .any(|(of, bytes)| *of == ino && bytes.contains(&at))
+        };
+        let untold = seen.bad.iter().filter(|page| !told(page)).count();
+        expect(
+            &format!("{name}: bad, and not told"),
+            "0",
+            untold.to_string(),
+        )?;
         let Seen {
             kept,
             lost,
             refused,
             ..
         } = seen;
+        let some = if kept > 0 { "some" } else { "none" };
+        expect(&format!("{name}: written, and there"), "some", some)?;
         note(&format!(
             "{name}: {kept} written, {lost} lost afterwards, {refused} refused"
         ))?;
@@ -224,6 +265,8 @@ struct Seen {
     lost: usize,
     refused: usize,
     wrong: usize,
+    /// The pages that can't be read.
+    bad: Vec<usize>,
 }
 
 impl Seen {
@@ -235,6 +278,7 @@ impl Seen {
             let good = data[..bytes].iter().all(|&byte| byte == pattern(page));
             let told = told.load(SeqCst);
             seen.told += usize::from(told != 0);
+            seen.bad.extend(read.is_err().then_some(page));
             *match (told, read) {
                 (WRITTEN, Ok(())) if good => &mut seen.kept,
                 (WRITTEN, Ok(())) => &mut seen.wrong,

@@ -11,7 +11,7 @@ use anyhow::{ensure, Result};
 
 use super::super::bad::{self, Bad};
 use super::healthmon::{self, Monitor};
-use super::{PAGE, PATIENCE};
+use super::{patience, PAGE};
 use crate::calls;
 use crate::ioctl;
 use crate::kernel::{self, errno_name};
@@ -61,7 +61,7 @@ pub fn deleted(_: u64) -> Result<()> {
         }
         note(&format!("{scans} scans"))
     })?;
-    expect("scans", "done", scan.end(SCAN + PATIENCE))?;
+    expect("scans", "done", scan.end(SCAN + patience()))?;
     let stuck = kernel::sleepers().len();
     expect("in D state at the end", "0", stuck.to_string())?;
     ensure!(stuck == 0, "the filesystem is stuck");
