@@ -21,6 +21,7 @@ help:
 	@echo 'make kernel  the patched kernel, build/kernels/patched'
 	@echo 'make module  the patched kernel with XFS as a module'
 	@echo 'make cholder the patched kernel with the holder of XFS in C'
+	@echo 'make debug   the patched kernel with KASAN, lockdep and others, build/kernels/debug'
 	@echo 'make stock   the untouched kernel, build/kernels/stock'
 	@echo 'make image   the root file system of the guests'
 	@echo 'make tools   the programs for host and guest, from tools/testing/dax; ACPI tables'
@@ -92,6 +93,9 @@ module: kernel
 cholder: kernel
 	@$(LAB)/kernel.sh cholder
 
+debug: tree
+	@$(LAB)/kernel.sh debug
+
 stock: tree
 	@$(LAB)/kernel.sh stock
 
@@ -115,5 +119,5 @@ clean:
 	@$(LAB)/clean.sh
 
 .PHONY: help run test crash torture bench xfstests ndctl-test foreign-kernels shell sysroot tree \
-	kernel module cholder stock image tools series steps lint clean
+	kernel module cholder debug stock image tools series steps lint clean
 .NOTPARALLEL:
