@@ -105,10 +105,11 @@ impl Notice {
     ///
     /// # Safety
     ///
-    /// `ptr` must come from `dax_notice_begin()`, and not be used by anybody else for `'a`.
+    /// `dax_notice_begin()` must have set up `ptr`, and `dax_notice_end()` not have ended it. It
+    /// must not be accessed in any other way for `'a`.
     unsafe fn from_raw<'a>(ptr: *mut bindings::dax_notice) -> &'a mut Self {
         // CAST: `dax_notice_begin()` put a `Self` there.
-        // SAFETY: As the caller guarantees.
+        // SAFETY: As the caller guarantees, a valid `Self` is there, and this is the only access.
         unsafe { &mut *ptr.cast() }
     }
 
@@ -349,7 +350,7 @@ fn collect<'a, 'r>(
     false
 }
 
-// A `Notice` is kept in the `dax_notice` of whoever asks.
+// A `Notice` is kept in the caller's `dax_notice`.
 static_assert!(size_of::<Notice>() <= size_of::<bindings::dax_notice>());
 static_assert!(align_of::<Notice>() <= align_of::<bindings::dax_notice>());
 
@@ -357,11 +358,12 @@ static_assert!(align_of::<Notice>() <= align_of::<bindings::dax_notice>());
 ///
 /// # Safety
 ///
-/// `notice` must be valid for writing.
+/// `notice` must be valid for writes and aligned.
 #[export]
 pub unsafe extern "C" fn dax_notice_begin(notice: *mut bindings::dax_notice, mf_flags: c_int) {
-    // CAST: The flags are bits.
-    // SAFETY: As the caller guarantees, and there is room, as is asserted above.
+    // CAST: The flags are bits. A `dax_notice` has the size and alignment of a `Notice` at least,
+    // as is asserted above.
+    // SAFETY: As the caller guarantees, `notice` is valid for writes and aligned.
     unsafe { notice.cast::<Notice>().write(Notice::new(mf_flags as u32)) };
 }
 
@@ -374,8 +376,9 @@ pub unsafe extern "C" fn dax_notice_begin(notice: *mut bindings::dax_notice, mf_
 ///
 /// # Safety
 ///
-/// `notice` must come from [`dax_notice_begin()`]; the caller must hold a reference to the inode
-/// of `mapping`.
+/// [`dax_notice_begin()`] must have set up `notice`, [`dax_notice_end()`] not have ended it, and no
+/// other task may use it meanwhile. `mapping` must be the `i_mapping` of an inode that the caller
+/// holds a reference to.
 #[export]
 pub unsafe extern "C" fn dax_notice_owner(
     notice: *mut bindings::dax_notice,
@@ -384,7 +387,8 @@ pub unsafe extern "C" fn dax_notice_owner(
     count: usize,
     pfn: usize,
 ) -> c_int {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, the notice is set up and used by this function only, and
+    // the inode of `mapping` stays until it returns.
     let (notice, mapping) = unsafe { (Notice::from_raw(notice), Mapping::from_raw(mapping)) };
     let pfn = (pfn != bindings::DAX_NOTICE_ANY_PFN as usize).then_some(pfn);
 
@@ -396,10 +400,12 @@ pub unsafe extern "C" fn dax_notice_owner(
 ///
 /// # Safety
 ///
-/// `notice` must come from [`dax_notice_begin()`], and be used no more.
+/// [`dax_notice_begin()`] must have set up `notice`, no other task may use it meanwhile, and it
+/// must not be used after this, but for another [`dax_notice_begin()`].
 #[export]
 pub unsafe extern "C" fn dax_notice_end(notice: *mut bindings::dax_notice) {
     // CAST: `dax_notice_begin()` put a `Notice` there.
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, a valid `Notice` is there. It is moved out, and not used
+    // there any more.
     unsafe { notice.cast::<Notice>().read() }.end();
 }

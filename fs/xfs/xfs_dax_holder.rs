@@ -84,16 +84,17 @@ const __LOG_PREFIX: &[u8] = b"XFS\0";
 ///
 /// # Invariants
 ///
-/// `mount` is valid: `xfs_kill_sb()` drops this before it frees the mount.
+/// `mount` is valid for as long as this lives: it has a superblock and open devices.
 struct Held {
     mount: NonNull<Mount>,
     kind: DeviceKind,
     worker: Arc<Worker>,
 }
 
-// SAFETY: A mount may be used from any thread.
+// SAFETY: `mount` stands for a shared reference, and `Mount` is `Sync`. The other fields are
+// `Send`.
 unsafe impl Send for Held {}
-// SAFETY: As above.
+// SAFETY: As for `Send`; and the other fields are `Sync`.
 unsafe impl Sync for Held {}
 
 /// XFS's holder operations.
@@ -119,7 +120,10 @@ impl HolderOps for Holder {
             held.worker.tell(Message::NotMounted);
             return Err(EIO);
         };
-        // SAFETY: It is complete, and as `sb` lives longer, it stays so.
+        // SAFETY: `sb` is an active reference: the superblock has `SB_BORN`, which is set after
+        // `xfs_fs_fill_super()` has succeeded, and `generic_shutdown_super()`, which ends in
+        // `xfs_unmountfs()`, does not begin before `sb` is dropped. All that borrows `active` is
+        // declared after `sb`, and so dropped before.
         let active = unsafe { ActiveMount::new(mount) };
         // As large as the device is now.
         let mut parts = active.targets(held.kind).filter_map(|target| {
@@ -300,8 +304,12 @@ where
 /// The registrations of a mount, one for each device.
 type Registrations = [Option<Registration<Holder>>; 3];
 
-/// Registers all devices of `mount`, which is valid until that ends.
-fn register(mount: &Mount, worker: &Arc<Worker>) -> Result<Registrations> {
+/// Registers all devices of `mount`.
+///
+/// # Safety
+///
+/// `mount` must stay valid until all registrations are dropped, those of an error return included.
+unsafe fn register(mount: &Mount, worker: &Arc<Worker>) -> Result<Registrations> {
     let mut regs = [None, None, None];
 
     for (reg, kind) in regs
@@ -311,7 +319,8 @@ fn register(mount: &Mount, worker: &Arc<Worker>) -> Result<Registrations> {
         let Some((dev, _)) = mount.device(kind).filter(|_| !mount.is_section(kind)) else {
             continue;
         };
-        // INVARIANT: As the caller of `xfs_dax_holder_register()` guarantees.
+        // INVARIANT: The registration drops this, and the caller guarantees that the mount stays
+        // valid until then.
         let held = Held {
             mount: NonNull::from(mount),
             kind,
@@ -333,9 +342,15 @@ struct Holding {
 }
 
 impl Holding {
-    fn new(mount: &Mount) -> Result<Pin<KBox<Self>>> {
-        let worker = Worker::new(mount)?;
-        let registrations = register(mount, &worker)?;
+    /// # Safety
+    ///
+    /// `mount` must stay valid until the registrations are dropped and the worker is closed, or
+    /// this has returned an error.
+    unsafe fn new(mount: &Mount) -> Result<Pin<KBox<Self>>> {
+        // SAFETY: As the caller guarantees. On an error the worker is dropped without being opened.
+        let worker = unsafe { Worker::new(mount)? };
+        // SAFETY: As the caller guarantees. On an error the registrations are dropped here.
+        let registrations = unsafe { register(mount, &worker)? };
 
         KBox::pin_init(
             pin_init!(Self {
@@ -350,33 +365,41 @@ impl Holding {
     ///
     /// # Safety
     ///
-    /// `holder` must be null, or come from [`xfs_dax_holder_register()`] and not be freed for `'a`.
+    /// `holder` must be null or what [`xfs_dax_holder_register()`] returned, but no error pointer,
+    /// and must not be passed to [`xfs_dax_holder_free()`] for `'a`.
     unsafe fn from_raw<'a>(holder: *mut c_void) -> Option<&'a Self> {
-        // CAST: `xfs_dax_holder_register()` made it from a `Self`, which nobody borrows mutably.
-        // SAFETY: As the caller guarantees.
-        unsafe { holder.cast::<Self>().as_ref() }
+        if holder.is_null() {
+            return None;
+        }
+        // SAFETY: As the caller guarantees, `holder` comes from `into_foreign()`, and
+        // `xfs_dax_holder_free()`, which alone calls `from_foreign()`, is called after `'a`. `Self`
+        // is `Sync`: several threads may borrow it.
+        Some(unsafe { Pin::<KBox<Self>>::borrow(holder) }.get_ref())
     }
 }
 
-/// Makes the mount `mp` hear of failures of its devices.
+/// Makes the mount `mp` hear of failures of its devices, which `xfs_alloc_buftarg()` has claimed
+/// for it.
 ///
 /// Returns what the other functions take, null if no device does DAX, or an error pointer.
 ///
 /// # Safety
 ///
-/// `mp` must be a mount with a superblock and open devices, and stay so until
-/// [`xfs_dax_holder_unregister()`] has returned. `xfs_alloc_buftarg()` must have claimed the
-/// devices for it.
+/// `mp` must be a mount with a superblock and open devices, and stay so until this returns null or
+/// an error, or else until [`xfs_dax_holder_unregister()`] has returned. This must be called once
+/// only for each mount.
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_register(mp: *mut bindings::xfs_mount) -> *mut c_void {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, the mount is valid until this returns, and this is the only
+    // call.
     let mount = unsafe { Mount::from_raw(mp) };
 
-    mount.init();
     if !mount.has_dax() {
         return core::ptr::null_mut();
     }
-    match Holding::new(mount) {
+    // SAFETY: As the caller guarantees, the mount stays valid until `xfs_dax_holder_unregister()`
+    // has dropped the registrations and closed the worker.
+    match unsafe { Holding::new(mount) } {
         Ok(holding) => holding.into_foreign(),
         Err(e) => {
             mount.alert(fmt!("can't hold the DAX device ({e:?})"));
@@ -385,16 +408,20 @@ pub unsafe extern "C" fn xfs_dax_holder_register(mp: *mut bindings::xfs_mount) -
     }
 }
 
-/// Begins with what can wait. The mount must be complete.
+/// Begins with what can wait.
 ///
 /// # Safety
 ///
-/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+/// The requirements of [`xfs_dax_holder_look_again()`]. The mount must be complete, and neither
+/// `generic_shutdown_super()` nor `xfs_unmountfs()` may begin before
+/// [`xfs_dax_holder_unregister()`] has returned, which must not be called before this has.
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_start(holder: *mut c_void) {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
-        holding.worker.open();
+        // SAFETY: As the caller guarantees, the mount is complete, and stays so until
+        // `xfs_dax_holder_unregister()` has closed the worker.
+        unsafe { holding.worker.open() };
     }
 }
 
@@ -403,10 +430,10 @@ pub unsafe extern "C" fn xfs_dax_holder_start(holder: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+/// The requirements of [`xfs_dax_holder_look_again()`].
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_stop(holder: *mut c_void) {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
         holding.worker.stop();
     }
@@ -416,10 +443,10 @@ pub unsafe extern "C" fn xfs_dax_holder_stop(holder: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+/// The requirements of [`xfs_dax_holder_look_again()`].
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_resume(holder: *mut c_void) {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
         holding.worker.resume();
     }
@@ -429,10 +456,11 @@ pub unsafe extern "C" fn xfs_dax_holder_resume(holder: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+/// `holder` must be null or what [`xfs_dax_holder_register()`] returned, but no error pointer. It
+/// must not be passed to [`xfs_dax_holder_free()`] before this returns.
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_look_again(holder: *mut c_void) {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
         holding.worker.look_again(true);
     }
@@ -442,7 +470,8 @@ pub unsafe extern "C" fn xfs_dax_holder_look_again(holder: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `holder` must come from [`xfs_dax_holder_register()`], and the log not be unmounted.
+/// The requirements of [`xfs_dax_holder_look_again()`]. (`xfs_kill_sb()` frees the holder after
+/// `xfs_unmountfs()`, which waits until no extent is busy.)
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_freed(
     holder: *mut c_void,
@@ -461,7 +490,7 @@ pub unsafe extern "C" fn xfs_dax_holder_freed(
         end: u64::from(first) + u64::from(count),
     };
 
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
         holding.worker.freed(kind, gno, blocks);
     }
@@ -471,13 +500,13 @@ pub unsafe extern "C" fn xfs_dax_holder_freed(
 ///
 /// # Safety
 ///
-/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+/// The requirements of [`xfs_dax_holder_look_again()`].
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_count(
     holder: *mut c_void,
     which: bindings::xfs_dax_count,
 ) -> u64 {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     unsafe { Holding::from_raw(holder) }.map_or(0, |holding| holding.worker.counts_of(which))
 }
 
@@ -486,10 +515,10 @@ pub unsafe extern "C" fn xfs_dax_holder_count(
 ///
 /// # Safety
 ///
-/// `holder` must be null or come from [`xfs_dax_holder_register()`].
+/// The requirements of [`xfs_dax_holder_look_again()`].
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_unregister(holder: *mut c_void) {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, `holder` is null or not freed before this returns.
     if let Some(holding) = unsafe { Holding::from_raw(holder) } {
         *holding.registrations.lock() = [None, None, None];
         holding.worker.close();
@@ -500,12 +529,13 @@ pub unsafe extern "C" fn xfs_dax_holder_unregister(holder: *mut c_void) {
 ///
 /// # Safety
 ///
-/// `holder` must be null, or come from [`xfs_dax_holder_register()`] and be unregistered; it must
-/// be used no more.
+/// `holder` must be null, or what [`xfs_dax_holder_register()`] returned, but no error pointer, and
+/// be unregistered. No other function may use it meanwhile or after this.
 #[export]
 pub unsafe extern "C" fn xfs_dax_holder_free(holder: *mut c_void) {
     if !holder.is_null() {
-        // SAFETY: As the caller guarantees. This undoes `into_foreign()`.
+        // SAFETY: As the caller guarantees, `holder` comes from `into_foreign()`, is passed to
+        // this once only, and nothing borrows it.
         drop(unsafe { Pin::<KBox<Holding>>::from_foreign(holder) });
     }
 }

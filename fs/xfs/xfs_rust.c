@@ -144,13 +144,18 @@ static inline enum xfs_group_type xfs_rust_group_type(enum xfs_rust_device dev)
 	return dev == XFS_RUST_RT ? XG_TYPE_RTG : XG_TYPE_AG;
 }
 
+static bool xfs_rust_has_rmap(struct xfs_mount *mp, enum xfs_rust_device dev)
+{
+	return dev == XFS_RUST_RT ? xfs_has_rtrmapbt(mp) : xfs_has_rmapbt(mp);
+}
+
 /* -EOPNOTSUPP: the device's blocks have no reverse mapping. */
 int xfs_rust_get_geometry(struct xfs_mount *mp, enum xfs_rust_device dev,
 			  struct xfs_rust_geometry *geo)
 {
 	struct xfs_groups		*g;
 
-	if (dev == XFS_RUST_RT ? !xfs_has_rtrmapbt(mp) : !xfs_has_rmapbt(mp))
+	if (!xfs_rust_has_rmap(mp, dev))
 		return -EOPNOTSUPP;
 
 	g = &mp->m_groups[xfs_rust_group_type(dev)];
@@ -204,7 +209,8 @@ static void xfs_rust_put_group(struct xfs_rust_group *group)
 /*
  * Lock the AGF buffer, or the rmap inode of a realtime group: nobody changes who
  * owns its blocks. With @write, nobody allocates or frees them either, and the
- * filesystem is not frozen. -ENOENT if there is no group of that number.
+ * filesystem is not frozen. -ENOENT if there is no group of that number,
+ * -EOPNOTSUPP if it has no reverse mapping.
  *
  * Lock order: sb_start_intwrite() is outermost, as for a transaction; then, for
  * a realtime group, its bitmap, summary and rmap inodes. Who waits for these
@@ -216,6 +222,8 @@ int xfs_rust_lock_group(struct xfs_mount *mp, enum xfs_rust_device dev, u32 gno,
 	struct xfs_group	*xg;
 	int			error = 0;
 
+	if (!xfs_rust_has_rmap(mp, dev))
+		return -EOPNOTSUPP;
 	xg = xfs_group_grab(mp, gno, xfs_rust_group_type(dev));
 	if (!xg)
 		return -ENOENT;
@@ -327,7 +335,8 @@ int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count)
 
 /*
  * The first of these sectors, and how many follow, that the device lists as bad.
- * The list may have had no room for one.
+ * The list may have had no room for one. It belongs to the driver, which may be
+ * unbound: the caller has seen the DAX device alive since dax_read_lock().
  */
 bool xfs_rust_find_bad(struct xfs_mount *mp, enum xfs_rust_device dev,
 		       u64 *sector, u64 *sectors)
@@ -349,19 +358,26 @@ bool xfs_rust_find_bad(struct xfs_mount *mp, enum xfs_rust_device dev,
 	return true;
 }
 
-/* Write zeroes, for which a driver clears errors. -EIO if it can't. */
+/*
+ * Write zeroes, for which a driver clears errors. -EIO if it can't, -ENODEV if the
+ * mount has no such device.
+ */
 int xfs_rust_zero(struct xfs_mount *mp, enum xfs_rust_device dev, u64 sector,
 		  u64 sectors)
 {
-	struct block_device	*bdev = xfs_rust_buftarg(mp, dev)->bt_bdev;
+	struct xfs_buftarg	*btp = xfs_rust_buftarg(mp, dev);
 
-	return blkdev_issue_zeroout(bdev, sector, sectors, GFP_NOFS, 0);
+	if (!btp)
+		return -ENODEV;
+	return blkdev_issue_zeroout(btp->bt_bdev, sector, sectors, GFP_NOFS, 0);
 }
 
 /* Have what was written reach the device's media. */
 int xfs_rust_flush(struct xfs_mount *mp, enum xfs_rust_device dev)
 {
-	return blkdev_issue_flush(xfs_rust_buftarg(mp, dev)->bt_bdev);
+	struct xfs_buftarg	*btp = xfs_rust_buftarg(mp, dev);
+
+	return btp ? blkdev_issue_flush(btp->bt_bdev) : -ENODEV;
 }
 
 /* Afterwards, what was freed before is no longer busy. */

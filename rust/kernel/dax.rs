@@ -167,8 +167,8 @@ pub struct ReadGuard {
 pub fn read_lock() -> ReadGuard {
     // INVARIANT: `id` is what `dax_read_lock()` returned.
     ReadGuard {
-        // SAFETY: May be called in any context that may take an SRCU read lock, as all callers
-        // of safe code may.
+        // SAFETY: `dax_read_lock()` has no requirement but a context that may take an SRCU read
+        // lock. The section ends on the same task, as the guard is `NotThreadSafe`.
         id: unsafe { bindings::dax_read_lock() },
         _not_send: NotThreadSafe,
     }
@@ -190,22 +190,26 @@ impl Drop for ReadGuard {
 #[repr(transparent)]
 pub struct Device(Opaque<bindings::dax_device>);
 
-// SAFETY: A `dax_device` may be used from any thread, and its last reference be dropped there.
+// SAFETY: A `dax_device` belongs to no thread, and `put_dax()` may drop the last reference on any.
 unsafe impl Send for Device {}
-// SAFETY: All methods are safe to call from several threads at a time.
+// SAFETY: What the methods read is `flags`, by atomic bit operations; `ops`, which is cleared only
+// after `kill_dax()` has waited for all sections of `dax_read_lock()` that saw the device alive;
+// and the holder fields, which `dax_holder_lock` guards. Drivers expect `dax_direct_access()` on
+// several CPUs at a time.
 unsafe impl Sync for Device {}
 
-// SAFETY: `get_dax()` and `put_dax()` count the references of the inode.
+// SAFETY: By the type invariant, the inode counts the references, and the device is freed with it.
+// `get_dax()` takes one, and `put_dax()` drops one.
 unsafe impl AlwaysRefCounted for Device {
     #[inline]
     fn inc_ref(&self) {
-        // SAFETY: The existence of `&self` means that the count is not zero.
+        // SAFETY: The existence of `&self` means that the count is not zero, which `ihold()` needs.
         unsafe { bindings::get_dax(self.as_raw()) };
     }
 
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up a reference that it owns.
+        // SAFETY: The caller gives up a reference that it owns. CAST: `Self` is transparent.
         unsafe { bindings::put_dax(obj.as_ptr().cast()) };
     }
 }
@@ -215,11 +219,11 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `ptr` must be a valid `dax_device` that somebody holds a reference to for `'a`.
+    /// `ptr` must point to a `dax_device`, and a reference to it must be held for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::dax_device) -> &'a Self {
         // CAST: `Self` is transparent.
-        // SAFETY: As the caller guarantees.
+        // SAFETY: As the caller guarantees, the device is valid for `'a`.
         unsafe { &*ptr.cast() }
     }
 
@@ -239,8 +243,10 @@ impl Device {
     /// Corresponds to the C function `dax_direct_access()` with `DAX_RECOVERY_WRITE`.
     pub fn pfn(&self, _guard: &ReadGuard, pgoff: usize, pages: usize) -> Result<(usize, usize)> {
         let mut pfn: c_ulong = 0;
-        // SAFETY: The device is valid, the guard is the lock that is needed, `pfn` may be
-        // written, and no address is asked for.
+        // SAFETY: `&self` keeps the device valid. `_guard` is the section of `dax_read_lock()` that
+        // `dax_direct_access()` needs to look whether the device is alive, and that keeps it so.
+        // `pfn` may be written. The address may be null: then none is returned. A driver checks
+        // `pgoff`, or only computes with it.
         let avail = unsafe {
             bindings::dax_direct_access(
                 self.as_raw(),
@@ -255,7 +261,7 @@ impl Device {
             // CAST: Errors are small.
             return Err(Error::from_errno(avail as c_int));
         }
-        // CAST: Not negative, and at most `pages`.
+        // CAST: Not negative: checked above.
         Ok((pfn, avail as usize))
     }
 
@@ -271,8 +277,7 @@ impl Device {
         pgoff: usize,
         pages: usize,
     ) -> Result<Option<usize>> {
-        // SAFETY: The device is valid, the guard is the lock that is needed, and neither an address
-        // nor a page frame number is asked for.
+        // SAFETY: As in `pfn()`. The page frame number may be null, too: then none is returned.
         let avail = unsafe {
             bindings::dax_direct_access(
                 self.as_raw(),
@@ -300,7 +305,9 @@ impl Device {
     #[inline]
     pub fn notify_failure(&self, failure: Failure, flags: MfFlags) -> Result {
         let (offset, len) = failure.as_raw();
-        // SAFETY: The device is valid.
+        // SAFETY: `&self` keeps the device valid, which is all that
+        // `dax_holder_notify_failure()` needs: it pins the holder itself, and holders check the
+        // range.
         to_result(unsafe {
             bindings::dax_holder_notify_failure(self.as_raw(), offset, len, flags.as_raw())
         })
@@ -313,7 +320,7 @@ impl Device {
 ///
 /// # Invariants
 ///
-/// The device was made by `alloc_dax()`, and nobody else calls `kill_dax()`.
+/// The device was made by `alloc_dax()`, and `kill_dax()` is called by this type only.
 pub struct OwnedDevice(ARef<Device>);
 
 impl OwnedDevice {
@@ -321,11 +328,13 @@ impl OwnedDevice {
     ///
     /// Corresponds to the C function `alloc_dax()` without operations.
     pub fn new() -> Result<Self> {
-        // SAFETY: Private data and operations may be null.
+        // SAFETY: Private data and operations may be null. It allocates, so it may sleep.
         let ptr = from_err_ptr(unsafe { bindings::alloc_dax(null_mut(), core::ptr::null()) })?;
         let ptr = NonNull::new(ptr).ok_or(ENOMEM)?;
-        // INVARIANT: The device comes from `alloc_dax()`.
-        // SAFETY: We own the first reference. CAST: `Device` is transparent.
+        // INVARIANT: The device comes from `alloc_dax()`, and C code knows nothing of it that could
+        // kill it.
+        // SAFETY: `alloc_dax()` returned the first reference, which is handed over to the `ARef`.
+        // CAST: `Device` is transparent.
         Ok(Self(unsafe { ARef::from_raw(ptr.cast()) }))
     }
 
@@ -333,7 +342,9 @@ impl OwnedDevice {
     ///
     /// Corresponds to the C function `kill_dax()`.
     pub fn kill(&self) {
-        // SAFETY: The device is valid; a second call finds neither a holder nor life.
+        // SAFETY: We own a reference to the device. `kill_dax()` may be called again, and by
+        // several threads at a time: clearing the flag is atomic, `dax_holder_lock` guards the
+        // holder, and each call waits for the notifications that run.
         unsafe { bindings::kill_dax(self.0.as_raw()) };
     }
 }
@@ -386,7 +397,8 @@ impl<T: HolderOps> VTable<T> {
 
     /// # Safety
     ///
-    /// Called by `dax_holder_notify_failure()` only, for a device with a [`Registration<T>`].
+    /// Must be called by `dax_holder_notify_failure()` only, with a reference to `dax_dev` held and
+    /// `holder_users` raised, for a device whose holder `Registration::<T>::new()` registered.
     unsafe extern "C" fn notify_failure_callback(
         dax_dev: *mut bindings::dax_device,
         offset: u64,
@@ -395,11 +407,12 @@ impl<T: HolderOps> VTable<T> {
     ) -> c_int {
         from_result(|| {
             let failure = Failure::from_raw(offset, len)?;
-            // SAFETY: The caller has a reference to the device.
+            // SAFETY: The caller has a reference to the device until this returns.
             let dev = unsafe { Device::from_raw(dax_dev) };
-            // SAFETY: The device is valid. It has a `Registration<T>`, so the holder comes from
-            // `into_foreign()`; and `Registration::drop()` waits for this callback to return
-            // before it calls `from_foreign()`.
+            // SAFETY: The device is valid. `Registration::<T>::new()` registered the holder, so it
+            // comes from `into_foreign()` of a `T::Data`. `holder_users` counts this callback, so
+            // the holder does not change, and `Registration::drop()` waits for it to return before
+            // it calls `from_foreign()`. `T::Data` is `Sync`: several callbacks may borrow it.
             let data = unsafe { T::Data::borrow(bindings::dax_holder(dax_dev)) };
 
             T::notify_failure(data, dev, failure, MfFlags::from_raw(mf_flags))?;
@@ -415,9 +428,9 @@ impl<T: HolderOps> VTable<T> {
 #[derive(Clone, Copy)]
 pub struct Claim(*mut c_void);
 
-// SAFETY: The pointer is compared, never followed.
+// SAFETY: The pointer is compared, never followed, in Rust and in drivers/dax/super.c.
 unsafe impl Send for Claim {}
-// SAFETY: As above.
+// SAFETY: As for `Send`.
 unsafe impl Sync for Claim {}
 
 impl Claim {
@@ -435,8 +448,8 @@ impl Claim {
 ///
 /// # Invariants
 ///
-/// `holder` comes from `into_foreign()` of a `T::Data` and was registered for `dev` in the place of
-/// `claim`. Nobody else unregisters it.
+/// `holder` comes from `into_foreign()` of a `T::Data` and was registered for `dev`, with
+/// `VTable::<T>::OPS`, in the place of `claim`. Only `drop()` unregisters it and takes it back.
 ///
 /// # Examples
 ///
@@ -491,9 +504,10 @@ pub struct Registration<T: HolderOps> {
     _ops: PhantomData<T>,
 }
 
-// SAFETY: The data is `Send + Sync`, and so is the device.
+// SAFETY: `holder` stands for a `T::Data`, which is `Send + Sync`; so are the device and the claim.
+// No `T` is stored.
 unsafe impl<T: HolderOps> Send for Registration<T> {}
-// SAFETY: There is nothing to be done with a shared reference.
+// SAFETY: A shared reference gives access to the device only, which is `Sync`.
 unsafe impl<T: HolderOps> Sync for Registration<T> {}
 
 impl<T: HolderOps> Registration<T> {
@@ -506,7 +520,9 @@ impl<T: HolderOps> Registration<T> {
     pub fn new(dev: ARef<Device>, claim: Claim, data: T::Data) -> Result<Self> {
         let holder = NonNull::new(data.into_foreign()).ok_or(EINVAL)?;
 
-        // SAFETY: The device is valid, the operations are static, and `holder` is what they expect.
+        // SAFETY: `dev` is a reference to the device, and the claim is only compared. The
+        // operations are static, and expect a holder that comes from `into_foreign()` of a
+        // `T::Data`.
         let res = to_result(unsafe {
             bindings::dax_register_holder(
                 dev.as_raw(),
@@ -516,12 +532,14 @@ impl<T: HolderOps> Registration<T> {
             )
         });
         if let Err(e) = res {
-            // SAFETY: `holder` comes from `into_foreign()`, and nobody has seen it.
+            // SAFETY: `holder` comes from `into_foreign()`, and was not registered: no callback
+            // can have borrowed it, and this is the only call of `from_foreign()`.
             drop(unsafe { T::Data::from_foreign(holder.as_ptr()) });
             return Err(e);
         }
 
-        // INVARIANT: `holder` is registered now.
+        // INVARIANT: `holder` comes from `into_foreign()` above and is registered for `dev` now, in
+        // the place of `claim`.
         Ok(Self {
             dev,
             claim,
@@ -540,7 +558,8 @@ impl<T: HolderOps> Registration<T> {
 impl<T: HolderOps> Drop for Registration<T> {
     /// Waits for callbacks in flight. Must not be reached from a callback of the same device.
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, this matches the call of `dax_register_holder()`.
+        // SAFETY: `dev` is a reference to the device. By the type invariant, this matches the call
+        // of `dax_register_holder()`.
         unsafe {
             bindings::dax_unregister_holder(
                 self.dev.as_raw(),
@@ -548,9 +567,10 @@ impl<T: HolderOps> Drop for Registration<T> {
                 self.claim.0, //
             )
         };
-        // SAFETY: By the type invariant, `holder` comes from `into_foreign()`. No callback borrows
-        // it any more, and none will: `dax_unregister_holder()` has waited for the last, unless
-        // `kill_dax()` had removed the device before, and then that has.
+        // SAFETY: By the type invariant, `holder` comes from `into_foreign()` of a `T::Data` and is
+        // taken back here only. No callback borrows it any more, and none will:
+        // `dax_unregister_holder()` has waited for the last, unless `kill_dax()` had cleared the
+        // holder before, and it waits for the last before it does that.
         drop(unsafe { T::Data::from_foreign(self.holder.as_ptr()) });
     }
 }

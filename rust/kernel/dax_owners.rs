@@ -18,7 +18,8 @@ use core::mem::MaybeUninit;
 ///
 /// # Invariants
 ///
-/// The inner value was set up by `dax_notice_begin()`.
+/// The inner value was set up by `dax_notice_begin()`, and only `drop()` passes it to
+/// `dax_notice_end()`.
 pub struct Notice(MaybeUninit<bindings::dax_notice>, NotThreadSafe);
 
 impl Notice {
@@ -26,9 +27,9 @@ impl Notice {
     pub fn new(flags: MfFlags) -> Self {
         let mut notice = MaybeUninit::uninit();
 
-        // SAFETY: `notice` may be written.
+        // SAFETY: `notice` is valid for writes and aligned.
         unsafe { bindings::dax_notice_begin(notice.as_mut_ptr(), flags.as_raw()) };
-        // INVARIANT: Just set up. It may be moved.
+        // INVARIANT: Just set up. A `dax_notice` may be moved.
         Self(notice, NotThreadSafe)
     }
 
@@ -42,7 +43,7 @@ impl Notice {
     ///
     /// # Safety
     ///
-    /// The caller must hold a reference to the inode of `mapping`.
+    /// `mapping` must be the `i_mapping` of an inode that the caller holds a reference to.
     pub unsafe fn owner(
         &mut self,
         mapping: *mut bindings::address_space,
@@ -52,7 +53,8 @@ impl Notice {
     ) -> Result {
         let pfn = pfn.unwrap_or(bindings::DAX_NOTICE_ANY_PFN as usize);
 
-        // SAFETY: By the type invariant and as the caller guarantees.
+        // SAFETY: By the type invariant, the notice was set up and is not ended; `&mut self` means
+        // that it is not in use. The inode stays, as the caller guarantees.
         to_result(unsafe {
             bindings::dax_notice_owner(self.0.as_mut_ptr(), mapping, index, count, pfn)
         })
@@ -61,7 +63,8 @@ impl Notice {
 
 impl Drop for Notice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; it is not used after this.
+        // SAFETY: By the type invariant, the notice was set up and is not ended. It is not used
+        // after this.
         unsafe { bindings::dax_notice_end(self.0.as_mut_ptr()) };
     }
 }

@@ -86,21 +86,32 @@ pub(crate) enum Step {
 }
 
 /// A mount (`struct xfs_mount`) in any state.
+///
+/// # Invariants
+///
+/// The mount has a superblock and open devices, and `xfs_rust_init()` was called for it.
 #[repr(transparent)]
 pub(crate) struct Mount(Opaque<bindings::xfs_mount>);
 
-// SAFETY: A mount may be used from any thread.
+// SAFETY: The methods read which superblock and devices the mount has, which does not change while
+// they are open, and sizes, by `READ_ONCE()` as a growfs changes them. `___ratelimit()` takes the
+// lock of its state.
 unsafe impl Sync for Mount {}
 
 impl Mount {
-    /// Borrows a mount from its C pointer.
+    /// Borrows a mount from its C pointer, and initializes what messages need.
     ///
     /// # Safety
     ///
-    /// `mp` must point to an `xfs_mount` that has a superblock and open devices for `'a`.
+    /// `mp` must point to an `xfs_mount` that has a superblock and open devices for `'a`. This must
+    /// be called once only for each mount.
     pub(crate) unsafe fn from_raw<'a>(mp: *mut bindings::xfs_mount) -> &'a Self {
+        // SAFETY: As the caller guarantees, the mount is valid, and as this is the only call, no
+        // message uses yet what is initialized.
+        unsafe { bindings::xfs_rust_init(mp) };
+        // INVARIANT: `xfs_rust_init()` was called just now, the rest is as the caller guarantees.
         // CAST: `Self` is transparent.
-        // SAFETY: As the caller guarantees.
+        // SAFETY: As the caller guarantees, the mount is valid for `'a`.
         unsafe { &*mp.cast() }
     }
 
@@ -114,19 +125,13 @@ impl Mount {
     }
 
     fn super_block(&self) -> &SuperBlock {
-        // SAFETY: The mount has a superblock for as long as it is borrowed.
+        // SAFETY: By the type invariant, the mount has a superblock for as long as it is borrowed.
         unsafe { SuperBlock::from_raw(bindings::xfs_rust_super(self.as_raw())) }
-    }
-
-    /// Prepares for messages. To be called once, before there are any.
-    pub(crate) fn init(&self) {
-        // SAFETY: The mount is valid, and nobody uses what this initializes.
-        unsafe { bindings::xfs_rust_init(self.as_raw()) };
     }
 
     /// Whether any of the devices does DAX.
     pub(crate) fn has_dax(&self) -> bool {
-        // SAFETY: The mount's devices are open.
+        // SAFETY: By the type invariant, the mount's devices are open.
         unsafe { bindings::xfs_rust_has_dax(self.as_raw()) }
     }
 
@@ -153,7 +158,8 @@ impl Mount {
         if let Some(mut to) = NullTerminatedFormatter::new(&mut line) {
             let _ = to.write_fmt(text);
         }
-        // SAFETY: The mount is valid, and `line` ends with a zero, as it is all zeroes at first.
+        // SAFETY: By the type invariant, `xfs_rust_init()` was called, and the mount has a
+        // superblock, whose name is printed. `NullTerminatedFormatter` ends `line` with a zero.
         unsafe { bindings::xfs_rust_message(self.as_raw(), level, line.as_ptr().cast()) };
     }
 
@@ -161,11 +167,12 @@ impl Mount {
     pub(crate) fn device(&self, kind: DeviceKind) -> Option<(ARef<dax::Device>, Target)> {
         let mut raw = bindings::xfs_rust_target::default();
 
-        // SAFETY: The mount's devices are open, and `raw` may be written.
+        // SAFETY: By the type invariant, the mount's devices are open. `raw` may be written.
         if !unsafe { bindings::xfs_rust_get_target(self.as_raw(), kind as u32, &mut raw) } {
             return None;
         }
-        // SAFETY: `xfs_buftarg` has a reference until the mount is freed.
+        // SAFETY: The pointer is not null, as was just returned. The `xfs_buftarg` has a reference
+        // to the device for as long as the mount is borrowed, as its devices are open.
         let dev = unsafe { dax::Device::from_raw(raw.dax_dev) };
         let target = Target {
             offset: raw.offset,
@@ -179,7 +186,7 @@ impl Mount {
     pub(crate) fn is_section(&self, kind: DeviceKind) -> bool {
         let mut raw = bindings::xfs_rust_target::default();
 
-        // SAFETY: The mount's devices are open, and `raw` may be written.
+        // SAFETY: By the type invariant, the mount's devices are open. `raw` may be written.
         let found = unsafe { bindings::xfs_rust_get_target(self.as_raw(), kind as u32, &mut raw) };
 
         found && raw.section
@@ -208,6 +215,12 @@ impl Mount {
 }
 
 /// A mount that is complete, and no part of whose shutdown runs while this lives.
+///
+/// # Invariants
+///
+/// For `'a`, the mount is complete: `xfs_mountfs()` has succeeded, and neither
+/// `generic_shutdown_super()` nor `xfs_unmountfs()` begins.
+#[derive(Clone, Copy)]
 pub(crate) struct ActiveMount<'a>(&'a Mount);
 
 impl Deref for ActiveMount<'_> {
@@ -221,8 +234,10 @@ impl Deref for ActiveMount<'_> {
 impl<'a> ActiveMount<'a> {
     /// # Safety
     ///
-    /// The mount must be complete, and not begin to be shut down for `'a`.
+    /// `xfs_mountfs()` must have succeeded for the mount, and neither `generic_shutdown_super()`
+    /// nor `xfs_unmountfs()` may begin for `'a`.
     pub(crate) unsafe fn new(mount: &'a Mount) -> Self {
+        // INVARIANT: As the caller guarantees.
         Self(mount)
     }
 
@@ -237,13 +252,13 @@ impl<'a> ActiveMount<'a> {
 
     /// Has the holder told of what is freed, or not.
     pub(crate) fn set_bad(&self, bad: bool) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_rust_set_bad(self.as_raw(), bad) };
     }
 
     /// Whether the holder is told of what is freed.
     pub(crate) fn is_bad(&self) -> bool {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_rust_is_bad(self.as_raw()) }
     }
 
@@ -252,8 +267,9 @@ impl<'a> ActiveMount<'a> {
     pub(crate) fn target(&self, kind: DeviceKind) -> Option<DaxTarget<'a>> {
         let (dev, place) = self.device(kind)?;
 
+        // INVARIANT: `device()` has found the device.
         Some(DaxTarget {
-            mount: Self(self.0),
+            mount: *self,
             kind,
             dev,
             place,
@@ -264,7 +280,7 @@ impl<'a> ActiveMount<'a> {
     /// What the mount has on the device that it holds as `kind`: that device, and for the data
     /// device a realtime section at its end.
     pub(crate) fn targets(&self, kind: DeviceKind) -> impl Iterator<Item = DaxTarget<'a>> {
-        let mount = Self(self.0);
+        let mount = *self;
 
         self.0
             .kinds(kind)
@@ -273,13 +289,13 @@ impl<'a> ActiveMount<'a> {
 
     /// Whether it was shut down: then nothing is read from the devices any more.
     pub(crate) fn is_shut_down(&self) -> bool {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_rust_is_shutdown(self.as_raw()) }
     }
 
     /// Whether it is mounted to be written to, and was not shut down because of an error.
     pub(crate) fn is_writable(&self) -> bool {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_rust_is_writable(self.as_raw()) }
     }
 
@@ -287,7 +303,7 @@ impl<'a> ActiveMount<'a> {
     pub(crate) fn geometry(&self, kind: DeviceKind) -> Result<Geometry> {
         let mut raw = bindings::xfs_rust_geometry::default();
 
-        // SAFETY: The mount is complete, and `raw` may be written.
+        // SAFETY: By the type invariant, the mount is complete. `raw` may be written.
         to_result(unsafe {
             bindings::xfs_rust_get_geometry(self.as_raw(), kind as u32, &mut raw)
         })?;
@@ -299,8 +315,8 @@ impl<'a> ActiveMount<'a> {
         })
     }
 
-    /// Locks a group, or returns `None` if there is none of that number: nobody changes who owns
-    /// its blocks.
+    /// Locks a group, or returns `None` if there is none of that number: the owners of its blocks
+    /// do not change. Returns [`EOPNOTSUPP`] if its blocks have no reverse mapping.
     ///
     /// While this lives nothing may be locked or allocated: a page fault holds the lock of a DAX
     /// entry while it waits for the group. Nothing of XFS may be locked before.
@@ -317,12 +333,12 @@ impl<'a> ActiveMount<'a> {
     fn lock(&self, kind: DeviceKind, group: u32, write: bool) -> Result<Option<Group<'_>>> {
         let mut raw = bindings::xfs_rust_group::default();
 
-        // SAFETY: The mount is complete, and `raw` may be written.
+        // SAFETY: By the type invariant, the mount is complete. `raw` may be written.
         let ret = unsafe {
             bindings::xfs_rust_lock_group(self.as_raw(), kind as u32, group, write, &mut raw)
         };
         match to_result(ret) {
-            // INVARIANT: Locked just now.
+            // INVARIANT: `xfs_rust_lock_group()` locked the group just now.
             Ok(()) => Ok(Some(Group {
                 raw,
                 mount: PhantomData,
@@ -336,7 +352,8 @@ impl<'a> ActiveMount<'a> {
     /// Writes zeroes to a device, and waits for it; this clears errors. Returns [`EIO`] if it
     /// can't.
     pub(crate) fn zero(&self, kind: DeviceKind, sectors: Sectors) -> Result {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete. `xfs_rust_zero()` looks whether it
+        // has the device, and the block layer whether that has the sectors.
         to_result(unsafe {
             bindings::xfs_rust_zero(
                 self.as_raw(),
@@ -349,20 +366,21 @@ impl<'a> ActiveMount<'a> {
 
     /// Waits until what was written to a device is on its media.
     pub(crate) fn flush(&self, kind: DeviceKind) -> Result {
-        // SAFETY: The mount is complete.
+        // SAFETY: As in `zero()`.
         to_result(unsafe { bindings::xfs_rust_flush(self.as_raw(), kind as u32) })
     }
 
     /// Waits until what was freed before is free on disk too.
     pub(crate) fn force_log(&self) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_rust_force_log(self.as_raw()) };
     }
 
     /// Frees what copies on write have reserved in files that are clean, or can be made so, and
     /// that nobody has locked.
     pub(crate) fn cancel_staging(&self) {
-        // SAFETY: The mount is complete, and no inode of it is locked.
+        // SAFETY: By the type invariant, the mount is complete. A caller that held the lock of an
+        // inode or `s_umount` would wait for itself at worst.
         unsafe { bindings::xfs_rust_cancel_staging(self.as_raw()) };
     }
 
@@ -381,10 +399,11 @@ impl<'a> ActiveMount<'a> {
     fn get_inode(&self, ino: u64, in_memory: bool) -> Result<Option<Inode<'_>>> {
         let mut inode = core::ptr::null_mut();
 
-        // SAFETY: The mount is complete, and `inode` may be written.
+        // SAFETY: By the type invariant, the mount is complete. `inode` may be written; it stays
+        // null unless 0 is returned.
         let ret = unsafe { bindings::xfs_rust_iget(self.as_raw(), ino, in_memory, &mut inode) };
         match to_result(ret) {
-            // INVARIANT: `xfs_rust_iget()` has taken a reference.
+            // INVARIANT: `xfs_rust_iget()` has taken a reference to an inode of the mount.
             Ok(()) => Ok(NonNull::new(inode).map(|ptr| Inode(ptr, PhantomData))),
             // On its way into memory or out of it.
             Err(e) if e == EAGAIN && in_memory => Ok(None),
@@ -396,16 +415,16 @@ impl<'a> ActiveMount<'a> {
 
     /// Looks for inodes that are mapped.
     pub(crate) fn mapped_inodes(&self) -> MappedInodes<'_> {
-        // INVARIANT: There is no AG yet.
+        // INVARIANT: There is no AG yet, so `pag` is null.
         MappedInodes {
-            mount: ActiveMount(self.0),
+            mount: *self,
             pag: core::ptr::null_mut(),
         }
     }
 
     /// Reports a media error to the health monitor.
     pub(crate) fn report_media(&self, kind: DeviceKind, sectors: Sectors) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe {
             bindings::xfs_rust_report_media(
                 self.as_raw(),
@@ -418,7 +437,7 @@ impl<'a> ActiveMount<'a> {
 
     /// Reports to the health monitor that a media error is gone.
     pub(crate) fn report_cleared(&self, kind: DeviceKind, sectors: Sectors) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe {
             bindings::xfs_rust_report_cleared(
                 self.as_raw(),
@@ -431,7 +450,7 @@ impl<'a> ActiveMount<'a> {
 
     /// Traces that bytes of a device failed.
     pub(crate) fn trace_event(&self, kind: DeviceKind, bytes: DeviceBytes, flags: dax::MfFlags) {
-        // SAFETY: The mount is complete. CAST: The flags are bits.
+        // SAFETY: By the type invariant, the mount is complete. CAST: The flags are bits.
         unsafe {
             bindings::xfs_rust_trace_event(
                 self.as_raw(),
@@ -445,13 +464,13 @@ impl<'a> ActiveMount<'a> {
 
     /// Traces that a file owned what failed.
     pub(crate) fn trace_owner(&self, ino: u64, pos: u64, len: u64) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_rust_trace_owner(self.as_raw(), ino, pos, len) };
     }
 
     /// Traces a step of the repair of bytes of a device.
     pub(crate) fn trace_repair(&self, kind: DeviceKind, bytes: DeviceBytes, step: Step) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe {
             bindings::xfs_rust_trace_repair(
                 self.as_raw(),
@@ -466,13 +485,13 @@ impl<'a> ActiveMount<'a> {
     /// Ends all use of the filesystem because metadata of it failed, and returns the error that
     /// tells so, `EFSCORRUPTED`.
     pub(crate) fn shut_down_corrupt(&self) -> Error {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         Error::from_errno(unsafe { bindings::xfs_dax_metadata_failed(self.as_raw()) })
     }
 
     /// Ends all use of the filesystem because its device goes.
     pub(crate) fn shut_down_for_removal(&self) {
-        // SAFETY: The mount is complete.
+        // SAFETY: By the type invariant, the mount is complete.
         unsafe { bindings::xfs_dax_device_removed(self.as_raw()) };
     }
 
@@ -489,7 +508,7 @@ impl<'a> ActiveMount<'a> {
             unwritten: rec.unwritten,
         };
 
-        // SAFETY: The mount is complete, and `rec` is read only.
+        // SAFETY: By the type invariant, the mount is complete. `rec` is only read.
         unsafe {
             bindings::xfs_rust_mark_sick(
                 self.as_raw(),
@@ -505,7 +524,7 @@ impl<'a> ActiveMount<'a> {
     /// Looks for files that are accessed by DAX and that processes map.
     pub(crate) fn mapped_files(&self) -> MappedFiles<'_> {
         MappedFiles {
-            mount: ActiveMount(self.0),
+            mount: *self,
             last: None,
         }
     }
@@ -515,7 +534,8 @@ impl<'a> ActiveMount<'a> {
     /// Takes the invalidate lock of each file, and so waits for faults: the caller must neither
     /// hold a lock of an inode nor keep the filesystem frozen.
     pub(crate) fn detach_all(&self) {
-        // SAFETY: The mount is complete and has a superblock.
+        // SAFETY: By the type invariant, the mount is complete. The inodes of its superblock are
+        // walked under `s_inode_list_lock`, with a reference to the one that is worked on.
         unsafe { bindings::xfs_rust_detach_all(self.as_raw()) };
     }
 }
@@ -535,6 +555,10 @@ fn part_of(place: &Target, failure: dax::Failure) -> Option<DeviceBytes> {
 
 /// One of a mount's devices, or a section of one, as it is now. A growfs changes that, so it is
 /// made anew for each event.
+///
+/// # Invariants
+///
+/// `mount` has a device `kind`, which `xfs_rust_get_target()` has found.
 pub(crate) struct DaxTarget<'a> {
     pub(crate) mount: ActiveMount<'a>,
     pub(crate) kind: DeviceKind,
@@ -555,12 +579,19 @@ impl DaxTarget<'_> {
         self.place.sectors_in(bytes)
     }
 
-    /// The first part of `bytes` that the device lists as bad: to the sector.
+    /// The first part of `bytes` that the device lists as bad: to the sector. `None` if the device
+    /// is gone.
     pub(crate) fn first_bad(&self, bytes: DeviceBytes) -> Option<DeviceBytes> {
         let sectors = self.sectors(bytes)?;
         let (mut first, mut count) = (sectors.start, sectors.end - sectors.start);
+        let pgoff = usize::try_from(bytes.start >> PAGE_SHIFT).ok()?;
+        let guard = dax::read_lock();
 
-        // SAFETY: The mount is complete, and its devices are open.
+        // A driver that is unbound frees the list, while the mount goes on.
+        self.dev.pfn(&guard, pgoff, 1).ok()?;
+        // SAFETY: By the type invariant, the mount has this device, and it is open. `guard` is a
+        // section in which the device was seen alive: the driver frees the list of bad blocks only
+        // after `kill_dax()` has waited for it. `first` and `count` may be written.
         let found = unsafe {
             bindings::xfs_rust_find_bad(
                 self.mount.as_raw(),
@@ -603,7 +634,8 @@ impl DaxTarget<'_> {
 ///
 /// # Invariants
 ///
-/// `xfs_rust_lock_group()` has locked `raw`.
+/// `xfs_rust_lock_group()` has filled in `raw`: the group has a reverse mapping btree, and this
+/// task holds its locks until `drop()`. The mount is active for `'a`.
 pub(crate) struct Group<'a> {
     raw: bindings::xfs_rust_group,
     mount: PhantomData<&'a ActiveMount<'a>>,
@@ -631,8 +663,9 @@ impl Group<'_> {
         // CAST: A group has fewer than 2^32 blocks, and `blocks` is not empty.
         let (first, last) = (blocks.start as u32, (blocks.end - 1) as u32);
 
-        // SAFETY: By the type invariant, the group is locked; `visit_record::<F>` gets an `F` as
-        // it expects, which nobody else uses.
+        // SAFETY: By the type invariant, the group is locked and has the btree. `visit_record::<F>`
+        // is called before this returns only, and gets an `F` as it expects, which is not used
+        // otherwise until then.
         let ret = unsafe {
             bindings::xfs_rust_query_rmap(
                 &self.raw,
@@ -649,9 +682,14 @@ impl Group<'_> {
     }
 
     /// Whether all of `blocks` are free, and will be after a crash; [`EOPNOTSUPP`] in a zone, which
-    /// is freed as a whole. The group must be locked with [`ActiveMount::lock_space()`].
+    /// is freed as a whole, [`EINVAL`] if the group was not locked with
+    /// [`ActiveMount::lock_space()`].
     pub(crate) fn is_free(&self, blocks: GroupBlocks) -> Result<bool> {
-        // SAFETY: By the type invariant, the group is locked. CAST: As in `query_rmap()`.
+        if !self.raw.write {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant, the group is locked; as it is locked to write, so is the
+        // bitmap of a realtime group. CAST: As in `query_rmap()`.
         let ret = unsafe {
             bindings::xfs_rust_is_free(&self.raw, blocks.start as u32, blocks.count() as u32)
         };
@@ -662,7 +700,8 @@ impl Group<'_> {
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, the group is locked.
+        // SAFETY: By the type invariant, the group is locked, by this task. It is not used after
+        // this.
         unsafe { bindings::xfs_rust_unlock_group(&mut self.raw) };
     }
 }
@@ -678,10 +717,12 @@ pub(crate) struct MappedInodes<'a> {
 }
 
 impl MappedInodes<'_> {
-    /// Whether any process may map a part of this inode's data. Whoever begins to from now on has
-    /// not looked for marks yet.
+    /// Whether any process may map a part of this inode's data. A process that begins to from now
+    /// on has not looked for marks yet.
     pub(crate) fn has(&mut self, ino: u64) -> bool {
-        // SAFETY: The mount is complete. By the type invariant, `pag` is as it must be.
+        // INVARIANT: `pag` becomes null or a reference to the AG of the inode.
+        // SAFETY: By the invariant of `ActiveMount`, the mount is complete. By the type invariant,
+        // `pag` is null or a reference, which the function may put.
         unsafe { bindings::xfs_rust_may_be_mapped(self.mount.as_raw(), ino, &mut self.pag) }
     }
 }
@@ -691,7 +732,8 @@ impl MappedInodes<'_> {
     /// `len` bytes the answer is the same.
     pub(crate) fn is_cached(&mut self, ino: u64, pos: u64, len: u64) -> (bool, u64) {
         let mut same = len;
-        // SAFETY: The mount is complete. By the type invariant, `pag` is as it must be.
+        // INVARIANT: As in `has()`.
+        // SAFETY: As in `has()`; and `same` may be written.
         let cached = unsafe {
             bindings::xfs_rust_is_cached(self.mount.as_raw(), ino, pos, &mut same, &mut self.pag)
         };
@@ -702,7 +744,7 @@ impl MappedInodes<'_> {
 
 impl Drop for MappedInodes<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, we own the reference.
+        // SAFETY: By the type invariant, `pag` is null or a reference that we own.
         unsafe { bindings::xfs_rust_perag_put(self.pag) };
     }
 }
@@ -723,11 +765,12 @@ impl<'a> MappedFiles<'a> {
             .last
             .take()
             .map_or(core::ptr::null_mut(), Inode::into_raw);
-        // SAFETY: The mount is complete and has a superblock; `prev` is null or a reference that we
-        // give up.
+        // SAFETY: By the invariant of `ActiveMount`, the mount is complete, so its inodes stay in
+        // the list of the superblock while they are in use. `prev` is null or an inode of it, whose
+        // reference we give up.
         let inode = unsafe { bindings::xfs_rust_next_mapped(self.mount.as_raw(), prev) };
 
-        // INVARIANT: `xfs_rust_next_mapped()` has taken a reference.
+        // INVARIANT: `xfs_rust_next_mapped()` has taken a reference to an inode of the mount.
         self.last = NonNull::new(inode).map(|ptr| Inode(ptr, PhantomData));
         self.last.as_ref()
     }
@@ -735,12 +778,13 @@ impl<'a> MappedFiles<'a> {
 
 /// # Safety
 ///
-/// `rec` must be valid, and `data` point to an `F` that nobody else uses.
+/// `rec` must be valid for reads, and `data` point to an `F` that is not accessed in any other way
+/// until this returns.
 unsafe extern "C" fn visit_record<F: FnMut(&Record) -> Next>(
     rec: *const bindings::xfs_rust_rmap,
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: As the caller guarantees.
+    // SAFETY: As the caller guarantees, both are valid, and this is the only access to the `F`.
     let (rec, visit) = unsafe { (&*rec, &mut *data.cast::<F>()) };
     let record = Record {
         start: rec.start,
@@ -762,7 +806,7 @@ unsafe extern "C" fn visit_record<F: FnMut(&Record) -> Next>(
 ///
 /// # Invariants
 ///
-/// Owns a reference.
+/// Owns a reference to an inode of the mount, which is active for `'a`.
 pub(crate) struct Inode<'a>(NonNull<bindings::inode>, PhantomData<&'a ActiveMount<'a>>);
 
 /// Pages of a file that are page frames which follow one another.
@@ -773,14 +817,14 @@ pub(crate) struct Frames {
 }
 
 impl Inode<'_> {
-    /// Gives up the reference to whoever takes the pointer.
+    /// Hands the reference over with the pointer.
     fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).0.as_ptr()
     }
 
     /// Inode number.
     pub(crate) fn ino(&self) -> u64 {
-        // SAFETY: We have a reference to the inode.
+        // SAFETY: By the type invariant, we have a reference to the inode.
         unsafe { bindings::xfs_rust_ino(self.0.as_ptr()) }
     }
 
@@ -788,13 +832,14 @@ impl Inode<'_> {
     /// for faults, which may want the lock of any group.
     pub(crate) fn find(&self, index: usize, pfn: usize, count: usize) -> Option<Frames> {
         let (mut index, mut pfn) = (index, pfn);
-        // SAFETY: We have a reference to the inode.
+        // SAFETY: By the type invariant, we have a reference to the inode.
         let mapping = unsafe { bindings::xfs_rust_dax_mapping(self.0.as_ptr()) };
 
         if mapping.is_null() {
             return None;
         }
-        // SAFETY: We have a reference to the inode of `mapping`.
+        // SAFETY: We have a reference to the inode of `mapping`, which is accessed by DAX: `S_DAX`
+        // is set when an inode is set up and does not change. `index` and `pfn` may be written.
         let count = unsafe { bindings::dax_find_pfn(mapping, &mut index, &mut pfn, count) };
 
         (count > 0).then_some(Frames { index, pfn, count })
@@ -811,13 +856,13 @@ impl Inode<'_> {
         count: usize,
         pfn: Option<usize>,
     ) -> Result {
-        // SAFETY: We have a reference to the inode.
+        // SAFETY: By the type invariant, we have a reference to the inode.
         let mapping = unsafe { bindings::xfs_rust_dax_mapping(self.0.as_ptr()) };
 
         if mapping.is_null() {
             return Ok(());
         }
-        // SAFETY: We have a reference to the inode.
+        // SAFETY: `mapping` is the `i_mapping` of the inode, to which we have a reference.
         unsafe { notice.owner(mapping, index, count, pfn) }
     }
 
@@ -826,57 +871,62 @@ impl Inode<'_> {
     pub(crate) fn map(&self, kind: DeviceKind, pos: u64, len: u64) -> Result<(Option<u64>, u64)> {
         let mut raw = bindings::xfs_rust_extent::default();
 
-        // SAFETY: We have a reference to the inode, and `raw` may be written. CAST: Files end
-        // before 2^63.
+        // SAFETY: By the type invariant, we have a reference to the inode, and the mount's devices
+        // are open. `raw` may be written. CAST: Files end before 2^63.
         to_result(unsafe {
             bindings::xfs_rust_map(self.0.as_ptr(), kind as u32, pos as i64, len, &mut raw)
         })?;
         Ok(((raw.sector != u64::MAX).then_some(raw.sector), raw.bytes))
     }
 
-    /// Keeps everybody from writing to the file, and sees that nothing is on its way to `len`
-    /// bytes at `pos`. Returns [`EAGAIN`] if somebody has the file locked.
+    /// Locks the file against reads, writes and page faults, and sees that nothing is on its way
+    /// to `len` bytes at `pos`. Returns [`EAGAIN`] if the file is locked already.
     pub(crate) fn lock_data(&self, pos: u64, len: u64) -> Result<DataLock<'_>> {
-        // SAFETY: We have a reference to the inode. CAST: Files end before 2^63.
+        // SAFETY: By the type invariant, we have a reference to the inode. The locks are only
+        // tried. CAST: Files end before 2^63.
         to_result(unsafe { bindings::xfs_rust_lock_data(self.0.as_ptr(), pos as i64, len) })?;
-        // INVARIANT: Locked just now.
+        // INVARIANT: `xfs_rust_lock_data()` took the locks just now.
         Ok(DataLock(self, NotThreadSafe))
     }
 
     /// Reports to fanotify and the health monitor that `len` bytes at `pos` are lost.
     pub(crate) fn report_lost(&self, pos: u64, len: u64) {
-        // SAFETY: We have a reference to the inode. CAST: Files end before 2^63.
+        // SAFETY: By the type invariant, we have a reference to the inode. CAST: Files end before
+        // 2^63.
         unsafe { bindings::xfs_rust_report_lost(self.0.as_ptr(), pos as i64, len) };
     }
 }
 
 impl Drop for Inode<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, we own a reference.
+        // SAFETY: By the type invariant, we own a reference, which is given up here.
         unsafe { bindings::xfs_rust_irele(self.0.as_ptr()) };
     }
 }
 
-/// A file that nobody writes to.
+/// A file whose data is locked.
 ///
 /// # Invariants
 ///
-/// The inode's data is locked.
+/// `xfs_rust_lock_data()` has taken the inode's locks, for this task, which holds them until
+/// `drop()`.
 pub(crate) struct DataLock<'a>(&'a Inode<'a>, NotThreadSafe);
 
 impl Drop for DataLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant, this task holds the locks. The inode outlives `self`.
         unsafe { bindings::xfs_rust_unlock_data(self.0 .0.as_ptr()) };
     }
 }
 
 /// Has `work` run now if it was enqueued, and waits until it is done.
 pub(crate) fn flush_work<T>(work: &DelayedWork<T>) {
-    // SAFETY: The pointer comes from a reference.
+    // SAFETY: The pointer comes from a reference, and what it is cast to is a part of that: so it
+    // is not dangling, and aligned.
     let work = unsafe { Work::raw_get(DelayedWork::raw_as_work(work)) };
 
-    // SAFETY: This is the `work` of a `delayed_work`, which `DelayedWork::new()` has initialized.
+    // SAFETY: This is the `work` of the `delayed_work` that a `DelayedWork` is, which
+    // `DelayedWork::new()` has initialized; it stays for as long as it is borrowed.
     unsafe { bindings::flush_delayed_work(container_of!(work, bindings::delayed_work, work)) };
 }
 

@@ -113,7 +113,9 @@ impl Round {
 ///
 /// # Invariants
 ///
-/// `mount` is valid until `close()` has returned, and complete from `open()` to then.
+/// `mount` is valid until `close()` has returned. While `queue.open` is set, and while `work` is
+/// enqueued or runs, `mount` is complete as [`ActiveMount`] has it: `open()` sets it, and `work` is
+/// enqueued with the queue locked and only if it is set; `close()` clears it and waits for `work`.
 #[pin_data]
 pub(crate) struct Worker {
     mount: NonNull<Mount>,
@@ -126,9 +128,10 @@ pub(crate) struct Worker {
     counts: [Atomic<u64>; 3],
 }
 
-// SAFETY: A mount may be used from any thread.
+// SAFETY: `mount` stands for a shared reference, and `Mount` is `Sync`. The other fields are
+// `Send`: what is queued is owned data.
 unsafe impl Send for Worker {}
-// SAFETY: As above.
+// SAFETY: As for `Send`; and the other fields are `Sync`.
 unsafe impl Sync for Worker {}
 
 impl_has_delayed_work! {
@@ -139,7 +142,8 @@ impl WorkItem for Worker {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        // SAFETY: By the type invariant: `close()` waits for this.
+        // SAFETY: By the type invariant, the mount is complete while `work` runs, and nothing that
+        // borrows this `ActiveMount` outlives this function.
         let mount = unsafe { ActiveMount::new(this.mount.as_ref()) };
         let mut round = Round::new(0);
 
@@ -169,11 +173,16 @@ impl WorkItem for Worker {
 }
 
 impl Worker {
-    /// A worker that does nothing before it is opened. `mount` must stay valid until it is closed.
-    pub(crate) fn new(mount: &Mount) -> Result<Arc<Self>> {
+    /// A worker that does nothing before it is opened.
+    ///
+    /// # Safety
+    ///
+    /// `mount` must stay valid until the worker is closed, or dropped without having been opened.
+    pub(crate) unsafe fn new(mount: &Mount) -> Result<Arc<Self>> {
         let queue = Queue::new()?;
 
-        // INVARIANT: As the caller guarantees.
+        // INVARIANT: The mount stays valid, as the caller guarantees. `open` is not set yet, and
+        // `work` not enqueued.
         Arc::pin_init(
             pin_init!(Self {
                 mount: NonNull::from(mount),
@@ -185,12 +194,18 @@ impl Worker {
         )
     }
 
-    /// Begins, with the errors that the devices know of. The mount must be complete, but must not
-    /// answer notifications yet: what comes by these later is not found here, and not told twice.
-    pub(crate) fn open(self: &Arc<Self>) {
-        // SAFETY: By the type invariant: it is complete now.
+    /// Begins, with the errors that the devices know of. Is called before the mount answers
+    /// notifications: what comes by these later is not found here, and not told twice.
+    ///
+    /// # Safety
+    ///
+    /// The mount must be complete, and neither `generic_shutdown_super()` nor `xfs_unmountfs()` may
+    /// begin before `close()` has returned, which must not be called before this has.
+    pub(crate) unsafe fn open(self: &Arc<Self>) {
+        // SAFETY: As the caller guarantees, until this returns.
         let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
 
+        // INVARIANT: As the caller guarantees, the mount is complete until `close()` has returned.
         self.queue.lock().open = true;
         self.scan(
             &mount,
@@ -238,12 +253,14 @@ impl Worker {
 
     /// Ends `stop()`, and looks again at what could not be cleared, if there is anything.
     pub(crate) fn resume(self: &Arc<Self>) {
-        // SAFETY: By the type invariant: who resumes the worker has the mount.
-        let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
         let mut queue = self.queue.lock();
 
         queue.resume();
         if queue.open {
+            // SAFETY: By the type invariant, the mount is complete while `open` is set, which
+            // `close()` does not clear before the queue is unlocked.
+            let mount = unsafe { ActiveMount::new(self.mount.as_ref()) };
+
             if mount.is_bad() {
                 queue.look_again(true);
             }

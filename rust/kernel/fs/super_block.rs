@@ -22,7 +22,8 @@ use core::{
 #[repr(transparent)]
 pub struct SuperBlock(Opaque<bindings::super_block>);
 
-// SAFETY: A superblock may be used from any thread.
+// SAFETY: `activate()`, the only method, reads `s_flags` by `smp_load_acquire()` and counts
+// `s_active` atomically.
 unsafe impl Sync for SuperBlock {}
 
 impl SuperBlock {
@@ -30,31 +31,24 @@ impl SuperBlock {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `super_block` whose memory stays for `'a`.
+    /// `ptr` must point to a `super_block` whose memory is not freed for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
         // CAST: `Self` is transparent.
-        // SAFETY: As the caller guarantees.
+        // SAFETY: As the caller guarantees, the memory stays for `'a`.
         unsafe { &*ptr.cast() }
-    }
-
-    /// Returns the name of the superblock, for messages. A filesystem with a device has its name.
-    #[inline]
-    pub fn id(&self) -> &CStr {
-        // SAFETY: `s_id` is set before a filesystem sees its superblock, ends with a NUL and does
-        // not change.
-        unsafe { CStr::from_char_ptr((&raw const (*self.0.get()).s_id).cast()) }
     }
 
     /// Takes an active reference, or returns [`None`] before the mount is complete and once the
     /// last one is gone, that is while the filesystem is shut down.
     #[inline]
     pub fn activate(&self) -> Option<ActiveSuperBlock> {
-        // SAFETY: The superblock's memory stays for as long as `self`.
+        // SAFETY: The superblock's memory stays for as long as `self` is borrowed, which is all
+        // that `activate_super_if_born()` needs.
         if !unsafe { bindings::activate_super_if_born(self.0.get()) } {
             return None;
         }
-        // INVARIANT: The reference was taken just now.
+        // INVARIANT: `activate_super_if_born()` took the reference just now.
         Some(ActiveSuperBlock(NonNull::from(self)))
     }
 }
@@ -66,7 +60,8 @@ impl SuperBlock {
 ///
 /// # Invariants
 ///
-/// Owns one active reference to the superblock.
+/// Owns one active reference to the superblock: until it is dropped, the superblock has `SB_BORN`,
+/// `generic_shutdown_super()` does not begin, and the memory stays.
 pub struct ActiveSuperBlock(NonNull<SuperBlock>);
 
 impl ActiveSuperBlock {
@@ -79,7 +74,9 @@ impl ActiveSuperBlock {
     ///
     /// Returns [`EBUSY`] if the kernel has it frozen already, or the filesystem's error.
     pub fn freeze(&self) -> Result<Frozen<'_>> {
-        // SAFETY: The superblock is valid and active, and `s_umount` is not held: we may sleep.
+        // SAFETY: By the type invariant, an active reference is held, so the superblock is valid
+        // and does not die meanwhile. The owner may be null. `freeze_super()` takes `s_umount`: a
+        // caller that held it would wait for ever.
         to_result(unsafe {
             bindings::freeze_super(
                 self.as_raw(),
@@ -87,7 +84,7 @@ impl ActiveSuperBlock {
                 null(),
             )
         })?;
-        // INVARIANT: The filesystem was frozen just now.
+        // INVARIANT: `freeze_super()` succeeded just now.
         Ok(Frozen(self))
     }
 
@@ -100,7 +97,9 @@ impl ActiveSuperBlock {
     }
 
     fn thaw(&self, who: bindings::freeze_holder) -> Result {
-        // SAFETY: The superblock is valid and active. Not being frozen is an error, not a fault.
+        // SAFETY: By the type invariant, an active reference is held, and it is not the one that
+        // `thaw_super()` drops, which is the freeze's. The owner may be null. If `who` has not
+        // frozen it, that is an error that `thaw_super()` returns.
         to_result(unsafe { bindings::thaw_super(self.as_raw(), who, null()) })
     }
 }
@@ -110,7 +109,7 @@ impl Deref for ActiveSuperBlock {
 
     #[inline]
     fn deref(&self) -> &SuperBlock {
-        // SAFETY: By the type invariant, the superblock stays.
+        // SAFETY: By the type invariant, the superblock's memory stays for as long as `self`.
         unsafe { self.0.as_ref() }
     }
 }
@@ -118,7 +117,7 @@ impl Deref for ActiveSuperBlock {
 impl Drop for ActiveSuperBlock {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, we own a reference.
+        // SAFETY: By the type invariant, we own an active reference, which is given up here.
         unsafe { bindings::deactivate_super_async(self.as_raw()) };
     }
 }
@@ -127,7 +126,7 @@ impl Drop for ActiveSuperBlock {
 ///
 /// # Invariants
 ///
-/// `freeze_super()` succeeded for the kernel, and nobody has thawed that.
+/// `freeze_super()` succeeded for the kernel, and only `drop()` undoes that.
 #[must_use = "if unused, the filesystem is thawed immediately"]
 pub struct Frozen<'a>(&'a ActiveSuperBlock);
 

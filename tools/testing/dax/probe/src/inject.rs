@@ -47,6 +47,17 @@ impl Failing {
         })
     }
 
+    /// Has all of them fail, as long as what is returned lives.
+    pub fn always(&self) -> Result<Vec<Setting>> {
+        let mut settings = Vec::new();
+        for kind in ["failslab", "fail_page_alloc"] {
+            for (file, value) in [("times", "-1"), ("probability", "100")] {
+                settings.push(Setting::new(&format!("{DEBUG}/{kind}/{file}"), value)?);
+            }
+        }
+        Ok(settings)
+    }
+
     /// Has the `nth` allocation from now on fail, of each of these tasks.
     pub fn arm(&self, tasks: Vec<u32>, nth: u32) -> Result<Armed<'_>> {
         let armed = Armed { tasks, _of: self };

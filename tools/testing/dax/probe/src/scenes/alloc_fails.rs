@@ -61,8 +61,11 @@ fn each(expected: &str, mut round: impl FnMut(u32) -> Result<(bool, String)>) ->
     )
 }
 
-/// Three files that share a block: one process maps it that asked for early kill, one that did
-/// not, the third file is not mapped.
+/// More owners than there is room for without memory.
+const MORE: usize = 20;
+
+/// Files that share a block: one process maps it that asked for early kill, one that did not, the
+/// other files are not mapped.
 struct Sharers {
     xfs: Xfs,
     file: PathBuf,
@@ -75,7 +78,9 @@ impl Sharers {
         let xfs = Xfs::new(&Options::default())?;
         let file = xfs.file("file", 4)?;
         let clone = xfs.clone_of(&file, "clone")?;
-        xfs.clone_of(&file, "unmapped")?;
+        for n in 0..MORE {
+            xfs.clone_of(&file, &format!("unmapped-{n}"))?;
+        }
         let early = Map::new(&file, 4).early().start()?;
         let late = Map::new(&clone, 4).start()?;
         Ok(Self {
@@ -102,7 +107,8 @@ impl Sharers {
     }
 }
 
-const SHARED: &str = "BUS_MCEERR_AO page 1 lsb 12; not mapped; 3 owners; reads on, reads on";
+const AO: &str = "BUS_MCEERR_AO page 1 lsb 12";
+const SHARED: &str = "BUS_MCEERR_AO page 1 lsb 12; not mapped; 22 owners; reads on, reads on";
 
 /// What a process is told when there is no memory to queue the signal with, as by any sender.
 const BARE: &str = "signal 7 code 0 address 0x0";
@@ -122,10 +128,15 @@ pub fn notify(_: u64) -> Result<()> {
         let fired = armed.fired()?;
         let fates = all.fates(&owners)?;
         bare += usize::from(fates.contains(BARE));
-        let fates = fates.replace(BARE, "BUS_MCEERR_AO page 1 lsb 12");
+        let fates = fates.replace(BARE, AO);
         Ok((fired, format!("{answer}; {fates}")))
     })?;
     note(&format!("{bare} signals came without their address"))?;
+    let none = failing.always()?;
+    let answer = pmem::corrupt(pfn)?;
+    drop(none);
+    let fates = format!("{answer}; {}", all.fates(&owners)?);
+    expect("no memory at all", &format!("0; {SHARED}").replace(AO, BARE), fates)?;
     drop((owners, failing, quiet));
     all.end()
 }
