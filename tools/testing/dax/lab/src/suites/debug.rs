@@ -31,7 +31,7 @@ const LAST: &str = "\
     head -n 60 $leaks\n";
 
 /// Scenes that need this kernel: allocations fail, and windows of races are held open.
-const FAULTS: [&str; 14] = [
+const FAULTS: [&str; 15] = [
     "alloc-notify",
     "alloc-report",
     "alloc-real",
@@ -46,7 +46,11 @@ const FAULTS: [&str; 14] = [
     "window-changed",
     "window-repair",
     "window-unbound",
+    "window-list",
 ];
+
+/// Scenes that make more owners of a block than this kernel does in some minutes.
+const SLOW: [&str; 2] = ["meanwhile", "order"];
 
 /// All scenes of a platform.
 pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
@@ -57,7 +61,7 @@ pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
     };
     let limit = SLOWER * scenes::time_limit(seconds);
     let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
-    let mut play = scenes::script(&only, &[], seconds);
+    let mut play = scenes::script(&only, &SLOW.map(String::from), seconds);
     if platform == Platform::Legacy {
         fs::copy(
             kernel.join("window/window.ko"),

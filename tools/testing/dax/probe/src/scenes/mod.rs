@@ -1089,6 +1089,14 @@ pub const ALL: &[Scene] = &[
     )
     .debug()
     .long(),
+    Scene::new(
+        208,
+        "window-list",
+        "the driver goes while its list of bad blocks is read",
+        races::mounts::list,
+    )
+    .debug()
+    .long(),
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{ensure, Result};
 
@@ -40,7 +42,7 @@ pub fn unmounted(_: u64) -> Result<()> {
         window.wait()?;
         drop(early);
         let umount = Worker::start(xfs::umount)?;
-        let quick = umount.end(std::time::Duration::from_secs(2));
+        let quick = umount.end(Duration::from_secs(2));
         window.go()?;
         if quick != "done" {
             expect("umount", "done", umount.end(PATIENCE))?;
@@ -147,7 +149,7 @@ pub fn unbound(_: u64) -> Result<()> {
         let error = simulated(&bad)?;
         window.wait()?;
         let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        sleep(Duration::from_secs(1));
         window.go()?;
         let end = error.end(PATIENCE);
         // The holder may have gone before it was asked.
@@ -163,5 +165,31 @@ pub fn unbound(_: u64) -> Result<()> {
         xfs.mount()?;
         expect("bound again", "data intact", xfs::intact(&file, 4))?;
     }
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// The driver goes while its list of bad blocks is read. Read-only, as a freeze would wait for the
+/// worker that reads it.
+pub fn list(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    let namespace = Pmem(0).namespace()?;
+    xfs::umount()?;
+    Pmem(0).list_bad(bad.at)?;
+    let window = Window::at("xfs_rust_find_bad")?;
+    xfs.mount_with(libc::MS_RDONLY, "")?;
+    window.wait()?;
+    let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
+    let early = unbind.end(Duration::from_secs(2));
+    window.go()?;
+    expect("unbind, list in use", "not back after 2 s", early)?;
+    expect("unbind", "done", unbind.end(PATIENCE))?;
+    let umount = Worker::start(xfs::umount)?;
+    expect("umount", "done", umount.end(PATIENCE))?;
+    unbind::bind(Pmem(0), &namespace)?;
+    xfs.mount()?;
+    super::super::bad::mend(&file, 1, 2)?;
+    expect("bound again", "data intact", xfs::intact(&file, 4))?;
     expect("filesystem", CLEAN, xfs.end())
 }
