@@ -160,7 +160,9 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
         }
         suite.look(true)?;
     }
-    tests.push(stages(&points, &reached));
+    let last = stages(&points, &reached);
+    out.line(&format!("# {}: {}", last.name, last.remark));
+    tests.push(last);
     Ok(tests)
 }
 
