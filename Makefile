@@ -11,6 +11,7 @@ help:
 	@echo '             DEBUG=1: the debug kernel on pmem that ACPI describes, too)'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
+	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
@@ -55,6 +56,9 @@ crash: kernel image tools
 torture: kernel image tools
 	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(PLATFORM),--platform $(PLATFORM))
+
+mutants-host: sysroot
+	@$(LAB)/mutants-host.sh
 
 bench: kernel stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)
@@ -119,5 +123,5 @@ clean:
 	@$(LAB)/clean.sh
 
 .PHONY: help run test crash torture bench xfstests ndctl-test foreign-kernels shell sysroot tree \
-	kernel module cholder debug stock image tools series steps lint clean
+	kernel module cholder debug stock image tools series steps lint clean mutants-host
 .NOTPARALLEL:

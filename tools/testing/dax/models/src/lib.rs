@@ -3,7 +3,8 @@
 //! The modules of the XFS DAX holder and of mm's `dax_owners` that need no kernel,
 //! tested against naive models of what they compute.
 //!
-//! The sources are those that the kernel compiles, not copies.
+//! The sources are those that the kernel compiles, not copies. What is about several tasks at a
+//! time is modelled in `tests::interleavings`, and checked exhaustively.
 
 // Here only the tests use them.
 #[allow(dead_code)]

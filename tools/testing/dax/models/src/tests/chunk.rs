@@ -168,3 +168,47 @@ fn full_buffer_ends_the_query() {
     assert_eq!(chunk.records().count(), 0);
     assert!(chunk.rest().is_some());
 }
+
+#[test]
+fn a_chunk_of_a_crowd_is_at_least_half_full() {
+    for size in 2..9 {
+        let found = chunks(&sharers(50), blocks(5, 6), size);
+        // The first finds out that there is a crowd, and the last takes what is left.
+        let (_, found) = found.split_first().unwrap();
+        let (_, full) = found.split_last().unwrap();
+
+        assert!(full.iter().all(|owners| owners.len() >= size / 2));
+    }
+}
+
+#[test]
+fn what_comes_before_the_last_record_is_read() {
+    let recs = [data(1, 0, 2), data(2, 2, 5), data(3, 4, 9)];
+    let mut buf = [Record::default(); 4];
+    let mut chunk = Chunk::new(&mut buf, Rest::new(blocks(1, 9)));
+
+    assert_eq!(chunk.unread(), blocks(1, 9));
+    for (rec, start) in recs.iter().zip([1, 2, 4]) {
+        chunk.offer(rec);
+        assert_eq!(chunk.unread(), blocks(start, 9));
+    }
+}
+
+#[test]
+fn all_of_a_crowd_is_unread() {
+    let tree = Tree::new([vec![data(1, 0, 9)], sharers(5)].concat());
+    let mut buf = [Record::default(); 3];
+    let mut full = Chunk::new(&mut buf, Rest::new(blocks(3, 9)));
+    tree.query(full.query(), |rec| full.offer(rec));
+    let mut buf = [Record::default(); 3];
+    let mut next = Chunk::new(&mut buf, full.rest().unwrap());
+    tree.query(next.query(), |rec| next.offer(rec));
+    let rest = next.rest().unwrap();
+
+    assert_eq!(rest.blocks(), blocks(5, 9));
+    let mut buf = [Record::default(); 3];
+    let mut crowd = Chunk::new(&mut buf, rest);
+    assert_eq!(crowd.unread(), blocks(5, 9));
+    crowd.offer(&data(7, 5, 9));
+    assert_eq!(crowd.unread(), blocks(5, 9));
+}

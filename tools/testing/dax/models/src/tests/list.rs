@@ -161,3 +161,36 @@ fn as_many_as_there_would_be_room_for_and_no_memory() {
         assert_eq!(settled(&mut memory), []);
     }
 }
+
+/// The list is told only when it is full of different processes, and then all of it.
+#[test]
+fn a_full_list_is_told_as_a_whole() {
+    let few = |n: usize| target(n % 2, n, n, 12);
+    let many = |n: usize| target(n, n, n, 12);
+
+    for (place, told, left) in [(few as fn(usize) -> _, 0, 2), (many, ROOM, 6)] {
+        let places: Targets = (0..ROOM + 6).map(place).collect();
+        let mut memory = Memory {
+            room: ROOM,
+            ..Memory::default()
+        };
+        let seen = run(&mut memory, &[[places.clone(), places]]);
+
+        assert_eq!(seen.told.len(), told);
+        assert_eq!(settled(&mut memory).len(), left);
+    }
+}
+
+#[test]
+fn no_memory_is_asked_for_if_there_is_room_once_processes_are_told_apart() {
+    for (room, asks) in [(ROOM + 2, 0), (ROOM + 1, 0), (ROOM, 1)] {
+        let mut memory = Memory {
+            list: vec![target(1, 7, 1, 12), target(1, 8, 2, 12)],
+            room,
+            grants: vec![true; 3],
+        };
+        run(&mut memory, &[[vec![], vec![]]]);
+
+        assert_eq!(memory.grants.len(), 3 - asks, "{room}");
+    }
+}

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::units::{DeviceBytes, GroupBlocks};
 
 mod chunk;
+mod interleavings;
 mod list;
 mod pending;
 mod query;

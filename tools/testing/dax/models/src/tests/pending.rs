@@ -184,3 +184,32 @@ fn page_by_page() {
     assert_eq!(waiting[0].bytes, bytes(4 << 12, 7 << 12));
     assert!(!merge(&mut waiting, &page(8)));
 }
+
+#[test]
+fn freed_neighbours_wait_as_one() {
+    let freed = |device, group, start, end| Freed {
+        device,
+        group,
+        blocks: GroupBlocks { start, end },
+    };
+    let old = freed(0u8, 3, 5, 7);
+
+    for (new, want) in [
+        (freed(0, 3, 7, 9), Some((5, 9))),
+        (freed(0, 3, 2, 5), Some((2, 7))),
+        (freed(0, 3, 6, 9), Some((5, 9))),
+        (freed(0, 3, 5, 7), Some((5, 7))),
+        (freed(0, 3, 8, 9), None),
+        (freed(0, 3, 2, 4), None),
+        (freed(1, 3, 7, 9), None),
+        (freed(0, 4, 7, 9), None),
+        (freed(1, 4, 7, 9), None),
+    ] {
+        let mut waiting = [old];
+        let merged = merge_freed(&mut waiting, &new);
+
+        let (start, end) = want.unwrap_or((5, 7));
+        assert_eq!(merged, want.is_some(), "{new:?}");
+        assert_eq!(waiting, [freed(0, 3, start, end)], "{new:?}");
+    }
+}
