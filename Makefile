@@ -10,6 +10,7 @@ help:
 	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one)'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=1)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
+	@echo 'make mutants put one fault at a time into the series: do the scenes notice? (ONLY=07,31)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
@@ -52,6 +53,9 @@ crash: kernel image tools
 torture: kernel image tools
 	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(PLATFORM),--platform $(PLATFORM))
+
+mutants: kernel image tools
+	@$(LAB)/guest.sh mutants $(if $(ONLY),--only $(ONLY)) $(if $(GUESTS),--jobs $(GUESTS))
 
 bench: kernel stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)
@@ -112,6 +116,6 @@ lint: kernel
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test crash torture bench xfstests ndctl-test foreign-kernels shell sysroot tree \
+.PHONY: help run test crash torture mutants bench xfstests ndctl-test foreign-kernels shell sysroot tree \
 	kernel module cholder stock image tools series steps lint clean
 .NOTPARALLEL:

@@ -20,6 +20,7 @@ pub mod crash;
 mod host;
 mod kunit;
 mod module;
+pub mod mutants;
 mod nfit;
 mod recovery;
 pub mod scenes;
