@@ -225,10 +225,11 @@ fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<
     for platform in [Platform::Legacy, Platform::Nfit] {
         let names = mutant.scenes(platform);
         if let Some(by) = play(lab, guest, image, platform, names)? {
+            // Only those that survive are looked at more closely.
+            fs::remove_file(image)?;
             return Ok(Fate::Killed(by));
         }
     }
-    fs::remove_file(image)?;
     Ok(Fate::Survived)
 }
 
@@ -290,7 +291,10 @@ fn differing(outcome: &Outcome, scene: &str) -> Option<String> {
     let row = |line: &String| {
         let line = line.strip_suffix(DIFFERS)?;
         let rest = line.strip_prefix(scene)?.strip_prefix(' ')?;
-        let mut columns = rest.split("  ").map(str::trim).filter(|text| !text.is_empty());
+        let mut columns = rest
+            .split("  ")
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
         let (what, got) = (columns.next()?, columns.last()?);
         Some(format!("{what}: {got}"))
     };

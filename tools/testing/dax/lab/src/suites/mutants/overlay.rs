@@ -16,8 +16,6 @@ use crate::lab::Lab;
 
 /// Objects of a mutant, its kernel several times among them.
 const LAYER: &str = "size=2g";
-/// Lines of what a compiler has said.
-const LINES: usize = 12;
 
 pub struct Tree<'a> {
     lab: &'a Lab,

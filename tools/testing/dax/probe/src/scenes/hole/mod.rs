@@ -23,6 +23,7 @@ pub mod dump;
 pub mod parked;
 pub mod peek;
 pub mod pipe;
+pub mod writer;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const PATIENCE: Duration = Duration::from_secs(20);
