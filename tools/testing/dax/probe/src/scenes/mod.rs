@@ -238,7 +238,8 @@ pub const ALL: &[Scene] = &[
         "remapped",
         "a file that gets another block before it is its turn (law 3)",
         remapped::play,
-    ),
+    )
+    .long(),
     Scene::new(
         183,
         "dedupe-unwritten",

@@ -18,8 +18,8 @@ use crate::xfs::{Options, Xfs};
 
 /// Owners are taken one after the other, in the order of their inodes: while these are, there
 /// is time for the last one.
-const OWNERS: usize = 300;
-const PAGES: usize = 16;
+const OWNERS: usize = 150;
+const PAGES: usize = 8;
 /// Bit of an entry that is present, and its page frame.
 const PRESENT: u64 = 1 << 63;
 const FRAME: u64 = (1 << 55) - 1;

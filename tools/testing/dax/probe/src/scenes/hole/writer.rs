@@ -22,6 +22,8 @@ use crate::xfs::{self, Options, Xfs};
 pub fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", 4)?;
+    // The writer has the file locked, also for who asks where its blocks are.
+    let bad = Bad::unreported(&path, 1)?;
     let [ready, answer] = counters::<2>()?;
     let writer = Worker::start(|| {
         let file = open(&path, 0)?;
@@ -40,7 +42,7 @@ pub fn play(_: u64) -> Result<()> {
     })?;
     expect("writer", "waits in its page fault", waits(&writer)?)?;
 
-    let bad = Bad::hit(&path, 1)?;
+    expect("machine check", "Recovered", bad.report()?)?;
     let mapped = || match is_mapped(bad.pmem.address(bad.at)?)? {
         true => anyhow::Ok("mapped"),
         false => anyhow::Ok("not mapped"),
