@@ -12,6 +12,7 @@ help:
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
 	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
+	@echo 'make mutants put one fault at a time into the series: do the scenes notice? (ONLY=07,31)'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
@@ -59,6 +60,9 @@ torture: kernel image tools
 
 mutants-host: sysroot
 	@$(LAB)/mutants-host.sh
+
+mutants: kernel image tools
+	@$(LAB)/guest.sh mutants $(if $(ONLY),--only $(ONLY)) $(if $(GUESTS),--jobs $(GUESTS))
 
 bench: kernel stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)
@@ -123,5 +127,5 @@ clean:
 	@$(LAB)/clean.sh
 
 .PHONY: help run test crash torture bench xfstests ndctl-test foreign-kernels shell sysroot tree \
-	kernel module cholder debug stock image tools series steps lint clean mutants-host
+	kernel module cholder debug stock image tools series steps lint clean mutants-host mutants
 .NOTPARALLEL:

@@ -126,6 +126,7 @@ enum Action {
     Bench(bench::Args),
     Crash(suites::crash::Args),
     Torture(suites::torture::Args),
+    Mutants(suites::mutants::Args),
     Xfstests(foreign::xfstests::Args),
     NdctlTest(foreign::ndctl::Args),
     /// An interactive guest; Ctrl-a x ends it
@@ -202,6 +203,7 @@ fn run(action: Action) -> Result<u8> {
         }
         Action::Crash(args) => suites::crash::command(&lab, &args),
         Action::Torture(args) => suites::torture::command(&lab, &args),
+        Action::Mutants(args) => suites::mutants::command(&lab, &args),
         Action::Xfstests(args) => foreign::xfstests::run(&lab, &args),
         Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),

@@ -23,6 +23,7 @@ mod debug;
 mod host;
 mod kunit;
 mod module;
+pub mod mutants;
 mod nfit;
 mod recovery;
 pub mod scenes;

@@ -33,6 +33,7 @@ pub mod platform;
 mod processes;
 mod races;
 mod refuse;
+mod remapped;
 mod repair;
 mod revoke;
 mod shared_blocks;
@@ -45,6 +46,7 @@ mod unbind;
 mod unmap_first;
 mod wb_error;
 mod windows;
+mod whole_page;
 
 pub struct Scene {
     pub number: u32,
@@ -287,6 +289,13 @@ pub const ALL: &[Scene] = &[
         "a page whose mapping is changed or moved while it fails",
         revoke::race,
     ),
+    Scene::new(
+        190,
+        "remapped",
+        "a file that gets another block before it is its turn (law 3)",
+        remapped::play,
+    )
+    .long(),
     Scene::new(
         183,
         "dedupe-unwritten",
@@ -898,6 +907,12 @@ pub const ALL: &[Scene] = &[
         hole::parked::play,
     ),
     Scene::new(
+        191,
+        "parked-writer",
+        "an error where a write waits in a page fault (law 1)",
+        hole::writer::play,
+    ),
+    Scene::new(
         180,
         "last-reference",
         "a deleted file, a page of which is in a pipe, that only a notification refers to",
@@ -928,6 +943,12 @@ pub const ALL: &[Scene] = &[
         "list-split",
         "the list of bad blocks, full, and a page in the middle of a range written",
         table::split,
+    ),
+    Scene::new(
+        192,
+        "list-whole",
+        "a page that is bad as a whole, written in part",
+        whole_page::play,
     ),
     Scene::new(
         167,

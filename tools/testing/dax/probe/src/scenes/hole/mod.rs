@@ -24,6 +24,7 @@ pub mod dump;
 pub mod parked;
 pub mod peek;
 pub mod pipe;
+pub mod writer;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 fn patience() -> Duration {

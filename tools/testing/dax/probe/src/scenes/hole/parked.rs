@@ -29,6 +29,7 @@ const LATER: Duration = Duration::from_millis(500);
 
 const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
 const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
+const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
 const UFFD_API: u64 = 0xaa;
 const MISSING: u64 = 1;
 
@@ -98,7 +99,7 @@ fn fail(path: &Path, first: usize) -> Result<Duration> {
 }
 
 /// Whether the process is where it is to be.
-fn waits(reader: &Worker) -> Result<&'static str> {
+pub fn waits(reader: &Worker) -> Result<&'static str> {
     let path = format!("/proc/{}/stack", reader.pid());
     let waits = until(|| {
         let stack = fs::read_to_string(&path).context(path.clone())?;
@@ -112,14 +113,14 @@ fn waits(reader: &Worker) -> Result<&'static str> {
 }
 
 /// A page of memory that is never there.
-struct Unanswered {
+pub struct Unanswered {
     page: *mut u8,
     /// Who closes it has the fault answered with a signal.
-    _faults: File,
+    faults: File,
 }
 
 impl Unanswered {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let failed = |what: &str| format!("{what}: {}", io::Error::last_os_error());
         // SAFETY: a new descriptor, which is nobody else's; a new mapping at a place of
         // the kernel's choice; and arguments as the ioctls expect them.
@@ -144,9 +145,22 @@ impl Unanswered {
             ensure!(ret == 0, failed("UFFDIO_REGISTER"));
             Ok(Self {
                 page: page.cast(),
-                _faults: faults,
+                faults,
             })
         }
+    }
+
+    /// What another thread is to call: then there are zeroes.
+    pub fn answer(&self) -> impl FnOnce() -> i32 + Send {
+        let (faults, mut zeroes) = (self.faults.as_raw_fd(), [self.page as u64, PAGE, 0, 0]);
+        // SAFETY: arguments as the ioctl expects them; an error is one of the caller's test.
+        move || unsafe { libc::ioctl(faults, UFFDIO_ZEROPAGE, zeroes.as_mut_ptr()) }
+    }
+
+    /// To be read by the kernel only.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping, which is this one's alone. Only the kernel touches it.
+        unsafe { std::slice::from_raw_parts(self.page, PAGE_SIZE) }
     }
 
     fn page(&mut self) -> &mut [u8] {

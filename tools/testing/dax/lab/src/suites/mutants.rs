@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The series with one fault put in at a time: the scenes that should notice it must fail.
+//!
+//! tools/testing/lab/mutants has a patch for each fault. The kernel is built where the patched one
+//! is, in overlays whose upper layers are in memory: what is changed there is seen by this program
+//! alone, and is gone when it ends, however it does. While a guest plays the scenes on one mutant
+//! the next one is built.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{sync_channel, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use super::scenes;
+use crate::ktap::{self, Verdict};
+use crate::lab::Lab;
+use crate::qemu::Platform;
+use crate::vm::{Outcome, Vm};
+
+mod overlay;
+mod patch;
+
+use overlay::Tree;
+use patch::Mutant;
+
+/// How long the races run.
+const SECONDS: u64 = 10;
+/// To boot; and for each scene. What hangs is ended by a scene's own deadline first.
+const BOOT: u64 = 60;
+const EACH: u64 = 130;
+
+/// Put one fault at a time into the series, and see that the scenes notice
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these: the beginning of a patch's name, such as its number
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Guests at a time, beside one build
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Do not play the scenes on the series without a fault first
+    #[arg(long)]
+    at_once: bool,
+    /// Say what the patches do, and build nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// What became of a mutant.
+enum Fate {
+    /// What noticed it.
+    Killed(String),
+    Survived,
+    /// It says nothing about the tests.
+    Broken(String),
+}
+
+/// A mutant that was tried.
+struct Tried {
+    fate: Fate,
+    build: Duration,
+    play: Duration,
+}
+
+impl Tried {
+    fn is_good(&self, mutant: &Mutant) -> bool {
+        match &self.fate {
+            Fate::Killed(_) => mutant.survives.is_none(),
+            Fate::Survived => mutant.survives.is_some(),
+            Fate::Broken(_) => false,
+        }
+    }
+
+    fn row(&self, mutant: &Mutant) -> String {
+        let fate = match (&self.fate, &mutant.survives) {
+            (Fate::Killed(by), None) => format!("killed by {by}"),
+            (Fate::Killed(by), Some(_)) => format!("KILLED by {by}, and is said to survive"),
+            (Fate::Survived, None) => "SURVIVED".into(),
+            (Fate::Survived, Some(why)) => format!("survives: {why}"),
+            (Fate::Broken(why), _) => why.clone(),
+        };
+        format!(
+            "{:28} {:>4} {:>4}  {fate}",
+            mutant.name,
+            self.build.as_secs(),
+            self.play.as_secs()
+        )
+    }
+}
+
+/// A mutant that was built, to be played.
+struct Built {
+    number: usize,
+    image: Result<PathBuf>,
+    time: Duration,
+}
+
+/// The exit status.
+pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
+    let mutants = patch::all(&lab.top.join("tools/testing/lab/mutants"), &args.only)?;
+    if args.list {
+        for Mutant { name, what, .. } in &mutants {
+            println!("{name:28} {what}");
+        }
+        return Ok(0);
+    }
+    let start = Instant::now();
+    let images = lab.build("results/mutants");
+    fs::create_dir_all(&images)?;
+    let tree = Tree::new(lab)?;
+    let mut rest = tree.series()?;
+    rest.retain(|file| !mutants.iter().any(|mutant| mutant.files.contains(file)));
+    let unchanged = tree.build(&images.join("unchanged"))?;
+    let tried: Mutex<Vec<Option<Tried>>> = Mutex::new(mutants.iter().map(|_| None).collect());
+
+    let (sender, receiver) = sync_channel(0);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let base = thread::scope(|scope| {
+        let (mutants, images) = (&mutants, &images);
+        scope.spawn(move || {
+            for (number, mutant) in mutants.iter().enumerate() {
+                let start = Instant::now();
+                let image = tree.build_mutant(mutant, &images.join(&mutant.name));
+                let time = start.elapsed();
+                let built = Built {
+                    number,
+                    image,
+                    time,
+                };
+                if sender.send(built).is_err() {
+                    return;
+                }
+            }
+        });
+        // What fails without a fault says nothing about one.
+        let base = match args.at_once {
+            true => Ok(None),
+            false => play_unchanged(lab, mutants, &unchanged),
+        };
+        if matches!(base, Ok(None)) {
+            let players: Vec<_> = (0..args.jobs.max(1))
+                .map(|number| {
+                    let (tried, receiver) = (&tried, receiver.clone());
+                    let guest = format!("mutant{number}");
+                    scope.spawn(move || play_all(lab, mutants, &guest, &receiver, tried))
+                })
+                .collect();
+            for player in players {
+                if let Err(panic) = player.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+        // The builder ends with this.
+        drop(receiver);
+        base
+    })?;
+    if let Some(why) = base {
+        bail!("the series without a fault: {why}");
+    }
+    let tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let status = report(lab, &mutants, &tried, start.elapsed())?;
+    if args.only.is_empty() {
+        println!("files of the series with no mutant: {}", rest.join(" "));
+    }
+    Ok(status)
+}
+
+/// Plays the scenes that all mutants name on the series as it is; what fails.
+fn play_unchanged(lab: &Lab, mutants: &[Mutant], image: &Path) -> Result<Option<String>> {
+    for platform in [Platform::Legacy, Platform::Nfit] {
+        let names: BTreeSet<_> = mutants.iter().flat_map(|m| m.scenes(platform)).collect();
+        let names: Vec<_> = names.into_iter().cloned().collect();
+        let start = Instant::now();
+        if let Some(why) = play(lab, "unchanged", image, platform, &names)? {
+            return Ok(Some(why));
+        }
+        println!(
+            "without a fault, {platform:?}: {} scenes pass in {}",
+            names.len(),
+            crate::seconds(start.elapsed())
+        );
+    }
+    Ok(None)
+}
+
+/// Plays what is built, as long as there is any.
+fn play_all(
+    lab: &Lab,
+    mutants: &[Mutant],
+    guest: &str,
+    built: &Mutex<Receiver<Built>>,
+    tried: &Mutex<Vec<Option<Tried>>>,
+) {
+    loop {
+        let next = built.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Built {
+            number,
+            image,
+            time,
+        }) = next
+        else {
+            return;
+        };
+        let mutant = &mutants[number];
+        let start = Instant::now();
+        let fate = image.and_then(|image| play_mutant(lab, mutant, guest, &image));
+        let this = Tried {
+            fate: fate.unwrap_or_else(|e| Fate::Broken(format!("{e:#}"))),
+            build: time,
+            play: start.elapsed(),
+        };
+        println!("{}", this.row(mutant));
+        tried.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(this);
+    }
+}
+
+fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<Fate> {
+    for platform in [Platform::Legacy, Platform::Nfit] {
+        let names = mutant.scenes(platform);
+        if let Some(by) = play(lab, guest, image, platform, names)? {
+            // Only those that survive are looked at more closely.
+            fs::remove_file(image)?;
+            return Ok(Fate::Killed(by));
+        }
+    }
+    Ok(Fate::Survived)
+}
+
+/// Plays scenes on a kernel, if there are any; what fails.
+fn play(
+    lab: &Lab,
+    guest: &str,
+    image: &Path,
+    platform: Platform,
+    names: &[String],
+) -> Result<Option<String>> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let limit = BOOT + SECONDS + EACH * names.len() as u64;
+    let scenes: Vec<_> = names
+        .iter()
+        .filter(|name| *name != KUNIT)
+        .cloned()
+        .collect();
+    let script = match scenes[..] {
+        [] => "true".into(),
+        _ => scenes::script(&scenes, &[], SECONDS),
+    };
+    let outcome = Vm::new(lab, guest, image, limit)
+        .platform(platform)
+        .run(&script, &mut |_| ())?;
+    let console = fs::read(&outcome.console)?;
+    Ok(failure(&outcome, &String::from_utf8_lossy(&console)))
+}
+
+/// The end of a row that is not as expected.
+const DIFFERS: &str = "  <-- differs";
+/// The name that stands for the suites which the kernel runs when it boots.
+const KUNIT: &str = "kunit";
+
+/// What speaks against a kernel, of what a guest with it has said.
+fn failure(outcome: &Outcome, console: &str) -> Option<String> {
+    let kunit = ktap::parse(console.lines().map(str::trim_end));
+    let failed = kunit.iter().find(|test| test.verdict == Verdict::Failed);
+    if let Some(test) = failed {
+        return Some(format!("{KUNIT}: {}", test.name));
+    }
+    let tests = ktap::parse(outcome.output.iter().map(String::as_str));
+    // Those that were promised are missing if the guest died: that says more.
+    let failed = tests
+        .iter()
+        .find(|test| test.verdict == Verdict::Failed && test.name != "?");
+    if let Some(test) = failed {
+        let row = differing(outcome, &test.name).unwrap_or_else(|| test.remark.clone());
+        return Some(format!("{}: {row}", test.name));
+    }
+    let said = outcome.complaints();
+    (!outcome.good()).then(|| said.first().cloned().unwrap_or_else(|| "the guest".into()))
+}
+
+/// The first row of a scene in which it differs from what was expected.
+fn differing(outcome: &Outcome, scene: &str) -> Option<String> {
+    let row = |line: &String| {
+        let line = line.strip_suffix(DIFFERS)?;
+        let rest = line.strip_prefix(scene)?.strip_prefix(' ')?;
+        let mut columns = rest
+            .split("  ")
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let (what, got) = (columns.next()?, columns.last()?);
+        Some(format!("{what}: {got}"))
+    };
+    outcome.output.iter().find_map(row)
+}
+
+/// Prints the table, and keeps it; the exit status.
+fn report(lab: &Lab, mutants: &[Mutant], tried: &[Option<Tried>], time: Duration) -> Result<u8> {
+    let mut lines = vec![format!("{:28} {:>4} {:>4}  fate", "mutant", "make", "play")];
+    let (mut killed, mut survive, mut bad) = (0, 0, 0);
+    for (mutant, tried) in mutants.iter().zip(tried) {
+        let tried = tried.as_ref().context("not tried")?;
+        lines.push(tried.row(mutant));
+        match tried.is_good(mutant) {
+            false => bad += 1,
+            true if mutant.survives.is_some() => survive += 1,
+            true => killed += 1,
+        }
+    }
+    lines.push(format!(
+        "{} mutants: {killed} killed, {survive} survive for a reason, {bad} bad; {}",
+        mutants.len(),
+        crate::seconds(time)
+    ));
+    let text = lines.join("\n") + "\n";
+    print!("===\n{text}");
+    fs::write(lab.build("results/mutants/table"), text)?;
+    Ok(u8::from(bad > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::End;
+
+    #[test]
+    fn what_kills_a_mutant() {
+        let good = ["1..1", "shared  a, early kill  0  0", "ok 1 shared"];
+        let outcome = Outcome::of(End::Exit(0), &good);
+        assert_eq!(
+            failure(&outcome, "[ 0.5] 1..1\n[ 0.5] ok 1 dax_holder"),
+            None
+        );
+        assert_eq!(
+            failure(&outcome, "[ 0.5] 1..1\n[ 0.5] not ok 1 dax_holder").as_deref(),
+            Some("kunit: dax_holder")
+        );
+        let bad = [
+            "1..1",
+            "shared  a, early kill  0  0",
+            "shared  b, early kill  BUS_MCEERR_AO page 1  no signal  <-- differs",
+            "not ok 1 shared # 1 rows differ",
+        ];
+        let outcome = Outcome::of(End::Exit(1), &bad);
+        assert_eq!(
+            failure(&outcome, "").as_deref(),
+            Some("shared: b, early kill: no signal")
+        );
+        let outcome = Outcome::of(End::Died, &["1..1"]);
+        let why = failure(&outcome, "").unwrap_or_default();
+        assert!(why.contains("died"), "{why}");
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where mutants are built: over the tree and the build directory of the patched kernel, as its
+//! objects name their paths. Both have a layer in memory on top, which takes all changes.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{ensure, Context, Result};
+
+use super::patch::Mutant;
+use crate::lab::Lab;
+
+/// Objects of a mutant, its kernel several times among them.
+const LAYER: &str = "size=2g";
+
+pub struct Tree<'a> {
+    lab: &'a Lab,
+    linux: PathBuf,
+    out: PathBuf,
+}
+
+fn mount(kind: &str, at: &Path, options: &str) -> Result<()> {
+    let at = CString::new(at.as_os_str().as_bytes())?;
+    let (kind, options) = (CString::new(kind)?, CString::new(options)?);
+    // SAFETY: mount(2) with strings that end with a zero.
+    let ret = unsafe {
+        libc::mount(
+            kind.as_ptr(),
+            at.as_ptr(),
+            kind.as_ptr(),
+            0,
+            options.as_ptr().cast(),
+        )
+    };
+    ensure!(
+        ret == 0,
+        "mount of {kind:?} at {at:?}: {}",
+        std::io::Error::last_os_error()
+    );
+    Ok(())
+}
+
+impl<'a> Tree<'a> {
+    /// Lays layers over the patched kernel, which must be built. The mounts are in the namespace
+    /// of the lab's `enter`, and go with it.
+    pub fn new(lab: &'a Lab) -> Result<Self> {
+        let (linux, out) = (lab.build("linux"), lab.build("kernels/patched"));
+        ensure!(
+            out.join(".built").is_file(),
+            "no patched kernel: make kernel"
+        );
+        // Else everybody would see the mutants.
+        ensure!(
+            std::env::var_os("LAB_INSIDE").is_some(),
+            "run this with tools/testing/lab/guest.sh"
+        );
+        let layers = std::env::temp_dir().join("mutants");
+        fs::create_dir_all(&layers)?;
+        mount("tmpfs", &layers, LAYER)?;
+        for (name, dir) in [("linux", &linux), ("out", &out)] {
+            let (upper, work) = (layers.join(name), layers.join(name).with_extension("work"));
+            fs::create_dir(&upper)?;
+            fs::create_dir(&work)?;
+            let options = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                dir.display(),
+                upper.display(),
+                work.display()
+            );
+            mount("overlay", dir, &options)?;
+        }
+        Ok(Self { lab, linux, out })
+    }
+
+    /// Builds the tree as it is. The kernel is copied to `image`.
+    pub fn build(&self, image: &Path) -> Result<PathBuf> {
+        // The guests wait for this, so it does not give way to them.
+        let said = Command::new(self.lab.top.join("tools/testing/lab/kernel.sh"))
+            .args(["patched", "compile"])
+            .current_dir(&self.lab.top)
+            .stdin(Stdio::null())
+            .output()
+            .context("kernel.sh")?;
+        let text = String::from_utf8_lossy(&said.stderr);
+        fs::write(image.with_extension("log"), text.as_bytes())?;
+        let errors = text.lines().filter(|line| line.contains("error"));
+        let errors: Vec<_> = errors.take(2).map(str::trim).collect();
+        ensure!(
+            said.status.success(),
+            "does not build: {}",
+            errors.join(" / ")
+        );
+        fs::copy(self.out.join("arch/x86/boot/bzImage"), image)?;
+        Ok(image.into())
+    }
+
+    /// The same with a mutant's patch, which is taken out again after that.
+    pub fn build_mutant(&self, mutant: &Mutant, image: &Path) -> Result<PathBuf> {
+        let mut kept = Vec::new();
+        for file in &mutant.files {
+            let path = self.linux.join(file);
+            let text = fs::read(&path).with_context(|| path.display().to_string())?;
+            kept.push((path, text));
+        }
+        let patch = mutant.path.to_string_lossy();
+        self.git(&["apply", "--whitespace=nowarn", &patch])
+            .context("does not apply")?;
+        let built = self.build(image);
+        // With new times, so that only this is built again.
+        for (path, text) in kept {
+            fs::write(path, text)?;
+        }
+        built
+    }
+
+    /// Files of the kernel's code that the series adds or changes.
+    pub fn series(&self) -> Result<Vec<String>> {
+        let text = self.git(&["diff", "--name-only", "base", "HEAD", "--", "*.c", "*.rs"])?;
+        Ok(text.lines().map(String::from).collect())
+    }
+
+    fn git(&self, words: &[&str]) -> Result<String> {
+        let said = Command::new("git")
+            .arg("-C")
+            .arg(&self.linux)
+            .args(words)
+            .output()
+            .context("git")?;
+        let why = String::from_utf8_lossy(&said.stderr);
+        let why = why.lines().next().unwrap_or_default();
+        ensure!(said.status.success(), "git {}: {why}", words[0]);
+        Ok(String::from_utf8(said.stdout)?)
+    }
+}
