@@ -222,9 +222,10 @@ impl Generator {
                 early: self.rng.u64(..2),
             });
         }
-        match self.rng.u32(..10) {
-            0 => Some(Op::Exit { mapper }),
-            1 => {
+        match self.rng.u32(..20) {
+            0..=1 => Some(Op::Exit { mapper }),
+            2 => Some(Op::Exec { mapper }),
+            3..=4 => {
                 let to = self.rng.u64(..MAPPERS);
                 (!model.processes.contains_key(&to)).then_some(Op::Fork { mapper, to })
             }
@@ -259,7 +260,19 @@ impl Generator {
         let page = self.page(mapped.pages);
         let pages = self.rng.u64(1..=(mapped.pages as u64 - page).min(16));
         let (slot, other) = (self.rng.u64(..SLOTS), self.rng.u64(..16));
-        Some(match self.rng.u32(..120) {
+        Some(match self.rng.u32(..130) {
+            120..=125 => Op::Poke {
+                mapper,
+                area,
+                page,
+                word: self.rng.u64(..1 << 20),
+            },
+            126.. => Op::Lock {
+                mapper,
+                area,
+                page,
+                pages,
+            },
             100..=104 => Op::Send {
                 mapper,
                 area,
@@ -275,7 +288,7 @@ impl Generator {
                 from: other,
             },
             110..=114 => Op::Peek { mapper, area, page },
-            115.. => Op::Race {
+            115..=119 => Op::Race {
                 mapper,
                 area,
                 page,
@@ -322,29 +335,42 @@ impl Generator {
     fn poison(&mut self, model: &Model) -> Option<Op> {
         let salt = self.rng.u64(..1 << 20);
         let kind = self.rng.u32(..100);
-        if kind >= 85 {
+        if kind >= 83 {
             return Some(match kind {
-                85..=91 => Op::CheckFree { salt },
-                92..=94 => Op::InjectFree { salt },
-                95..=98 => Op::CheckStaging { salt },
-                _ => Op::InjectStaging { salt },
+                83 => Op::FoundFree { salt },
+                84..=90 => Op::CheckFree { salt },
+                91..=93 => Op::InjectFree { salt },
+                94..=96 => Op::CheckStaging { salt },
+                97 => Op::InjectStaging { salt },
+                98 => Op::CheckMetadata { salt },
+                _ => match self.rng.u32(..3) {
+                    0 => Op::InjectMetadata { salt },
+                    _ => Op::FoundMetadata { salt },
+                },
             });
         }
         if kind >= 40 {
             let areas: Vec<_> = model.areas().collect();
             let (mapper, area, mapped) = *areas.get(self.rng.usize(..areas.len().max(1)))?;
             let page = self.page(mapped.pages);
-            return Some(if kind >= 65 {
-                Op::Advise { mapper, area, page }
-            } else {
-                Op::CheckMapped { mapper, area, page }
+            return Some(match kind {
+                40..=54 => Op::CheckMapped { mapper, area, page },
+                55..=63 => Op::Consume { mapper, area, page },
+                64..=66 => Op::Pipe { mapper, area, page },
+                _ => Op::Advise { mapper, area, page },
             });
         }
         let (slot, inode) = self.used(model)?;
         let page = self.page(inode.pages.len());
         Some(match kind {
-            0..=26 => Op::Check { slot, page },
-            27..=29 => Op::Found { slot, page },
+            0..=22 => Op::Check { slot, page },
+            23..=25 => Op::Found { slot, page },
+            26..=29 => Op::Sector {
+                slot,
+                page,
+                sector: self.rng.u64(..8),
+                saturate: self.rng.u64(..2),
+            },
             _ => Op::Inject { slot, page },
         })
     }
@@ -354,10 +380,29 @@ impl Generator {
             Some((slot, inode)) => (slot, self.page(inode.pages.len())),
             None => (0, 0),
         };
-        match self.rng.u32(..10) {
-            0..=3 => Op::Remount,
-            4..=5 => Op::ShutDown { slot, page },
-            6..=8 => Op::Frozen { slot, page },
+        let areas: Vec<_> = model.areas().collect();
+        let mapped = areas.get(self.rng.usize(..areas.len().max(1)));
+        let (mapper, area, mapped) = mapped.map_or((0, 0, 0), |(m, n, area)| (*m, *n, area.pages));
+        match self.rng.u32(..20) {
+            0..=5 => Op::Remount,
+            6..=7 => Op::ShutDown { slot, page },
+            8..=10 => Op::Frozen { slot, page },
+            11..=12 => Op::Clear { slot, page },
+            13 => Op::Grow {
+                mib: self.rng.u64(8..48),
+            },
+            14 => Op::Rebind {
+                dead: self.rng.u64(..3) / 2,
+            },
+            15..=16 => Op::Detach {
+                mapper,
+                area,
+                page: self.page(mapped),
+            },
+            17 => Op::Refuse { slot, page },
+            18 => Op::RefuseFree {
+                salt: self.rng.u64(..1 << 20),
+            },
             _ => Op::ReadOnly {
                 salt: self.rng.u64(..1 << 20),
             },

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 
 use super::model::{self, Kind};
+use super::spin;
+use crate::calls;
 use crate::fault::{self, Signal, PAGE_SIZE};
 use crate::kernel::last_errno;
 use crate::map;
@@ -47,10 +49,14 @@ impl Area {
 
 struct Mapper {
     /// Signals that were taken, and are not told yet.
-    early: Vec<Signal>,
+    taken: Vec<Signal>,
     input: BufReader<File>,
     output: File,
     areas: BTreeMap<u64, Area>,
+    number: u64,
+    early: bool,
+    /// The ends of a pipe that holds a page.
+    pipe: Option<(File, File)>,
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -65,19 +71,19 @@ pub fn run(mapper: u64, early: bool) -> Result<()> {
     if early {
         map::early_kill()?;
     }
-    let mut mapper = Mapper {
-        areas: BTreeMap::new(),
-        ..Mapper::join(mapper)?
-    };
+    let mut mapper = Mapper::join(mapper, early)?;
     loop {
         mapper.serve()?;
     }
 }
 
 impl Mapper {
-    fn join(mapper: u64) -> Result<Self> {
+    fn join(mapper: u64, early: bool) -> Result<Self> {
         Ok(Self {
-            early: Vec::new(),
+            number: mapper,
+            early,
+            pipe: None,
+            taken: Vec::new(),
             input: BufReader::new(open(&pipe(mapper, "in"))?),
             output: open(&pipe(mapper, "out"))?,
             areas: BTreeMap::new(),
@@ -92,7 +98,7 @@ impl Mapper {
         let words: Vec<_> = line.split_whitespace().collect();
         let answer = match self.obey(&words) {
             Ok((number, bytes)) => {
-                let all = std::mem::take(&mut self.early);
+                let all = std::mem::take(&mut self.taken);
                 let all = all.into_iter().chain(fault::take());
                 let signals: Vec<_> = all.map(|s| self.tell(&s)).collect();
                 let head = format!("{number} {} {}\n", bytes.len(), signals.join(" "));
@@ -200,6 +206,41 @@ impl Mapper {
                 let errno = i64::from(last_errno());
                 done(if ret < 0 { -errno } else { ret as i64 })
             }
+            "lock" => {
+                let area = area(number(1)?)?;
+                let (addr, len) = (area.addr(number(2)? as usize)?, number(3)? as usize);
+                area.addr(number(2)? as usize + len - 1)?;
+                // SAFETY: the mapping is our own.
+                done(errno(unsafe { libc::mlock(addr.cast(), len * PAGE_SIZE) }))
+            }
+            "exec" => Err(calls::exec_mapper(self.number, self.early).into()),
+            "consume" => self.consume(number(1)? as usize),
+            "pipe" => {
+                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
+                let ends = calls::pipe()?;
+                let ret = calls::vmsplice(&ends.1, addr, PAGE_SIZE);
+                self.pipe = Some(ends);
+                done(ret.map_or_else(|e| -i64::from(e.raw_os_error().unwrap_or(1)), |n| n as i64))
+            }
+            "drain" => {
+                let (mut reader, writer) = self.pipe.take().context("no pipe")?;
+                drop(writer);
+                let mut bytes = Vec::new();
+                match reader.read_to_end(&mut bytes) {
+                    Ok(_) => Ok((0, bytes)),
+                    Err(e) => done(e.raw_os_error().unwrap_or(-1).into()),
+                }
+            }
+            "present" => {
+                let range = number(1)?..number(2)?;
+                let mut count = 0;
+                for area in self.areas.values() {
+                    for page in 0..area.pages {
+                        count += i64::from(range.contains(&(frame(area.addr(page)?)? as u64)));
+                    }
+                }
+                done(count)
+            }
             "pfn" => done(frame(area(number(1)?)?.addr(number(2)? as usize)?)?),
             word => bail!("unknown: {word}"),
         }
@@ -236,10 +277,21 @@ impl Mapper {
             }
             if map::input_waits(self.input.get_ref()) {
                 self.input.read_line(&mut String::new())?;
-                self.early = signals;
+                self.taken = signals;
                 return Ok((bad, Vec::new()));
             }
         }
+    }
+
+    /// Does nothing, on one CPU and in user mode, until SIGUSR1 comes: what a machine check
+    /// finds there has consumed the error. Answers when it begins.
+    fn consume(&mut self, cpu: usize) -> Result<(i64, Vec<u8>)> {
+        spin::begin(cpu)?;
+        self.output.write_all(b"0 0\n")?;
+        spin::until_told();
+        spin::end()?;
+        self.input.read_line(&mut String::new())?;
+        Ok((0, Vec::new()))
     }
 
     /// The child is another mapper; its pid.
@@ -249,8 +301,8 @@ impl Mapper {
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
         if pid == 0 {
             die_with_parent();
-            let joined = Self::join(other)?;
-            (self.input, self.output) = (joined.input, joined.output);
+            let joined = Self::join(other, self.early)?;
+            (self.number, self.input, self.output) = (other, joined.input, joined.output);
             fault::take();
             loop {
                 self.serve()?;
