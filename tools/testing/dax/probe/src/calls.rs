@@ -173,7 +173,7 @@ pub fn exec_mapper(number: u64, early: bool) -> io::Error {
         Err(e) => return e,
     };
     Command::new(program)
-        .args(["torture", "--mapper", &number.to_string()])
+        .args(["torture", "--again", "--mapper", &number.to_string()])
         .args(early.then_some("--early"))
         .exec()
 }

@@ -65,7 +65,7 @@ static PACE: AtomicU64 = AtomicU64::new(100);
 
 /// Measures how fast this machine is, for limits of time; in percent.
 pub fn measure_pace() -> u64 {
-    const USUAL: Duration = Duration::from_millis(150);
+    const USUAL: Duration = Duration::from_millis(40);
     const ROUNDS: usize = 500;
     let start = Instant::now();
     for _ in 0..ROUNDS {

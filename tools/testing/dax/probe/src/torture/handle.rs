@@ -73,8 +73,8 @@ impl Handle {
 
     /// It runs its program anew; with that all mappings are gone.
     pub fn exec(&mut self) -> Result<()> {
-        writeln!(self.input, "exec")?;
-        let (_, _, signals) = self.ask("signals").context("exec")?;
+        // The new program answers.
+        let (_, _, signals) = self.ask("exec")?;
         ensure!(signals.is_empty(), "signals at exec: {signals:?}");
         Ok(())
     }

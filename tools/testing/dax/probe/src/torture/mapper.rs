@@ -65,13 +65,16 @@ fn open(path: &Path) -> Result<File> {
 }
 
 /// Obeys until it is killed.
-pub fn run(mapper: u64, early: bool) -> Result<()> {
+pub fn run(mapper: u64, early: bool, again: bool) -> Result<()> {
     die_with_parent();
     fault::install()?;
     if early {
         map::early_kill()?;
     }
     let mut mapper = Mapper::join(mapper, early)?;
+    if again {
+        mapper.output.write_all(b"0 0\n")?;
+    }
     loop {
         mapper.serve()?;
     }

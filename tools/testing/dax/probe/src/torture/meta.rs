@@ -42,6 +42,8 @@ impl World {
             _ => return Ok(Done::Skipped),
         };
         super::settle()?;
+        // They could not look at their files after a shutdown.
+        self.actors.close()?;
         self.sync()?;
         let owner = OWNERS.start() + salt % OWNERS.end();
         let Some(at) = self.special((u64::from(b'X') << 32) | owner, salt / OWNERS.end())? else {

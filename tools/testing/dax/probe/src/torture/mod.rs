@@ -64,6 +64,9 @@ pub struct Args {
     mapper: Option<u64>,
     #[arg(long, hide = true)]
     early: bool,
+    /// It was one before
+    #[arg(long, hide = true)]
+    again: bool,
     /// Use files beside the steps
     #[arg(long, hide = true)]
     actor: Option<u64>,
@@ -72,7 +75,7 @@ pub struct Args {
 /// Whether all was as it must be.
 pub fn run(args: &Args) -> Result<bool> {
     if let Some(number) = args.mapper {
-        return mapper::run(number, args.early).map(|()| true);
+        return mapper::run(number, args.early, args.again).map(|()| true);
     }
     if let Some(number) = args.actor {
         return actor::run(number).map(|()| true);
