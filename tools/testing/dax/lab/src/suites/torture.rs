@@ -288,6 +288,8 @@ impl Said {
                     said.differs = Some(what.into());
                 } else if let Some(pace) = text.strip_prefix("pace ") {
                     said.pace = Some(pace.into());
+                    // A list may be played more than once.
+                    said.steps.clear();
                 } else {
                     said.stats = Some(text.into());
                 }

@@ -20,6 +20,7 @@ mod device;
 mod figures;
 mod gen;
 mod handle;
+mod mapped;
 mod mapper;
 mod memory;
 mod meta;

@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Result};
 
 use super::op::Op;
-use super::play::attempt;
+use super::play::attempts;
 use super::say;
 use crate::kernel;
 use crate::pmem::Pmem;
-
-/// How often a list of which the outcome is not sure is played before it passes.
-const TRIES: usize = 4;
 
 /// Where to begin, or go on.
 #[derive(Clone, Copy)]
@@ -44,24 +41,12 @@ pub fn run(list: Vec<Op>, from: Option<From>, seconds: u64) -> Result<()> {
             "HardwareCorrupted {corrupted} kB before a list begins"
         );
         let mut begun = false;
-        let mut differs = None;
-        // What depends on when things happen is tried more than once.
-        let tries = if list.iter().any(|op| op.is_racy()) {
-            TRIES
-        } else {
-            1
-        };
-        for _ in 0..tries {
-            differs = attempt(Some(list), 0, 0, &mut |_| {
-                // Before that, the guest can only die of what the last list has left.
-                if !std::mem::replace(&mut begun, true) {
-                    say("begun");
-                }
-            })?;
-            if differs.is_some() {
-                break;
+        let differs = attempts(Some(list), 0, 0, &mut |_| {
+            // Before that, the guest can only die of what the last list has left.
+            if !std::mem::replace(&mut begun, true) {
+                say("begun");
             }
-        }
+        })?;
         match &differs {
             Some(what) => say(&format!("fails: {what}")),
             None => say("passes"),
