@@ -85,9 +85,9 @@ impl Log {
         Ok(Self(kmsg::Log::new()?))
     }
 
-    /// The same, for an error that nothing may be done about: two seconds after it is seen.
+    /// The same, for an error that nothing may be done about: some seconds after it is seen.
     fn consumed(&mut self, addr: u64) -> Result<Option<String>> {
-        const ENOUGH: Duration = Duration::from_secs(2);
+        const ENOUGH: Duration = Duration::from_secs(5);
         let pfn = addr / PAGE_SIZE as u64;
         let start = Instant::now();
         let (mut outcome, mut printed) = (None, None);

@@ -68,13 +68,14 @@ pub struct Args {
 /// A part of the tests.
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
-    for (seed, seconds) in [FIXED, (fastrand::u64(1 << 16..1 << 32), NEW)] {
+    let new = (fastrand::u64(1 << 16..1 << 32), NEW);
+    for ((seed, seconds), platform) in [(FIXED, Platform::Legacy), (new, Platform::Nfit)] {
         let torture = Torture {
             lab,
             out,
             name: "torture".into(),
             kernel: "build/kernels/patched".into(),
-            platform: Platform::default(),
+            platform,
             shrink: Duration::from_secs(300),
         };
         tests.push(torture.play(seed, seconds, None)?.0);

@@ -3,6 +3,7 @@
 //! The device and its filesystem as a whole: it grows, its driver goes, it is unmounted while it
 //! is in use, errors are cleared behind its back, or can't be.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -21,6 +22,7 @@ use super::world::{errno, World};
 use crate::calls;
 use crate::firmware::Refusing;
 use crate::ioctl::{self, FMR_OWN_FREE};
+use crate::kernel::last_errno;
 use crate::pmem::Pmem;
 use crate::scenes::unbind;
 use crate::shared::Worker;
@@ -37,6 +39,7 @@ impl World {
             Op::Rebind { dead } => self.rebind(dead != 0),
             Op::Detach { mapper, area, page } => self.detach(mapper, area, page),
             Op::Clear { slot, page } => self.clear(slot, page),
+            Op::SwapOn { slot } => self.swap_on(slot),
             Op::Refuse { slot, page } if self.firmware => self.refuse(slot, page),
             Op::RefuseFree { salt } if self.firmware => self.refuse_free(salt),
             _ => Ok(Done::Skipped),
@@ -116,7 +119,7 @@ impl World {
         self.actors.close()?;
         self.sync()?;
         super::settle()?;
-        let target = std::ffi::CString::new(MOUNT_POINT)?;
+        let target = CString::new(MOUNT_POINT)?;
         // SAFETY: a valid string.
         let ret = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
         ensure!(ret == 0, "umount -l: {}", io::Error::last_os_error());
@@ -127,6 +130,22 @@ impl World {
         let mounted = super::until(|| Ok(self.xfs.mount().is_ok()))?;
         ensure!(mounted, "it can't be mounted after umount -l");
         self.mounted()?;
+        Ok(Done::Yes)
+    }
+
+    /// Nothing may swap to files that DAX accesses.
+    fn swap_on(&mut self, slot: u64) -> Result<Done> {
+        if !self.model.slots.get(&slot).is_some_and(|slot| slot.named) {
+            return Ok(Done::Skipped);
+        }
+        let path = CString::new(self.path(slot).to_string_lossy().as_bytes())?;
+        // SAFETY: a valid string.
+        let ret = unsafe { libc::swapon(path.as_ptr(), 0) };
+        let errno = last_errno();
+        ensure!(
+            ret == -1 && errno == libc::EINVAL,
+            "swapon: {ret}, errno {errno}"
+        );
         Ok(Done::Yes)
     }
 

@@ -211,7 +211,8 @@ impl Generator {
                 to,
                 to_at: self.rng.u64(..used) * PAGE,
             },
-            92..=97 => Op::Fsync { slot },
+            92..=96 => Op::Fsync { slot },
+            97 => Op::SwapOn { slot },
             _ => Op::Sync,
         })
     }

@@ -77,6 +77,8 @@ operations! {
     Dedupe "dedupe" { slot, at, len, to };
     Exchange "exchange" { slot, at, len, to, to_at };
     Fsync "fsync" { slot };
+    /// Swapping to the file, which is refused.
+    SwapOn "swapon" { slot };
     Sync "sync";
 
     Start "start" { mapper, early };
