@@ -7,7 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::ptr::null_mut;
 
 use anyhow::{Context, Result};
@@ -152,4 +154,26 @@ pub fn splice(from: &File, at: &mut i64, len: usize, to: &mut Vec<u8>) -> io::Re
     check(unsafe { libc::splice(from, at, pipe, null_mut(), len, 0) })?;
     drop(writer);
     reader.read_to_end(to)
+}
+
+/// Moves the page at `addr` of this process into a pipe.
+pub fn vmsplice(pipe: &File, addr: *mut u8, len: usize) -> io::Result<usize> {
+    let piece = libc::iovec {
+        iov_base: addr.cast(),
+        iov_len: len,
+    };
+    // SAFETY: one valid iovec; the kernel reads what it covers, or fails.
+    check(unsafe { libc::vmsplice(pipe.as_raw_fd(), &piece, 1, 0) })
+}
+
+/// This process becomes a mapper of the torture that has nothing mapped; why it does not.
+pub fn exec_mapper(number: u64, early: bool) -> io::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(e) => return e,
+    };
+    Command::new(program)
+        .args(["torture", "--again", "--mapper", &number.to_string()])
+        .args(early.then_some("--early"))
+        .exec()
 }

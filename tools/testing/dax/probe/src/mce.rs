@@ -58,6 +58,26 @@ pub fn deliver_to(cpu: Option<u32>, addr: u64) -> Result<String> {
     log.handled(addr)
 }
 
+/// [`srar`] for a CPU on which a process spins in user mode; what memory_failure() made of the
+/// page. `None` if the CPU was in the kernel just then, for an interrupt: the kernel would panic
+/// then, and is kept from it (CONFIG_DEBUG_FS). It does nothing about such an error.
+pub fn consume(cpu: u32, addr: u64) -> Result<Option<String>> {
+    const FAKE_PANIC: &str = "/sys/kernel/debug/mce/fake_panic";
+    fs::write(FAKE_PANIC, "1").context(FAKE_PANIC)?;
+    let mut log = Log::new()?;
+    srar(cpu, addr)?;
+    let outcome = log.consumed(addr)?;
+    fs::write(FAKE_PANIC, "0").context(FAKE_PANIC)?;
+    if outcome.is_none() {
+        // The bank still has the error, for the next machine check to find. Changes of this
+        // setting make the kernel empty all banks.
+        for interval in ["301", "300"] {
+            set("check_interval", interval)?;
+        }
+    }
+    Ok(outcome)
+}
+
 /// What the kernel's log says from here on about machine checks.
 pub struct Log(kmsg::Log);
 
@@ -66,6 +86,32 @@ impl Log {
         // Printing is the last that the kernel does with an error.
         set("print_all", "1")?;
         Ok(Self(kmsg::Log::new()?))
+    }
+
+    /// The same, for an error that nothing may be done about: some seconds after it is seen.
+    fn consumed(&mut self, addr: u64) -> Result<Option<String>> {
+        const ENOUGH: Duration = Duration::from_secs(5);
+        let pfn = addr / PAGE_SIZE as u64;
+        let start = Instant::now();
+        let (mut outcome, mut printed) = (None, None);
+        while start.elapsed() < PATIENCE {
+            if let Some(line) = self.0.line()? {
+                outcome = recovery(&line, pfn).map(String::from).or(outcome);
+                if is_printed(&line, pfn) {
+                    printed = Some(Instant::now());
+                }
+                continue;
+            }
+            let Some(since) = printed else {
+                sleep(Duration::from_millis(5));
+                continue;
+            };
+            if outcome.is_some() || since.elapsed() > ENOUGH {
+                return Ok(outcome);
+            }
+            sleep(Duration::from_millis(5));
+        }
+        bail!("machine check at {addr:#x}: the kernel says nothing")
     }
 
     /// Waits until the kernel is through with the error at `addr`: memory_failure()

@@ -16,7 +16,7 @@ use crate::kernel::errno_name;
 pub const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
 /// The number of ranges for which the driver's list has room.
 pub const MAX_BADBLOCKS: usize = 512;
-const SECTOR: u64 = 512;
+pub const SECTOR: u64 = 512;
 pub const DRIVER: &str = "/sys/bus/nd/drivers/nd_pmem";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,10 +4,11 @@
 //! the model does not say, or the guest dies of them, their list is made shorter.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use super::guest_verdict;
 use crate::ktap::{Test, Verdict};
@@ -15,6 +16,12 @@ use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::side::{by_side, Out};
 use crate::vm::{End, Outcome, Vm};
+
+mod figures;
+mod shorter;
+
+use figures::Figures;
+use shorter::Shorter;
 
 /// What comes before an operation in the guest's output, and before what it has to say.
 const STEP: &str = "> ";
@@ -24,9 +31,9 @@ const SAYS: &str = "torture: ";
 const PROBE: &str = "for n in 1 2 3 4 5; do cp /lab/bin/dax-probe /run && break; sleep 1; done
 exec /run/dax-probe torture";
 /// To boot, to look at everything in the end.
-const MORE: u64 = 300;
+const MORE: u64 = 600;
 /// How long the tests run, with the seed that is always the same and with a new one.
-const FIXED: (u64, u64) = (1, 120);
+const FIXED: (u64, u64) = (1, 180);
 const NEW: u64 = 60;
 
 /// Take random steps while memory fails, and compare everything with a model
@@ -38,6 +45,9 @@ pub struct Args {
     /// Of what is random; without it, a new one
     #[arg(long)]
     seed: Option<u64>,
+    /// Several runs, one for each of these seeds: FIRST..LAST
+    #[arg(long, value_parser = parse_seeds, conflicts_with_all = ["seed", "replay"])]
+    seeds: Option<RangeInclusive<u64>>,
     /// Play this list of operations
     #[arg(long)]
     replay: Option<PathBuf>,
@@ -58,16 +68,17 @@ pub struct Args {
 /// A part of the tests.
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
-    for (seed, seconds) in [FIXED, (fastrand::u64(1 << 16..1 << 32), NEW)] {
+    let new = (fastrand::u64(1 << 16..1 << 32), NEW);
+    for ((seed, seconds), platform) in [(FIXED, Platform::Legacy), (new, Platform::Nfit)] {
         let torture = Torture {
             lab,
             out,
             name: "torture".into(),
             kernel: "build/kernels/patched".into(),
-            platform: Platform::default(),
+            platform,
             shrink: Duration::from_secs(300),
         };
-        tests.push(torture.play(seed, seconds, None)?);
+        tests.push(torture.play(seed, seconds, None)?.0);
     }
     Ok(tests)
 }
@@ -81,8 +92,15 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
         anyhow::Ok(ops.collect::<Vec<_>>())
     });
     let list = list.transpose()?;
-    let seed = args.seed.unwrap_or_else(|| fastrand::u64(1 << 16..1 << 32));
-    let test = by_side(1, 1, |_, out| {
+    let seeds = match (&args.seeds, args.seed) {
+        (Some(seeds), _) => seeds.clone(),
+        (None, Some(seed)) => seed..=seed,
+        (None, None) => {
+            let seed = fastrand::u64(1 << 16..1 << 32);
+            seed..=seed
+        }
+    };
+    let runs = by_side(1, 1, |_, out| -> Result<u64> {
         let torture = Torture {
             lab,
             out,
@@ -91,10 +109,31 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
             platform: args.platform,
             shrink: Duration::from_secs(60 * args.shrink),
         };
-        torture.play(seed, 60 * args.minutes, list.as_deref())
+        let (mut failed, mut sum) = (0, Figures::default());
+        for seed in seeds.clone() {
+            let (test, figures) = torture.play(seed, 60 * args.minutes, list.as_deref())?;
+            if test.verdict == Verdict::Failed {
+                failed += 1;
+                if args.seeds.is_some() {
+                    torture.keep(seed)?;
+                }
+            }
+            sum.add(&figures);
+        }
+        if args.seeds.is_some() {
+            out.line(&format!("# all seeds, {failed} failed: {sum}"));
+        }
+        Ok(failed)
     });
-    let failed = test.into_iter().next().context("no test")??.verdict == Verdict::Failed;
-    Ok(u8::from(failed))
+    let failed = runs.into_iter().next().context("no run")??;
+    Ok(u8::from(failed > 0))
+}
+
+fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>> {
+    let (first, last) = text.split_once("..").context("not FIRST..LAST")?;
+    let seeds = first.parse()?..=last.parse()?;
+    ensure!(!seeds.is_empty(), "no seed in {text}");
+    Ok(seeds)
 }
 
 struct Torture<'a> {
@@ -108,7 +147,7 @@ struct Torture<'a> {
 }
 
 impl Torture<'_> {
-    fn play(&self, seed: u64, seconds: u64, list: Option<&[String]>) -> Result<Test> {
+    fn play(&self, seed: u64, seconds: u64, list: Option<&[String]>) -> Result<(Test, Figures)> {
         let name = match list {
             Some(list) => format!("{} operations", list.len()),
             None => format!("seed {seed}, {seconds} s"),
@@ -121,13 +160,16 @@ impl Torture<'_> {
         let start = Instant::now();
         let outcome = self.guest(&script, seconds + MORE)?;
         let said = Said::of(&outcome);
-        if let Some(stats) = said.stats {
-            self.out
-                .line(&format!("# {stats}, {}", crate::seconds(start.elapsed())));
-        }
+        let stats = said.stats.unwrap_or_default();
+        self.out.line(&format!(
+            "# {stats}, {}, pace {}",
+            crate::seconds(start.elapsed()),
+            said.pace.as_deref().unwrap_or("not known")
+        ));
+        let figures = Figures::parse(&stats);
         let mut test = guest_verdict(&name, &outcome);
         if outcome.end == End::Exit(0) && test.verdict == Verdict::Passed {
-            return Ok(test);
+            return Ok((test, figures));
         }
         let why = said.differs.clone().unwrap_or(test.remark);
         self.out.line(&format!(
@@ -141,7 +183,20 @@ impl Torture<'_> {
         let shortest = self.shorter(&said.steps, &why)?;
         test.verdict = Verdict::Failed;
         test.remark = format!("step {}: {why}; {shortest}", said.steps.len());
-        Ok(test)
+        Ok((test, figures))
+    }
+
+    /// What a seed has failed with stays when the next one fails.
+    fn keep(&self, seed: u64) -> Result<()> {
+        let results = self.lab.build("results");
+        let (from, to) = (
+            results.join(format!("{}-failed", self.name)),
+            results.join(format!("{}-failed-{seed}", self.name)),
+        );
+        if to.exists() {
+            fs::remove_dir_all(&to).with_context(|| to.display().to_string())?;
+        }
+        fs::rename(&from, &to).with_context(|| to.display().to_string())
     }
 
     fn guest(&self, script: &str, limit: u64) -> Result<Outcome> {
@@ -218,6 +273,8 @@ struct Said {
     steps: Vec<String>,
     differs: Option<String>,
     stats: Option<String>,
+    /// How slow the guest is, of what is usual.
+    pace: Option<String>,
 }
 
 impl Said {
@@ -228,86 +285,18 @@ impl Said {
                 said.steps
                     .extend((!step.starts_with('#')).then(|| step.into()));
             } else if let Some(text) = line.strip_prefix(SAYS) {
-                match text.strip_prefix("differs: ") {
-                    Some(what) => said.differs = Some(what.into()),
-                    None => said.stats = Some(text.into()),
+                if let Some(what) = text.strip_prefix("differs: ") {
+                    said.differs = Some(what.into());
+                } else if let Some(pace) = text.strip_prefix("pace ") {
+                    said.pace = Some(pace.into());
+                    // A list may be played more than once.
+                    said.steps.clear();
+                } else {
+                    said.stats = Some(text.into());
                 }
             }
         }
         said
-    }
-}
-
-/// A list of operations that fails, on its way to a shorter one.
-struct Shorter {
-    ops: Vec<String>,
-    /// How many are taken out at a time, and before which one.
-    from: Option<(usize, usize)>,
-    why: String,
-    done: bool,
-}
-
-/// A list that was tried.
-struct Try {
-    chunk: usize,
-    /// Where they were taken out.
-    first: usize,
-    ops: Vec<String>,
-    /// Whether its first operation was told.
-    begun: bool,
-}
-
-impl Shorter {
-    /// Takes over what a guest has found. If it died, it did so of the last list that it
-    /// tried, or, before that began, of what the one before has left.
-    fn follow(&mut self, outcome: &Outcome) {
-        let mut trying: Option<Try> = None;
-        for text in outcome
-            .output
-            .iter()
-            .filter_map(|line| line.strip_prefix(SAYS))
-        {
-            if let Some(next) = text.strip_prefix("trying ").and_then(Try::parse) {
-                self.from = Some((next.chunk, next.first + next.chunk));
-                trying = Some(next);
-            } else if text == "begun" {
-                trying.iter_mut().for_each(|trying| trying.begun = true);
-            } else if let Some(why) = text.strip_prefix("fails: ") {
-                if let Some(trying) = trying.take() {
-                    self.take(trying, why);
-                }
-            } else if text == "passes" {
-                if let Some(trying) = trying.take() {
-                    self.from = Some((trying.chunk, trying.first));
-                }
-            } else if text.starts_with("shortest: ") {
-                self.done = true;
-            }
-        }
-        let died = !self.done && outcome.end != End::Exit(0);
-        if let Some(trying) = trying.filter(|trying| died && trying.begun) {
-            self.take(trying, &outcome.complaints().join(" / "));
-        }
-    }
-
-    fn take(&mut self, trying: Try, why: &str) {
-        self.from = Some((trying.chunk, trying.first));
-        (self.ops, self.why) = (trying.ops, why.into());
-    }
-}
-
-impl Try {
-    /// `CHUNK FIRST: OP; OP; ...`
-    fn parse(text: &str) -> Option<Self> {
-        let (head, ops) = text.split_once(':')?;
-        let (chunk, first) = head.split_once(' ')?;
-        let ops = ops.split(';').map(str::trim).filter(|op| !op.is_empty());
-        Some(Self {
-            chunk: chunk.parse().ok()?,
-            first: first.parse().ok()?,
-            ops: ops.map(String::from).collect(),
-            begun: false,
-        })
     }
 }
 
@@ -334,40 +323,10 @@ mod tests {
     }
 
     #[test]
-    fn a_list_gets_shorter() {
-        let mut list = Shorter {
-            ops: ["a", "b", "c", "d"].map(String::from).to_vec(),
-            from: None,
-            why: String::new(),
-            done: false,
-        };
-        let lines = [
-            "torture: trying 2 2: a; b",
-            "torture: begun",
-            "torture: passes",
-            "torture: trying 2 0: c; d",
-            "torture: begun",
-            "torture: fails: y",
-            "torture: trying 1 1: c",
-        ];
-        // That it dies before it begins says nothing of the last list.
-        list.follow(&outcome(End::Died, &lines));
-        assert_eq!(
-            (list.ops.len(), list.from, list.done),
-            (2, Some((1, 2)), false)
-        );
-        let lines = ["torture: trying 1 1: c", "torture: begun"];
-        list.follow(&outcome(End::Died, &lines));
-        assert_eq!(
-            (list.ops.len(), list.from, list.done),
-            (1, Some((1, 1)), false)
-        );
-        let lines = [
-            "torture: trying 1 0: ",
-            "torture: begun",
-            "torture: shortest: c",
-        ];
-        list.follow(&outcome(End::Exit(0), &lines));
-        assert_eq!((list.ops.len(), list.done), (1, true));
+    fn seeds_are_a_range() {
+        assert_eq!(parse_seeds("2..4").unwrap(), 2..=4);
+        for bad in ["", "3", "4..2", "a..b"] {
+            assert!(parse_seeds(bad).is_err(), "{bad}");
+        }
     }
 }

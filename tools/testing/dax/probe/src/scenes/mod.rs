@@ -42,7 +42,7 @@ mod space;
 mod states;
 mod sync_cow;
 mod table;
-mod unbind;
+pub mod unbind;
 mod unmap_first;
 mod wb_error;
 mod windows;

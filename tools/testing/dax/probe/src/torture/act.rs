@@ -23,6 +23,20 @@ pub enum Done {
 
 impl World {
     pub fn perform(&mut self, op: Op) -> Result<Done> {
+        // What the worker has done since is no longer in the way.
+        if self.loose && super::pending()? == 0 && self.staging.is_empty() {
+            self.loose = super::count("stuck")? > 0;
+        }
+        if op.hits_nobody() {
+            // A block must not be taken between the look for it and the error.
+            self.actors.rest()?;
+        }
+        let done = self.take(op)?;
+        self.actors.run()?;
+        Ok(done)
+    }
+
+    fn take(&mut self, op: Op) -> Result<Done> {
         match op {
             Op::Start { .. } | Op::Fork { .. } | Op::Exit { .. } | Op::Map { .. } => {
                 self.process(op)
@@ -34,14 +48,23 @@ impl World {
                 self.memory(op)
             }
             Op::Send { .. } | Op::Receive { .. } | Op::Peek { .. } => self.transfer(op),
+            Op::Poke { .. } | Op::Lock { .. } | Op::Exec { .. } | Op::Pipe { .. } => self.touch(op),
             Op::Race { .. } => self.race(op),
-            Op::Check { .. } | Op::Inject { .. } | Op::Advise { .. } => self.poison(op),
+            Op::Check { .. } | Op::Inject { .. } | Op::Advise { .. } | Op::Consume { .. } => {
+                self.poison(op)
+            }
             Op::CheckMapped { .. } | Op::CheckFree { .. } | Op::InjectFree { .. } => {
                 self.poison(op)
             }
-            Op::Found { .. } | Op::CheckStaging { .. } | Op::InjectStaging { .. } => {
-                self.poison(op)
+            Op::Found { .. } | Op::Sector { .. } | Op::FoundFree { .. } => self.poison(op),
+            Op::CheckStaging { .. } | Op::InjectStaging { .. } => self.poison(op),
+            Op::CheckMetadata { .. } | Op::InjectMetadata { .. } | Op::FoundMetadata { .. } => {
+                self.metadata(op)
             }
+            Op::Grow { .. } | Op::Rebind { .. } | Op::Detach { .. } | Op::Clear { .. } => {
+                self.device(op)
+            }
+            Op::Refuse { .. } | Op::RefuseFree { .. } | Op::SwapOn { .. } => self.device(op),
             Op::Remount | Op::ShutDown { .. } | Op::Frozen { .. } | Op::ReadOnly { .. } => {
                 self.administer(op)
             }

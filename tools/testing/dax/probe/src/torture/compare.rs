@@ -12,6 +12,7 @@ use super::model::{describe, pages_of, Content, Ino, Model, PAGE};
 use super::world::{errno, Owners, World};
 use crate::calls;
 use crate::fault::PAGE_SIZE;
+use crate::firmware;
 use crate::ioctl;
 use crate::kernel;
 use crate::pmem::Pmem;
@@ -210,6 +211,7 @@ impl World {
                 .collect();
             let pending = super::pending()?;
             let corrupted = self.corrupted + 4 * (lost.len() + more.len()) as u64;
+            let (counted, known) = (super::count("poisoned")?, self.known()?);
             // The worker says what it can't clear.
             let stuck = |(_, whose): &(u64, String)| {
                 whose == ioctl::RESERVED && super::count("stuck").is_ok_and(|n| n > 0)
@@ -218,9 +220,14 @@ impl World {
             staging = more.iter().map(|(at, _)| *at).collect();
             said = format!(
                 "marked, but not lost: {more:x?}; lost, but not marked: {less:x?}; \
-                 HardwareCorrupted {now} kB, not {corrupted}; pending {pending}"
+                 HardwareCorrupted {now} kB, not {corrupted}; pending {pending}; \
+                 the mount counts {counted}, not {}; the firmware knows {known:x?}",
+                self.reported
             );
-            Ok(good && now == corrupted && pending == 0)
+            // What was found twice is counted twice.
+            let counts = counted >= self.reported || !super::has_worker();
+            let knows = !self.firmware || known == marked;
+            Ok(good && now == corrupted && pending == 0 && counts && knows)
         })?;
         ensure!(end, "{said}");
         self.staging = staging;
@@ -244,6 +251,26 @@ fn pieces<'a>(
             Ok(got) if got <= n * PAGE_SIZE => Err(0),
             Ok(_) => Ok(page),
         })
+}
+
+impl World {
+    /// The pages in which the firmware knows of errors.
+    fn known(&self) -> Result<BTreeSet<u64>> {
+        if !self.firmware {
+            return Ok(BTreeSet::new());
+        }
+        let start = Pmem(0).address(0)?;
+        let mut pages = BTreeSet::new();
+        for error in firmware::errors()? {
+            let first = error.address.wrapping_sub(start);
+            if first < 1 << 30 {
+                pages.extend(
+                    (first / PAGE..(first + error.length).div_ceil(PAGE)).map(|n| n * PAGE),
+                );
+            }
+        }
+        Ok(pages)
+    }
 }
 
 /// The pages of the device with bad sectors.

@@ -2,6 +2,7 @@
 
 //! Calls on the data of files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -32,6 +33,17 @@ fn fallocate(file: &fs::File, mode: i32, at: u64, len: u64) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The pages of a file that hold data, and not only space for them.
+fn written(file: &fs::File) -> io::Result<BTreeSet<usize>> {
+    let mut pages = BTreeSet::new();
+    for extent in ioctl::file_extents(file)? {
+        if extent.is_written() {
+            pages.extend(pages_of(extent.logical, extent.length));
+        }
+    }
+    Ok(pages)
 }
 
 /// Whether a call that failed may have.
@@ -135,15 +147,12 @@ impl World {
                 self.change(&[ino], may, call, |m| m.collapse(ino, at, len))?;
             }
             Op::Unshare { at, len, .. } if len > 0 && at + len <= size => {
-                // XFS may leave a shared block as it is, lost or not, and say nothing: where it
-                // lies right behind unwritten space, and becomes one extent with that.
                 let shared = |n: usize| inode.is_lost(n) && self.model.is_shared(ino, n);
-                let may = match pages_of(at, len).any(shared) {
-                    true => May::Fail,
-                    false => may,
-                };
+                let may = must(pages_of(at, len).any(shared), may);
                 let call = |_: &World| fallocate(&file, libc::FALLOC_FL_UNSHARE_RANGE, at, len);
-                self.change(&[ino], may, call, |m| m.unshare(ino, at, len))?;
+                if self.change(&[ino], may, call, |m| m.unshare(ino, at, len))? {
+                    self.ensure_unshared(ino, at, len)?;
+                }
                 self.learn_blocks(&[ino])?;
             }
             _ => return self.two(op, ino),
@@ -207,19 +216,16 @@ impl World {
             {
                 let pages = pages_of(at, len);
                 let lost = pages.clone().any(|n| a.is_lost(n) || b.is_lost(n));
-                let same = pages
-                    .clone()
-                    .all(|n| a.pages[n].content == b.pages[n].content);
-                // Unwritten space is compared by what lies there, and a hole is like nothing.
-                let zero = |n: usize| {
-                    [a, b]
-                        .map(|f| &f.pages[n].content)
-                        .contains(&&Content::Zero)
-                };
-                let may_differ = !same || pages.clone().any(zero);
+                // Zeroes that were written are other data than a hole or unwritten space.
+                let written = [written(&file)?, written(&other)?];
+                let same = pages.clone().all(|n| {
+                    let [one, two] = [a, b].map(|inode| &inode.pages[n].content);
+                    let [ours, theirs] = written.each_ref().map(|pages| pages.contains(&n));
+                    one == two && (*one != Content::Zero || ours == theirs)
+                });
                 let result = ioctl::dedupe(&file, at, len, &other);
                 let differs = result.as_ref().is_err_and(|e| errno(e) == -1);
-                if differs && may_differ {
+                if differs && !same {
                     self.clean(from);
                     self.clean(into);
                 } else if !lost && !same {
@@ -236,14 +242,14 @@ impl World {
         Ok(Done::Yes)
     }
 
-    /// A call that does what `model` says, or fails as it may.
+    /// A call that does what `model` says, or fails as it may; whether it succeeded.
     fn change(
         &mut self,
         inos: &[Ino],
         may: May,
         call: impl FnOnce(&World) -> io::Result<()>,
         model: impl FnOnce(&mut Model),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let before = self.model.clone();
         let may = match may {
             May::Not if self.may_meet() => May::Fail,
@@ -267,6 +273,20 @@ impl World {
             let size = self.model.inodes[ino].size;
             // All of small files; of others, what a step near the start would spoil.
             self.compare_range(*ino, 0, size.min(64 * PAGE))?;
+        }
+        Ok(result.is_ok())
+    }
+
+    /// No page of the range shares its block with another.
+    fn ensure_unshared(&self, ino: Ino, at: u64, len: u64) -> Result<()> {
+        for (block, pages) in self.owners()? {
+            let ours = |(owner, page, _): &&(Ino, usize, bool)| {
+                *owner == ino && pages_of(at, len).contains(page)
+            };
+            ensure!(
+                pages.len() == 1 || !pages.iter().any(|owner| ours(&owner)),
+                "the block at {block:#x} is shared by {pages:?} after an unshare"
+            );
         }
         Ok(())
     }
@@ -300,7 +320,7 @@ impl World {
         Ok(said.join("; "))
     }
 
-    fn write(&mut self, ino: Ino, file: &fs::File, at: u64, data: &[u8]) -> Result<Done> {
+    pub fn write(&mut self, ino: Ino, file: &fs::File, at: u64, data: &[u8]) -> Result<Done> {
         let len = data.len() as u64;
         if len == 0 || at + len > MAX_PAGES * PAGE {
             return Ok(Done::Skipped);

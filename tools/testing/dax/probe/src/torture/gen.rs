@@ -8,6 +8,8 @@ use super::model::{Inode, Kind, Model, PAGE};
 use super::op::Op;
 use super::MAX_PAGES;
 
+mod hard;
+
 const SLOTS: u64 = 8;
 /// The first ones are large enough for huge pages.
 const LARGE: u64 = 2;
@@ -209,7 +211,8 @@ impl Generator {
                 to,
                 to_at: self.rng.u64(..used) * PAGE,
             },
-            92..=97 => Op::Fsync { slot },
+            92..=96 => Op::Fsync { slot },
+            97 => Op::SwapOn { slot },
             _ => Op::Sync,
         })
     }
@@ -222,9 +225,10 @@ impl Generator {
                 early: self.rng.u64(..2),
             });
         }
-        match self.rng.u32(..10) {
-            0 => Some(Op::Exit { mapper }),
-            1 => {
+        match self.rng.u32(..20) {
+            0..=1 => Some(Op::Exit { mapper }),
+            2 => Some(Op::Exec { mapper }),
+            3..=4 => {
                 let to = self.rng.u64(..MAPPERS);
                 (!model.processes.contains_key(&to)).then_some(Op::Fork { mapper, to })
             }
@@ -259,7 +263,19 @@ impl Generator {
         let page = self.page(mapped.pages);
         let pages = self.rng.u64(1..=(mapped.pages as u64 - page).min(16));
         let (slot, other) = (self.rng.u64(..SLOTS), self.rng.u64(..16));
-        Some(match self.rng.u32(..120) {
+        Some(match self.rng.u32(..130) {
+            120..=125 => Op::Poke {
+                mapper,
+                area,
+                page,
+                word: self.rng.u64(..1 << 20),
+            },
+            126.. => Op::Lock {
+                mapper,
+                area,
+                page,
+                pages,
+            },
             100..=104 => Op::Send {
                 mapper,
                 area,
@@ -275,7 +291,7 @@ impl Generator {
                 from: other,
             },
             110..=114 => Op::Peek { mapper, area, page },
-            115.. => Op::Race {
+            115..=119 => Op::Race {
                 mapper,
                 area,
                 page,
@@ -317,50 +333,5 @@ impl Generator {
             92..=95 => Op::Msync { mapper, area },
             _ => Op::Unmap { mapper, area },
         })
-    }
-
-    fn poison(&mut self, model: &Model) -> Option<Op> {
-        let salt = self.rng.u64(..1 << 20);
-        let kind = self.rng.u32(..100);
-        if kind >= 85 {
-            return Some(match kind {
-                85..=91 => Op::CheckFree { salt },
-                92..=94 => Op::InjectFree { salt },
-                95..=98 => Op::CheckStaging { salt },
-                _ => Op::InjectStaging { salt },
-            });
-        }
-        if kind >= 40 {
-            let areas: Vec<_> = model.areas().collect();
-            let (mapper, area, mapped) = *areas.get(self.rng.usize(..areas.len().max(1)))?;
-            let page = self.page(mapped.pages);
-            return Some(if kind >= 65 {
-                Op::Advise { mapper, area, page }
-            } else {
-                Op::CheckMapped { mapper, area, page }
-            });
-        }
-        let (slot, inode) = self.used(model)?;
-        let page = self.page(inode.pages.len());
-        Some(match kind {
-            0..=26 => Op::Check { slot, page },
-            27..=29 => Op::Found { slot, page },
-            _ => Op::Inject { slot, page },
-        })
-    }
-
-    fn administer(&mut self, model: &Model) -> Op {
-        let (slot, page) = match self.used(model) {
-            Some((slot, inode)) => (slot, self.page(inode.pages.len())),
-            None => (0, 0),
-        };
-        match self.rng.u32(..10) {
-            0..=3 => Op::Remount,
-            4..=5 => Op::ShutDown { slot, page },
-            6..=8 => Op::Frozen { slot, page },
-            _ => Op::ReadOnly {
-                salt: self.rng.u64(..1 << 20),
-            },
-        }
     }
 }

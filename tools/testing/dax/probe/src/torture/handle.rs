@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 
+use super::figures::scaled;
 use super::mapper::{self, pipe, DIR};
 
 /// Longest time a mapper may take to answer.
@@ -70,6 +71,19 @@ impl Handle {
         Ok((input, BufReader::new(make(&pipe(mapper, "out"))?)))
     }
 
+    /// It runs its program anew; with that all mappings are gone.
+    pub fn exec(&mut self) -> Result<()> {
+        // The new program answers.
+        let (_, _, signals) = self.ask("exec")?;
+        ensure!(signals.is_empty(), "signals at exec: {signals:?}");
+        Ok(())
+    }
+
+    pub fn signal(&self, number: i32) {
+        // SAFETY: a child of ours.
+        unsafe { libc::kill(self.pid, number) };
+    }
+
     pub fn pid(&self) -> i32 {
         self.pid
     }
@@ -82,7 +96,7 @@ impl Handle {
             events: libc::POLLIN,
             revents: 0,
         };
-        for _ in 0..PATIENCE.as_secs() {
+        for _ in 0..scaled(PATIENCE).as_secs() {
             // SAFETY: one valid pollfd. Answers are read whole, so the reader's buffer is empty.
             if unsafe { libc::poll(&mut fd, 1, 1000) } > 0 {
                 return mapper::read_answer(&mut self.output);

@@ -4,14 +4,18 @@
 //! answers through another: both have names, so that a process that it forks has its own.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 
-use super::model::{self, Kind};
+use super::mapped::{errno, frame, load, map_area, open, outcome, Area};
+pub use super::mapped::{BEYOND, DENIED, GOOD, LOST};
+use super::model::Kind;
+use super::spin;
+use crate::calls;
 use crate::fault::{self, Signal, PAGE_SIZE};
 use crate::kernel::last_errno;
 use crate::map;
@@ -19,65 +23,45 @@ use crate::peer::die_with_parent;
 
 pub const DIR: &str = "/run/torture";
 
-/// What became of a page that was touched, before its hash.
-pub const GOOD: u8 = 0;
-pub const LOST: u8 = 1;
-pub const BEYOND: u8 = 2;
-pub const DENIED: u8 = 3;
-/// Signals that are none of these.
-pub const OTHER: u8 = 4;
-
 pub fn pipe(mapper: u64, end: &str) -> PathBuf {
     Path::new(DIR).join(format!("{mapper}.{end}"))
 }
 
-struct Area {
-    base: *mut u8,
-    pages: usize,
-    /// Keeps its number free: a mapping outlives its descriptor.
-    _file: File,
-}
-
-impl Area {
-    fn addr(&self, page: usize) -> Result<*mut u8> {
-        ensure!(page < self.pages, "page {page} is not mapped");
-        Ok(self.base.wrapping_add(page * PAGE_SIZE))
-    }
-}
-
 struct Mapper {
     /// Signals that were taken, and are not told yet.
-    early: Vec<Signal>,
+    taken: Vec<Signal>,
     input: BufReader<File>,
     output: File,
     areas: BTreeMap<u64, Area>,
-}
-
-fn open(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().read(true).write(true).open(path);
-    file.with_context(|| path.display().to_string())
+    number: u64,
+    early: bool,
+    /// The ends of a pipe that holds a page.
+    pipe: Option<(File, File)>,
 }
 
 /// Obeys until it is killed.
-pub fn run(mapper: u64, early: bool) -> Result<()> {
+pub fn run(mapper: u64, early: bool, again: bool) -> Result<()> {
     die_with_parent();
     fault::install()?;
     if early {
         map::early_kill()?;
     }
-    let mut mapper = Mapper {
-        areas: BTreeMap::new(),
-        ..Mapper::join(mapper)?
-    };
+    let mut mapper = Mapper::join(mapper, early)?;
+    if again {
+        mapper.output.write_all(b"0 0\n")?;
+    }
     loop {
         mapper.serve()?;
     }
 }
 
 impl Mapper {
-    fn join(mapper: u64) -> Result<Self> {
+    fn join(mapper: u64, early: bool) -> Result<Self> {
         Ok(Self {
-            early: Vec::new(),
+            number: mapper,
+            early,
+            pipe: None,
+            taken: Vec::new(),
             input: BufReader::new(open(&pipe(mapper, "in"))?),
             output: open(&pipe(mapper, "out"))?,
             areas: BTreeMap::new(),
@@ -92,7 +76,7 @@ impl Mapper {
         let words: Vec<_> = line.split_whitespace().collect();
         let answer = match self.obey(&words) {
             Ok((number, bytes)) => {
-                let all = std::mem::take(&mut self.early);
+                let all = std::mem::take(&mut self.taken);
                 let all = all.into_iter().chain(fault::take());
                 let signals: Vec<_> = all.map(|s| self.tell(&s)).collect();
                 let head = format!("{number} {} {}\n", bytes.len(), signals.join(" "));
@@ -200,6 +184,41 @@ impl Mapper {
                 let errno = i64::from(last_errno());
                 done(if ret < 0 { -errno } else { ret as i64 })
             }
+            "lock" => {
+                let area = area(number(1)?)?;
+                let (addr, len) = (area.addr(number(2)? as usize)?, number(3)? as usize);
+                area.addr(number(2)? as usize + len - 1)?;
+                // SAFETY: the mapping is our own.
+                done(errno(unsafe { libc::mlock(addr.cast(), len * PAGE_SIZE) }))
+            }
+            "exec" => Err(calls::exec_mapper(self.number, self.early).into()),
+            "consume" => self.consume(number(1)? as usize),
+            "pipe" => {
+                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
+                let ends = calls::pipe()?;
+                let ret = calls::vmsplice(&ends.1, addr, PAGE_SIZE);
+                self.pipe = Some(ends);
+                done(ret.map_or_else(|e| -i64::from(e.raw_os_error().unwrap_or(1)), |n| n as i64))
+            }
+            "drain" => {
+                let (mut reader, writer) = self.pipe.take().context("no pipe")?;
+                drop(writer);
+                let mut bytes = Vec::new();
+                match reader.read_to_end(&mut bytes) {
+                    Ok(_) => Ok((0, bytes)),
+                    Err(e) => done(e.raw_os_error().unwrap_or(-1).into()),
+                }
+            }
+            "present" => {
+                let range = number(1)?..number(2)?;
+                let mut count = 0;
+                for area in self.areas.values() {
+                    for page in 0..area.pages {
+                        count += i64::from(range.contains(&(frame(area.addr(page)?)? as u64)));
+                    }
+                }
+                done(count)
+            }
             "pfn" => done(frame(area(number(1)?)?.addr(number(2)? as usize)?)?),
             word => bail!("unknown: {word}"),
         }
@@ -236,10 +255,21 @@ impl Mapper {
             }
             if map::input_waits(self.input.get_ref()) {
                 self.input.read_line(&mut String::new())?;
-                self.early = signals;
+                self.taken = signals;
                 return Ok((bad, Vec::new()));
             }
         }
+    }
+
+    /// Does nothing, on one CPU and in user mode, until SIGUSR1 comes: what a machine check
+    /// finds there has consumed the error. Answers when it begins.
+    fn consume(&mut self, cpu: usize) -> Result<(i64, Vec<u8>)> {
+        spin::begin(cpu)?;
+        self.output.write_all(b"0 0\n")?;
+        spin::until_told();
+        spin::end()?;
+        self.input.read_line(&mut String::new())?;
+        Ok((0, Vec::new()))
     }
 
     /// The child is another mapper; its pid.
@@ -249,8 +279,8 @@ impl Mapper {
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
         if pid == 0 {
             die_with_parent();
-            let joined = Self::join(other)?;
-            (self.input, self.output) = (joined.input, joined.output);
+            let joined = Self::join(other, self.early)?;
+            (self.number, self.input, self.output) = (other, joined.input, joined.output);
             fault::take();
             loop {
                 self.serve()?;
@@ -277,93 +307,6 @@ impl Mapper {
         area.base = base.cast();
         Ok(0)
     }
-}
-
-fn errno(ret: i32) -> i64 {
-    if ret == 0 {
-        0
-    } else {
-        last_errno().into()
-    }
-}
-
-fn map_area(path: &Path, first: u64, pages: usize, kind: Kind) -> Result<Area> {
-    let file = open(path)?;
-    let len = pages * PAGE_SIZE;
-    let at = map::place(len, kind.is_huge(), kind.is_split())?;
-    let mut flags = if kind.is_private() {
-        libc::MAP_PRIVATE
-    } else if kind.is_synchronous() {
-        libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC
-    } else {
-        libc::MAP_SHARED
-    };
-    if !at.is_null() {
-        flags |= libc::MAP_FIXED;
-    }
-    // SAFETY: a new mapping at a place of the kernel's choice, or over what place() reserved.
-    let base = unsafe {
-        let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let offset = first as i64 * PAGE_SIZE as i64;
-        libc::mmap(at, len, prot, flags, file.as_raw_fd(), offset)
-    };
-    ensure!(base != libc::MAP_FAILED, "mmap: errno {}", last_errno());
-    Ok(Area {
-        base: base.cast(),
-        pages,
-        _file: file,
-    })
-}
-
-/// What came of a touch of the byte at `addr`, which was the first since signals were taken.
-fn outcome(good: bool, addr: u64) -> u8 {
-    let signals = fault::take();
-    let page = addr & !(PAGE_SIZE as u64 - 1);
-    match (good, &signals[..]) {
-        (true, []) => GOOD,
-        (false, [signal]) if signal.addr & !(PAGE_SIZE as u64 - 1) == page => {
-            match signal.name().as_str() {
-                "BUS_MCEERR_AR" if signal.lsb == 12 => LOST,
-                "BUS_ADRERR" => BEYOND,
-                _ if signal.signo == libc::SIGSEGV => DENIED,
-                _ => OTHER,
-            }
-        }
-        _ => OTHER,
-    }
-}
-
-/// What became of each page, and its hash.
-fn load(area: &Area, first: u64, pages: u64) -> Result<Vec<u8>> {
-    // What came before the first touch would be taken for its own.
-    let early = fault::take();
-    ensure!(early.is_empty(), "{} signals before a load", early.len());
-    let mut answer = Vec::new();
-    let mut bytes = vec![0; PAGE_SIZE];
-    for page in first..first + pages {
-        let addr = area.addr(page as usize)?;
-        // SAFETY: inside of the mapping.
-        let good = unsafe { fault::copy(&mut bytes, addr) };
-        answer.push(outcome(good, addr as u64));
-        let hash = if good { model::hash(&bytes) } else { 0 };
-        answer.extend(hash.to_le_bytes());
-    }
-    Ok(answer)
-}
-
-/// The page frame behind an address, 0 if none is mapped.
-fn frame(addr: *const u8) -> Result<i64> {
-    use std::os::unix::fs::FileExt;
-    let mut entry = [0; 8];
-    let at = addr as u64 / PAGE_SIZE as u64 * 8;
-    File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, at)?;
-    let entry = u64::from_ne_bytes(entry);
-    let present = entry >> 63 == 1;
-    Ok(if present {
-        (entry & ((1 << 55) - 1)) as i64
-    } else {
-        0
-    })
 }
 
 /// Reads an answer: its number, what follows, and the signals.

@@ -191,8 +191,17 @@ impl World {
             Op::Msync { .. } => {
                 let ret = self.quiet(mapper, &format!("msync {area}"))?;
                 let inode = &self.model.inodes[&mapped.ino];
-                let may = inode.hit && ret == i64::from(libc::EIO);
-                ensure!(ret == 0 || may, "msync: errno {ret}");
+                let told = ret == i64::from(libc::EIO);
+                let pages = mapped.first..mapped.first + mapped.pages;
+                let lost = (inode.dirty.range(pages)).any(|page| inode.is_lost(*page));
+                let right = match lost && !mapped.kind.is_private() {
+                    true => told,
+                    false => ret == 0 || (inode.hit && told),
+                };
+                ensure!(
+                    right,
+                    "msync: errno {ret}, memory that was dirty failed: {lost}"
+                );
                 self.clean(mapped.ino);
             }
             _ => return Ok(Done::Skipped),

@@ -12,18 +12,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 mod act;
+mod actor;
+mod admin;
 mod compare;
 mod data;
+mod device;
+mod figures;
 mod gen;
 mod handle;
+mod mapped;
 mod mapper;
 mod memory;
+mod meta;
 mod model;
 mod op;
 mod play;
 mod race;
 mod shrink;
+mod spin;
 mod strike;
+mod touch;
 mod transfer;
 mod world;
 
@@ -57,12 +65,21 @@ pub struct Args {
     mapper: Option<u64>,
     #[arg(long, hide = true)]
     early: bool,
+    /// It was one before
+    #[arg(long, hide = true)]
+    again: bool,
+    /// Use files beside the steps
+    #[arg(long, hide = true)]
+    actor: Option<u64>,
 }
 
 /// Whether all was as it must be.
 pub fn run(args: &Args) -> Result<bool> {
     if let Some(number) = args.mapper {
-        return mapper::run(number, args.early).map(|()| true);
+        return mapper::run(number, args.early, args.again).map(|()| true);
+    }
+    if let Some(number) = args.actor {
+        return actor::run(number).map(|()| true);
     }
     let list = args.replay.as_deref().map(read).transpose()?;
     if args.alone {
@@ -92,7 +109,7 @@ fn say(line: &str) {
 
 /// Waits until something is so; whether it came to that.
 fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + figures::scaled(PATIENCE);
     loop {
         if so()? {
             return Ok(true);
@@ -109,6 +126,11 @@ fn pending() -> Result<u64> {
     count("pending")
 }
 
+/// Whether the mount has a worker.
+fn has_worker() -> bool {
+    Path::new(WORKER).exists()
+}
+
 /// One of the worker's numbers.
 fn count(name: &str) -> Result<u64> {
     match fs::read_to_string(Path::new(WORKER).join(name)) {
@@ -122,7 +144,7 @@ fn settle() -> Result<()> {
     anyhow::ensure!(
         idle,
         "{WORKER}/pending is not 0 after {} s",
-        PATIENCE.as_secs()
+        figures::scaled(PATIENCE).as_secs()
     );
     Ok(())
 }

@@ -192,20 +192,23 @@ impl Model {
         self.block = block;
     }
 
+    /// First the file grows, which zeroes the rest of its last page.
     pub fn insert(&mut self, ino: Ino, at: u64, len: u64) {
+        let size = self.get(ino).size;
+        self.resize(ino, size + len);
         let inode = self.get(ino);
+        inode.pages.truncate(size.div_ceil(PAGE) as usize);
         let page = (at / PAGE) as usize;
         let new = vec![Page::ZERO; (len / PAGE) as usize];
         inode.pages.splice(page..page, new);
-        inode.size += len;
     }
 
+    /// In the end the file is truncated: the rest of its last page is zeroed, and what private
+    /// mappings have behind the new end is taken away.
     pub fn collapse(&mut self, ino: Ino, at: u64, len: u64) {
         let inode = self.get(ino);
         inode.pages.drain(pages_of(at, len));
-        // What private mappings have behind the new end is taken away.
         let size = inode.size - len;
-        inode.size = size;
         self.resize(ino, size);
     }
 

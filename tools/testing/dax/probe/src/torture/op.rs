@@ -77,6 +77,8 @@ operations! {
     Dedupe "dedupe" { slot, at, len, to };
     Exchange "exchange" { slot, at, len, to, to_at };
     Fsync "fsync" { slot };
+    /// Swapping to the file, which is refused.
+    SwapOn "swapon" { slot };
     Sync "sync";
 
     Start "start" { mapper, early };
@@ -97,6 +99,13 @@ operations! {
     Receive "receive" { mapper, area, page, slot, from };
     /// process_vm_readv() of a mapped page.
     Peek "peek" { mapper, area, page };
+    /// PTRACE_PEEKDATA of a mapped page, and PTRACE_POKEDATA.
+    Poke "ptrace" { mapper, area, page, word };
+    Lock "mlock" { mapper, area, page, pages };
+    /// The mapper runs its program anew.
+    Exec "exec" { mapper };
+    /// A machine check on a mapped page that a pipe holds.
+    Pipe "mce-vmsplice" { mapper, area, page };
 
     /// Stores to pages, over and over, while these are shared and fail.
     Race "race" { mapper, area, page, pages, byte, real };
@@ -105,19 +114,40 @@ operations! {
     Check "mce" { slot, page };
     /// A scrub finds a page of a file, where the firmware can tell.
     Found "scrub" { slot, page };
+    /// One sector of it, or, without `saturate`, as little as can be cleared at once.
+    Sector "scrub-sector" { slot, page, sector, saturate };
     /// hwpoison-inject on a page of a file.
     Inject "inject" { slot, page };
     /// MADV_HWPOISON on a mapped page.
     Advise "hwpoison" { mapper, area, page };
     /// A machine check on a mapped page.
     CheckMapped "mce-mapped" { mapper, area, page };
+    /// One that the mapper consumes.
+    Consume "mce-consumed" { mapper, area, page };
     /// A machine check on free space; `salt` chooses the block.
     CheckFree "mce-free" { salt };
     InjectFree "inject-free" { salt };
+    FoundFree "scrub-free" { salt };
     /// On blocks that are reserved for copies.
     CheckStaging "mce-staging" { salt };
     InjectStaging "inject-staging" { salt };
 
+    /// In metadata, or in the log; then all is unmounted and mounted.
+    CheckMetadata "mce-metadata" { salt };
+    InjectMetadata "inject-metadata" { salt };
+    FoundMetadata "scrub-metadata" { salt };
+
+    /// growfs by so many megabytes.
+    Grow "grow" { mib };
+    /// The driver goes away and comes back; `dead`: when the filesystem was shut down before.
+    Rebind "rebind" { dead };
+    /// umount -l, and a machine check on a page that is still mapped.
+    Detach "lazy-umount" { mapper, area, page };
+    /// Zeroes to the block device, where a file has lost a page.
+    Clear "clear-errors" { slot, page };
+    /// The firmware refuses to clear a machine check on a page of a file, for a while.
+    Refuse "refuse" { slot, page };
+    RefuseFree "refuse-free" { salt };
     /// Unmount and mount.
     Remount "remount";
     /// Shut down; a machine check on a page of a file; unmount and mount.
@@ -128,6 +158,36 @@ operations! {
     ReadOnly "mce-read-only" { salt };
     /// Compares everything.
     Compare "compare";
+}
+
+impl Op {
+    /// Whether it is about blocks that no file has.
+    pub fn hits_nobody(self) -> bool {
+        matches!(
+            self,
+            Self::CheckFree { .. }
+                | Self::InjectFree { .. }
+                | Self::FoundFree { .. }
+                | Self::CheckStaging { .. }
+                | Self::InjectStaging { .. }
+                | Self::RefuseFree { .. }
+                | Self::Refuse { .. }
+                | Self::CheckMetadata { .. }
+                | Self::InjectMetadata { .. }
+                | Self::FoundMetadata { .. }
+        )
+    }
+
+    /// Whether it may end in one way or another: then it is worth to be tried again.
+    pub fn is_racy(self) -> bool {
+        matches!(
+            self,
+            Self::Race { .. }
+                | Self::Consume { .. }
+                | Self::CheckFree { .. }
+                | Self::InjectFree { .. }
+        )
+    }
 }
 
 /// Reads a list, in which other lines may stand.

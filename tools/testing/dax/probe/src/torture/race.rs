@@ -14,6 +14,7 @@ use super::model::{Ino, Touch, PAGE};
 use super::op::Op;
 use super::world::{is_eio, World};
 use crate::fault::PAGE_SIZE;
+use crate::firmware;
 use crate::ioctl;
 use crate::mce;
 use crate::pmem::{self, Pmem};
@@ -84,22 +85,29 @@ impl World {
             let scratch = File::create(&path)?;
             let cloned = ioctl::clone_file(file, &scratch);
             ensure!(
-                cloned.is_ok() || (is_eio(&cloned) && self.stats.checks > 0),
+                cloned.is_ok() || (is_eio(&cloned) && self.stats.real() > 0),
                 "FICLONE: {cloned:?}"
             );
             let at = ioctl::physical(file, (first + round % pages) * PAGE)?;
             if real && round % 4 == 3 {
+                if self.firmware {
+                    firmware::inject(firmware::Error {
+                        address: Pmem(0).address(at)?,
+                        length: PAGE,
+                    })?;
+                }
                 let outcome = mce::deliver(Pmem(0).address(at)?)?;
                 ensure!(
                     outcome == "Recovered",
                     "machine check at {at:#x}: {outcome}"
                 );
-                self.stats.checks += 1;
+                self.stats.optional += 1;
             } else {
                 let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
                 ensure!(outcome == "0", "hwpoison-inject at {at:#x}: {outcome}");
                 self.stats.simulated += 1;
             }
+            self.reported += 1;
             fs::remove_file(&path)?;
         }
         Ok(())

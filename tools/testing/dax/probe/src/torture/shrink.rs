@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Result};
 
 use super::op::Op;
-use super::play::attempt;
+use super::play::attempts;
 use super::say;
 use crate::kernel;
 use crate::pmem::Pmem;
@@ -41,7 +41,7 @@ pub fn run(list: Vec<Op>, from: Option<From>, seconds: u64) -> Result<()> {
             "HardwareCorrupted {corrupted} kB before a list begins"
         );
         let mut begun = false;
-        let differs = attempt(Some(list), 0, 0, &mut |_| {
+        let differs = attempts(Some(list), 0, 0, &mut |_| {
             // Before that, the guest can only die of what the last list has left.
             if !std::mem::replace(&mut begun, true) {
                 say("begun");

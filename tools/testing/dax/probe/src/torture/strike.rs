@@ -1,37 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory fails: who owns it, who must be told, what is lost. And what an administrator does.
+//! Memory fails: who owns it, who must be told, what is lost.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 
 use super::act::Done;
 use super::compare::marked;
+use super::figures::scaled;
 use super::model::{Ino, Touch, PAGE};
 use super::op::Op;
 use super::world::{Owners, World};
 use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::mce;
-use crate::pmem::{self, Pmem};
+use crate::pmem::{self, Pmem, SECTOR};
 use crate::scenes::platform;
-use crate::xfs;
 
 /// So many blocks may be lost at a time.
-const MOST_LOST: usize = 40;
+pub const MOST_LOST: usize = 40;
 
 /// How an error gets to the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+pub enum How {
     /// A machine check that nothing has consumed.
     Check,
-    /// A scrub.
-    Found,
+    /// One that a mapper has consumed, which maps the page.
+    Consume(u64),
+    /// A scrub: so many bytes from this one of the page on.
+    Found(u64, u64),
     /// hwpoison-inject.
     Inject,
     /// MADV_HWPOISON by a mapper on a page of an area.
     Advise(u64, u64, u64),
+}
+
+/// What became of a machine check that a mapper should consume, and the mapper's signals.
+enum Met {
+    Consumed(Vec<String>),
+    /// The CPU was in the kernel, but the error is listed.
+    Listed(Vec<String>),
+    /// The same, and it is not.
+    Nothing,
 }
 
 /// A page of a process that covers the block.
@@ -44,11 +56,18 @@ struct Cover {
     present: bool,
 }
 
-/// What the firmware knows of it.
-fn error(at: u64) -> Result<firmware::Error> {
-    Ok(firmware::Error {
+impl How {
+    /// A scrub finds all of a page.
+    pub const FOUND: Self = Self::Found(0, PAGE);
+    /// The CPU on which a mapper consumes errors; the other one is left to the rest.
+    const CPU: u32 = 1;
+}
+
+/// Has the firmware know of an error, where there is any.
+fn tell_firmware(at: u64, length: u64) -> Result<()> {
+    firmware::inject(firmware::Error {
         address: Pmem(0).address(at)?,
-        length: PAGE,
+        length,
     })
 }
 
@@ -59,7 +78,25 @@ impl World {
         }
         let (how, at) = match op {
             Op::Check { slot, page } => (How::Check, self.place(slot, page)?),
-            Op::Found { slot, page } if firmware::exists() => (How::Found, self.place(slot, page)?),
+            Op::Found { slot, page } if self.firmware => (How::FOUND, self.place(slot, page)?),
+            Op::Sector {
+                slot,
+                page,
+                sector,
+                saturate,
+            } if self.firmware => {
+                // What can be cleared at once is less than a sector.
+                let len = if saturate == 0 { SECTOR / 2 } else { SECTOR };
+                let how = How::Found(sector % 8 * SECTOR, len);
+                (how, self.place(slot, page)?)
+            }
+            Op::Consume { mapper, area, page } => {
+                let how = How::Consume(mapper);
+                (how, self.mapped_place(mapper, area, page)?)
+            }
+            Op::FoundFree { salt } if self.firmware => {
+                (How::FOUND, self.special(FMR_OWN_FREE, salt)?)
+            }
             Op::Inject { slot, page } => (How::Inject, self.place(slot, page)?),
             Op::CheckMapped { mapper, area, page } => {
                 (How::Check, self.mapped_place(mapper, area, page)?)
@@ -78,14 +115,20 @@ impl World {
             return Ok(Done::Skipped);
         };
         let owners = self.owners_of(at)?;
-        if how == How::Found && !owners.iter().any(|(.., written)| *written) {
-            return Ok(Done::Skipped);
-        }
         self.strike(how, at, &owners)?;
-        // Some times the next steps come before the repair.
-        let at_once = matches!(op, Op::CheckFree { salt } if salt % 4 == 0);
         let is_lost = owners.iter().any(|(.., written)| *written);
-        if !is_lost && !at_once {
+        if owners.is_empty() {
+            self.stats.free += 1;
+        }
+        // Most times the next steps come before the repair.
+        let waits = match op {
+            Op::CheckFree { salt } | Op::InjectFree { salt } | Op::FoundFree { salt } => {
+                salt % 4 == 0
+            }
+            Op::CheckStaging { salt } | Op::InjectStaging { salt } => salt % 4 == 0,
+            _ => true,
+        };
+        if !is_lost && waits {
             super::settle()?;
             self.loose = false;
         }
@@ -96,7 +139,7 @@ impl World {
     }
 
     /// Where a page of a file lies.
-    fn place(&self, slot: u64, page: u64) -> Result<Option<u64>> {
+    pub fn place(&self, slot: u64, page: u64) -> Result<Option<u64>> {
         let Some(ino) = self.model.ino(slot) else {
             return Ok(None);
         };
@@ -107,7 +150,7 @@ impl World {
     }
 
     /// Where a page of a mapping lies. It is touched for that.
-    fn mapped_place(&mut self, mapper: u64, area: u64, page: u64) -> Result<Option<u64>> {
+    pub fn mapped_place(&mut self, mapper: u64, area: u64, page: u64) -> Result<Option<u64>> {
         let Some(mapped) = self.model.area(mapper, area).cloned() else {
             return Ok(None);
         };
@@ -126,7 +169,7 @@ impl World {
     }
 
     /// One of the blocks of a special owner.
-    fn special(&self, owner: u64, salt: u64) -> Result<Option<u64>> {
+    pub fn special(&self, owner: u64, salt: u64) -> Result<Option<u64>> {
         let all = ioctl::all_owned_by(&self.xfs.root()?, owner)?;
         if all.is_empty() {
             return Ok(None);
@@ -137,7 +180,7 @@ impl World {
     }
 
     /// The owners of a block, which must be those that the model knows of.
-    fn owners_of(&self, at: u64) -> Result<Owners> {
+    pub fn owners_of(&self, at: u64) -> Result<Owners> {
         let owners = self.owners()?.remove(&at).unwrap_or_default();
         let pages: BTreeSet<_> = owners.iter().map(|(ino, page, _)| (*ino, *page)).collect();
         for (ino, page, written) in &owners {
@@ -158,32 +201,35 @@ impl World {
     }
 
     /// The block at byte `at` of the device fails.
-    fn strike(&mut self, how: How, at: u64, owners: &Owners) -> Result<()> {
+    pub fn strike(&mut self, how: How, at: u64, owners: &Owners) -> Result<()> {
         let written: BTreeSet<_> = (owners.iter().filter(|(.., written)| *written))
             .map(|(ino, page, _)| (*ino, *page))
             .collect();
         let covers = self.covers(at, &written)?;
         let before = marked()?;
+        // What a mapper has had already.
+        let (mut how, mut heard) = (how, Vec::new());
+        let consumer = match how {
+            How::Consume(mapper) => Some(mapper),
+            _ => None,
+        };
         match how {
-            How::Found => {
-                firmware::inject(error(at)?)?;
-                platform::scrub()?;
-                self.stats.checks += 1;
-                let found = super::until(|| Ok(marked()?.contains(&at)))?;
-                ensure!(found, "a scrub does not find the block at {at:#x}");
-                // The holder is told after that.
-                std::thread::sleep(std::time::Duration::from_millis(500));
-            }
+            How::Found(first, len) => self.find(at, first, len, written.is_empty())?,
+            How::Consume(mapper) => match self.consume(mapper, at)? {
+                Met::Consumed(signals) => self.told(mapper, &signals, &covers, "BUS_MCEERR_AR")?,
+                Met::Listed(signals) => (how, heard) = (How::FOUND, signals),
+                Met::Nothing => return Ok(()),
+            },
             How::Check => {
-                if firmware::exists() {
-                    firmware::inject(error(at)?)?;
+                if self.firmware {
+                    tell_firmware(at, PAGE)?;
                 }
                 let outcome = mce::deliver(Pmem(0).address(at)?)?;
                 ensure!(
                     outcome == "Recovered",
                     "machine check at {at:#x}: {outcome}"
                 );
-                self.stats.checks += 1;
+                self.stats.optional += 1;
             }
             How::Inject => {
                 let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
@@ -200,9 +246,15 @@ impl World {
         }
         let mappers: Vec<_> = self.mappers.keys().copied().collect();
         for mapper in mappers {
-            let (_, _, signals) = self.ask(mapper, "signals")?;
+            let (_, _, mut signals) = self.ask(mapper, "signals")?;
+            if consumer == Some(mapper) {
+                signals.append(&mut heard);
+            }
             let early = self.model.processes[&mapper].early;
-            let caller = matches!(how, How::Advise(caller, ..) if caller == mapper);
+            let caller = match how {
+                How::Advise(caller, ..) | How::Consume(caller) => caller == mapper,
+                _ => false,
+            };
             let mine = || covers.iter().filter(|cover| cover.mapper == mapper);
             let must = early && !caller && mine().any(|cover| cover.present);
             let may = early && !caller && mine().any(|cover| cover.present || !cover.private);
@@ -223,7 +275,8 @@ impl World {
                 "mapper {mapper} still maps area {area} page {page}"
             );
         }
-        let real = matches!(how, How::Check | How::Found);
+        self.reported += 1;
+        let real = matches!(how, How::Check | How::Found(..) | How::Consume(_));
         if real && !written.is_empty() {
             self.model.lose(&written);
             let is_marked = marked()?.contains(&at);
@@ -234,6 +287,58 @@ impl World {
             ensure!(!marked()?.contains(&at), "the block at {at:#x} is marked");
         }
         Ok(())
+    }
+
+    /// A scrub finds an error.
+    fn find(&mut self, at: u64, first: u64, len: u64, repaired: bool) -> Result<()> {
+        tell_firmware(at + first, len)?;
+        platform::scrub()?;
+        if len < PAGE {
+            self.stats.sectors += 1;
+        } else {
+            self.stats.pages += 1;
+        }
+        let address = Pmem(0).address(at)?;
+        let known =
+            |e: &firmware::Error| e.address < address + PAGE && address < e.address + e.length;
+        // What nobody owns is cleared, perhaps before it is seen here.
+        let found = super::until(|| match repaired {
+            true => Ok(!firmware::errors()?.iter().any(known) || marked()?.contains(&at)),
+            false => Ok(marked()?.contains(&at)),
+        })?;
+        ensure!(found, "a scrub does not find the block at {at:#x}");
+        // The holder is told after that.
+        std::thread::sleep(scaled(Duration::from_millis(500)));
+        Ok(())
+    }
+
+    /// A mapper consumes an error, if its CPU is in user mode then.
+    fn consume(&mut self, mapper: u64, at: u64) -> Result<Met> {
+        if self.firmware {
+            tell_firmware(at, PAGE)?;
+        }
+        self.quiet(mapper, &format!("consume {}", How::CPU))?;
+        let outcome = mce::consume(How::CPU, Pmem(0).address(at)?);
+        self.mappers[&mapper].signal(libc::SIGUSR1);
+        let (_, _, signals) = self.ask(mapper, "stop")?;
+        let Some(outcome) = outcome? else {
+            // The driver of an NFIT lists it all the same.
+            if self.firmware {
+                let listed = super::until(|| Ok(marked()?.contains(&at)))?;
+                ensure!(listed, "the block at {at:#x} is not marked");
+                std::thread::sleep(scaled(Duration::from_millis(500)));
+                self.stats.pages += 1;
+                return Ok(Met::Listed(signals));
+            }
+            ensure!(signals.is_empty(), "mapper {mapper}: {signals:?}");
+            return Ok(Met::Nothing);
+        };
+        ensure!(
+            outcome == "Recovered",
+            "machine check at {at:#x}: {outcome}"
+        );
+        self.stats.required += 1;
+        Ok(Met::Consumed(signals))
     }
 
     /// The places in processes at which the pages would be.
@@ -289,96 +394,5 @@ impl World {
         );
         self.stats.signals += 1;
         Ok(())
-    }
-
-    pub fn administer(&mut self, op: Op) -> Result<Done> {
-        match op {
-            Op::Remount => {
-                self.let_go()?;
-                self.sync()?;
-                if self.model.lost() == 0 {
-                    self.compare_all()?;
-                    xfs::umount()?;
-                    self.xfs.check()?;
-                } else {
-                    xfs::umount()?;
-                }
-                self.mount()?;
-            }
-            Op::ShutDown { slot, page } => {
-                let at = self.place(slot, page)?;
-                let at = at.filter(|_| self.model.lost() < MOST_LOST);
-                let owners = at.map(|at| self.owners_of(at)).transpose()?;
-                self.sync()?;
-                ioctl::shut_down(&self.xfs.root()?)?;
-                if let (Some(at), Some(owners)) = (at, owners) {
-                    if owners.iter().any(|(.., written)| *written) {
-                        self.strike(How::Check, at, &owners)?;
-                    }
-                }
-                self.let_go()?;
-                xfs::umount()?;
-                self.mount()?;
-            }
-            Op::Frozen { slot, page } => {
-                let at = self.place(slot, page)?;
-                let Some(at) = at.filter(|_| self.model.lost() < MOST_LOST) else {
-                    return Ok(Done::Skipped);
-                };
-                let owners = self.owners_of(at)?;
-                let root = self.xfs.root()?;
-                for inode in self.model.inodes.values_mut() {
-                    inode.dirty.clear();
-                }
-                let frozen = ioctl::freeze(&root);
-                // What was lost before may be told of.
-                if super::world::is_eio(&frozen) && self.stats.checks > 0 {
-                    return Ok(Done::Skipped);
-                }
-                frozen.context("freeze")?;
-                let done = self.strike(How::Check, at, &owners);
-                ioctl::thaw(&root).context("thaw")?;
-                done?;
-            }
-            Op::ReadOnly { salt } => {
-                self.let_go()?;
-                self.sync()?;
-                let remount = libc::MS_REMOUNT;
-                self.xfs.mount_with(remount | libc::MS_RDONLY, "")?;
-                if let Some(at) = self.special(FMR_OWN_FREE, salt)? {
-                    self.strike(How::Check, at, &Vec::new())?;
-                }
-                self.xfs.mount_with(remount, "")?;
-                self.compare_all()?;
-            }
-            _ => return Ok(Done::Skipped),
-        }
-        Ok(Done::Yes)
-    }
-
-    fn mount(&mut self) -> Result<()> {
-        self.xfs.mount()?;
-        self.stats.mounts += 1;
-        self.compare_all()?;
-        ensure!(
-            self.staging.is_empty(),
-            "marked after a mount: {:x?}",
-            self.staging
-        );
-        Ok(())
-    }
-
-    /// The end: what is lost is written anew, and the filesystem is whole.
-    pub fn end(mut self) -> Result<super::world::Stats> {
-        self.compare_all()?;
-        self.heal()?;
-        self.compare_all()?;
-        // What was reserved for copies is not, after this.
-        self.let_go()?;
-        xfs::umount()?;
-        self.mount()?;
-        xfs::umount()?;
-        self.xfs.check()?;
-        Ok(self.stats)
     }
 }

@@ -10,11 +10,14 @@ use std::path::PathBuf;
 
 use anyhow::{bail, ensure, Context, Result};
 
+use super::actor::Actors;
+use super::figures::Stats;
 use super::handle::{self, Handle};
 use super::mapper;
 use super::model::{describe, hash, Ino, Model, Touch, PAGE};
 use crate::calls;
 use crate::fault::PAGE_SIZE;
+use crate::firmware;
 use crate::kernel::{self, Health, QuietConsole};
 use crate::kmsg;
 use crate::pmem::Page;
@@ -22,22 +25,11 @@ use crate::xfs::{Options, Xfs};
 
 /// So little is left free that what is freed is used again soon.
 const FREE: u64 = 64 << 20;
+/// Megabytes, before it grows.
+const SIZE: u64 = 400;
 
 /// The owners of a block: pages of files, and whether they are written.
 pub type Owners = Vec<(Ino, usize, bool)>;
-
-/// What was done.
-#[derive(Default)]
-pub struct Stats {
-    pub steps: u64,
-    pub skipped: u64,
-    /// Errors by machine checks, and simulated ones.
-    pub checks: u64,
-    pub simulated: u64,
-    pub signals: u64,
-    pub mounts: u64,
-    pub compared: u64,
-}
 
 pub struct World {
     pub xfs: Xfs,
@@ -50,6 +42,14 @@ pub struct World {
     pub staging: BTreeSet<u64>,
     /// A block that is not a file's has failed, and may not be repaired yet.
     pub loose: bool,
+    /// Errors that the mount must have counted so far.
+    pub reported: u64,
+    /// What the firmware is told of each error: nothing if there is none.
+    pub firmware: bool,
+    /// Processes that have files of their own.
+    pub actors: Actors,
+    /// Megabytes of the filesystem.
+    pub size: u64,
     /// HardwareCorrupted when all began.
     pub corrupted: u64,
     health: Health,
@@ -91,6 +91,10 @@ impl World {
             open: BTreeMap::new(),
             staging: BTreeSet::new(),
             loose: false,
+            reported: 0,
+            firmware: firmware::exists(),
+            actors: Actors::start()?,
+            size: SIZE,
             corrupted: kernel::hardware_corrupted()?,
             health: Health::now(),
             log: kmsg::Log::new()?,
@@ -150,6 +154,7 @@ impl World {
 
     /// All mappers live, and have had no signal.
     pub fn all_quiet(&mut self) -> Result<()> {
+        self.actors.all_well()?;
         for (number, handle) in &mut self.mappers {
             handle
                 .quiet("signals")
@@ -164,13 +169,18 @@ impl World {
 
     /// What a healthy kernel does not say.
     pub fn complaints(&mut self) -> Result<Vec<String>> {
-        const BAD: [&str; 6] = [
+        const BAD: [&str; 11] = [
             "WARNING: ",
             "BUG: ",
             "kernel BUG",
             "Call Trace",
             "RIP: ",
             "rcu: INFO",
+            "UBSAN",
+            "KFENCE",
+            "possible circular locking",
+            "possible recursive locking",
+            "blocked for more than",
         ];
         let mut said = Vec::new();
         while let Some(record) = self.log.line()? {
@@ -220,7 +230,7 @@ impl World {
 
     /// syncfs(); what it may say.
     pub fn sync(&mut self) -> Result<()> {
-        let hit = self.model.inodes.values().any(|inode| inode.hit) || self.stats.checks > 0;
+        let hit = self.model.inodes.values().any(|inode| inode.hit) || self.stats.real() > 0;
         let result = calls::sync_filesystem(&self.xfs.root()?);
         ensure!(
             result.is_ok() || (hit && is_eio(&result)),
@@ -234,6 +244,7 @@ impl World {
 
     /// Ends all processes, and closes what has no name.
     pub fn let_go(&mut self) -> Result<()> {
+        self.actors.close()?;
         for (number, handle) in std::mem::take(&mut self.mappers) {
             handle.end().with_context(|| format!("mapper {number}"))?;
         }
@@ -276,21 +287,4 @@ fn prepare(xfs: &Xfs) -> Result<()> {
     let done = calls::fallocate(&ballast, 0, 0, at.saturating_sub(FREE) / PAGE * PAGE);
     ensure!(done == "0", "fallocate: {done}");
     Ok(())
-}
-
-impl std::fmt::Display for Stats {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} steps, {} that could not be taken, {} machine checks, {} simulated errors, \
-             {} signals, {} mounts, {} comparisons",
-            self.steps,
-            self.skipped,
-            self.checks,
-            self.simulated,
-            self.signals,
-            self.mounts,
-            self.compared
-        )
-    }
 }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors in metadata and in the log. The filesystem may be shut down for them, but no file
+//! loses anything. What was on the device is put back where it is still bad, as a copy that
+//! somebody has kept: then the filesystem must be whole.
+
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+
+use super::act::Done;
+use super::compare::marked;
+use super::figures::scaled;
+use super::model::PAGE;
+use super::op::Op;
+use super::world::World;
+use crate::calls;
+use crate::fault::PAGE_SIZE;
+use crate::firmware;
+use crate::mce;
+use crate::pmem::{self, Page, Pmem, SECTOR};
+use crate::scenes::platform;
+use crate::xfs;
+
+/// Owners that GETFSMAP reports for metadata and the log.
+const OWNERS: std::ops::RangeInclusive<u64> = 1..=6;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Check,
+    Inject,
+    Found,
+}
+
+impl World {
+    pub fn metadata(&mut self, op: Op) -> Result<Done> {
+        let (how, salt) = match op {
+            Op::CheckMetadata { salt } => (How::Check, salt),
+            Op::InjectMetadata { salt } => (How::Inject, salt),
+            Op::FoundMetadata { salt } if self.firmware => (How::Found, salt),
+            _ => return Ok(Done::Skipped),
+        };
+        super::settle()?;
+        // They could not look at their files after a shutdown.
+        self.actors.close()?;
+        self.sync()?;
+        let owner = OWNERS.start() + salt % OWNERS.end();
+        let Some(at) = self.special((u64::from(b'X') << 32) | owner, salt / OWNERS.end())? else {
+            return Ok(Done::Skipped);
+        };
+        if marked()?.contains(&at) {
+            return Ok(Done::Skipped);
+        }
+        let mut copy = Page([0; PAGE_SIZE]);
+        Pmem(0).open()?.read_exact_at(&mut copy.0, at)?;
+        self.hit(how, at, salt)?;
+        self.stats.metadata += 1;
+        self.reported += 1;
+        self.all_quiet()?;
+        if how == How::Found {
+            self.live_on(at)?;
+        }
+        self.let_go()?;
+        xfs::umount()?;
+        // A mount may need what was there.
+        if salt % 2 == 0 && self.xfs.mount().is_ok() {
+            xfs::umount()?;
+        }
+        restore(at, &copy).with_context(|| format!("the block at {at:#x} is put back"))?;
+        self.mount()
+            .with_context(|| format!("after the block of {owner} at {at:#x} failed"))?;
+        Ok(Done::Yes)
+    }
+
+    fn hit(&mut self, how: How, at: u64, salt: u64) -> Result<()> {
+        let address = Pmem(0).address(at)?;
+        let (first, length) = match (how, salt / 64 % 2) {
+            (How::Found, 1) => (salt / 128 % 8 * SECTOR, SECTOR),
+            _ => (0, PAGE),
+        };
+        if self.firmware && how != How::Inject {
+            firmware::inject(firmware::Error {
+                address: address + first,
+                length,
+            })?;
+        }
+        match how {
+            How::Check => {
+                let outcome = mce::deliver(address)?;
+                let known = ["Failed", "Recovered"].contains(&outcome.as_str());
+                ensure!(known, "machine check in metadata at {at:#x}: {outcome}");
+                self.stats.optional += 1;
+            }
+            How::Inject => {
+                let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
+                let known = ["EFSCORRUPTED", "0"].contains(&outcome.as_str());
+                ensure!(known, "hwpoison-inject in metadata at {at:#x}: {outcome}");
+                self.stats.simulated += 1;
+            }
+            How::Found => {
+                platform::scrub()?;
+                // It may have been written, and with that cleared, by now.
+                std::thread::sleep(scaled(Duration::from_millis(500)));
+                if length < PAGE {
+                    self.stats.sectors += 1;
+                } else {
+                    self.stats.pages += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a scrub finds in metadata does not end the filesystem's use: files are read, made
+    /// and synced. Metadata that is not in memory can't be had.
+    fn live_on(&mut self, at: u64) -> Result<()> {
+        let inos: Vec<_> = self.model.inodes.keys().copied().collect();
+        for ino in inos {
+            self.compare_range(ino, 0, 8 * PAGE)?;
+        }
+        let scratch = self.xfs.path("scratch");
+        let said = xfs::try_write(&scratch);
+        match said.as_str() {
+            "0" => {
+                std::fs::remove_file(&scratch)?;
+                let _ = calls::sync_filesystem(&self.xfs.root()?);
+            }
+            "EIO" => (),
+            _ => bail!("a write after an error in metadata at {at:#x}: {said}"),
+        }
+        Ok(())
+    }
+}
+
+/// Writes the sectors of a page that are still bad. What was written since has cleared them.
+fn restore(at: u64, copy: &Page) -> Result<()> {
+    let device = Pmem(0).open()?;
+    for sector in 0..PAGE / SECTOR {
+        let mut page = Page([0; PAGE_SIZE]);
+        let place = at + sector * SECTOR;
+        let buffer = &mut page.0[..SECTOR as usize];
+        if device.read_exact_at(buffer, place).is_err() {
+            let old = (sector * SECTOR) as usize..((sector + 1) * SECTOR) as usize;
+            buffer.copy_from_slice(&copy.0[old]);
+            device.write_all_at(buffer, place)?;
+        }
+    }
+    // Its mark goes when it is written as a whole.
+    let mut page = Page([0; PAGE_SIZE]);
+    device.read_exact_at(&mut page.0, at)?;
+    device.write_all_at(&page.0, at)?;
+    ensure!(!marked()?.contains(&at), "it is still marked");
+    Ok(())
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Other ways to memory that is mapped: a debugger, a pipe that holds a page, mlock(), and a
+//! process that runs another program.
+
+use std::io;
+
+use anyhow::{ensure, Context, Result};
+
+use super::act::Done;
+use super::model::{describe, Touch, PAGE};
+use super::op::Op;
+use super::strike::How;
+use super::world::World;
+use crate::kernel::last_errno;
+
+const HUGE: u64 = 2 << 20;
+const WORD: u64 = 8;
+
+impl World {
+    pub fn touch(&mut self, op: Op) -> Result<Done> {
+        if let Op::Exec { mapper } = op {
+            return self.exec(mapper);
+        }
+        let (Op::Poke { mapper, area, .. }
+        | Op::Lock { mapper, area, .. }
+        | Op::Pipe { mapper, area, .. }) = op
+        else {
+            return Ok(Done::Skipped);
+        };
+        let Some(mapped) = self.model.area(mapper, area).cloned() else {
+            return Ok(Done::Skipped);
+        };
+        let pages = mapped.pages as u64;
+        match op {
+            Op::Poke { page, word, .. } if page < pages => self.poke(mapper, area, page, word),
+            Op::Lock { page, pages: n, .. } if n > 0 && page + n <= pages => {
+                // It would copy pages of a private mapping.
+                if mapped.kind.is_private() {
+                    return Ok(Done::Skipped);
+                }
+                let ret = self.quiet(mapper, &format!("lock {area} {page} {n}"))?;
+                let bad = |n: u64| !matches!(self.model.touch(&mapped, n as usize), Touch::Data(_));
+                let want = (page..page + n).any(bad);
+                ensure!(
+                    (ret != 0) == want,
+                    "mlock: errno {ret}, an error was due: {want}"
+                );
+                Ok(Done::Yes)
+            }
+            Op::Pipe { page, .. } if page < pages => self.pipe(mapper, area, page),
+            _ => Ok(Done::Skipped),
+        }
+    }
+
+    fn exec(&mut self, mapper: u64) -> Result<Done> {
+        let Some(handle) = self.mappers.get_mut(&mapper) else {
+            return Ok(Done::Skipped);
+        };
+        handle.exec()?;
+        let process = self.model.processes.get_mut(&mapper);
+        process.context("no process")?.areas.clear();
+        self.collect();
+        Ok(Done::Yes)
+    }
+
+    /// PTRACE_PEEKDATA, and PTRACE_POKEDATA where it may be written.
+    fn poke(&mut self, mapper: u64, area: u64, page: u64, word: u64) -> Result<Done> {
+        let mapped = self.model.area(mapper, area).context("no area")?.clone();
+        let n = page as usize;
+        let at = (mapped.first as u64 + page) * PAGE;
+        let valid = self.model.inodes[&mapped.ino]
+            .size
+            .saturating_sub(at)
+            .min(PAGE);
+        let offset = word / 256 % (PAGE / WORD) * WORD;
+        let touch = self.model.touch(&mapped, n);
+        let addr = self.quiet(mapper, &format!("address {area} {page}"))? as u64 + offset;
+        let pid = self.mappers[&mapper].pid();
+        let value = u64::from_ne_bytes([word as u8 | 1; 8]);
+        // A store to what the model does not let be stored to is not tried, nor one that may
+        // meet a block that is not repaired yet.
+        let store = mapped.writable
+            && matches!(touch, Touch::Data(_))
+            && offset + WORD <= valid
+            && !self.may_meet();
+        let (got, put) = debug(pid, addr, store.then_some(value))?;
+        match &touch {
+            Touch::Data(bytes) => {
+                let want = &bytes[offset as usize..(offset + WORD) as usize];
+                ensure!(
+                    got.as_ref().is_ok_and(|got| got.to_ne_bytes() == *want),
+                    "PTRACE_PEEKDATA: {got:x?}, not {want:x?} of {}",
+                    describe(bytes)
+                );
+            }
+            other => ensure!(
+                got.as_ref().is_err_and(|errno| *errno == libc::EIO),
+                "PTRACE_PEEKDATA, {other:?}: {got:x?}"
+            ),
+        }
+        if store {
+            ensure!(put == 0, "PTRACE_POKEDATA: errno {put}");
+            let shared = self.model.is_shared(mapped.ino, mapped.first + n);
+            for (at, byte) in (offset..).zip(value.to_ne_bytes()) {
+                self.model.store(mapper, area, n, at, byte);
+            }
+            let size = self.model.inodes[&mapped.ino].size;
+            if shared && !mapped.kind.is_private() && size >= HUGE {
+                // All of a huge page may have been copied.
+                self.learn_blocks(&[mapped.ino])?;
+            }
+        }
+        self.load(mapper, area, n, 1)?;
+        Ok(Done::Yes)
+    }
+
+    /// A page fails that a pipe holds.
+    fn pipe(&mut self, mapper: u64, area: u64, page: u64) -> Result<Done> {
+        let Some(at) = self.mapped_place(mapper, area, page)? else {
+            return Ok(Done::Skipped);
+        };
+        let owners = self.owners_of(at)?;
+        let mapped = self.model.area(mapper, area).context("no area")?;
+        let Touch::Data(before) = self.model.touch(mapped, page as usize) else {
+            return Ok(Done::Skipped);
+        };
+        if self.model.lost() >= super::strike::MOST_LOST || owners.is_empty() {
+            return Ok(Done::Skipped);
+        }
+        let ret = self.quiet(mapper, &format!("pipe {area} {page}"))?;
+        ensure!(ret == PAGE as i64, "vmsplice: {ret}");
+        self.strike(How::Check, at, &owners)?;
+        let (ret, bytes, signals) = self.ask(mapper, "drain")?;
+        ensure!(signals.is_empty(), "a read of a pipe: {signals:?}");
+        let refused = [libc::EIO, libc::EFAULT, libc::EHWPOISON].map(i64::from);
+        ensure!(
+            (ret == 0 && bytes[..] == before[..]) || refused.contains(&ret),
+            "a read of a pipe with a page that failed: errno {ret}, {}",
+            describe(&bytes)
+        );
+        self.load(mapper, area, page as usize, 1)?;
+        Ok(Done::Yes)
+    }
+}
+
+/// What a debugger finds at an address of a process, or the error; and the error of what it puts
+/// there.
+fn debug(pid: i32, addr: u64, value: Option<u64>) -> Result<(Result<u64, i32>, i32)> {
+    let ptrace = |request: libc::c_uint, addr: u64, data: u64| {
+        // SAFETY: a child of ours; the C library's PTRACE_PEEKDATA is not used.
+        unsafe { libc::syscall(libc::SYS_ptrace, request, pid, addr, data) }
+    };
+    ensure!(
+        ptrace(libc::PTRACE_SEIZE, 0, 0) == 0 && ptrace(libc::PTRACE_INTERRUPT, 0, 0) == 0,
+        "PTRACE_SEIZE: {}",
+        io::Error::last_os_error()
+    );
+    let mut status = 0;
+    // SAFETY: a child of ours, and a valid int.
+    let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
+    ensure!(
+        waited == pid && libc::WIFSTOPPED(status),
+        "a mapper does not stop for its debugger: {status:#x}"
+    );
+    let mut word = 0u64;
+    let got = match ptrace(libc::PTRACE_PEEKDATA, addr, (&raw mut word) as u64) {
+        0 => Ok(word),
+        _ => Err(last_errno()),
+    };
+    let put = match value.map(|value| ptrace(libc::PTRACE_POKEDATA, addr, value)) {
+        None | Some(0) => 0,
+        Some(_) => last_errno(),
+    };
+    let detached = ptrace(libc::PTRACE_DETACH, 0, 0);
+    ensure!(
+        detached == 0,
+        "PTRACE_DETACH: {}",
+        io::Error::last_os_error()
+    );
+    Ok((got, put))
+}
