@@ -94,7 +94,7 @@ impl Log {
         let pfn = addr / PAGE_SIZE as u64;
         let start = Instant::now();
         let (mut outcome, mut printed) = (None, None);
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience() {
             if let Some(line) = self.0.line()? {
                 outcome = recovery(&line, pfn).map(String::from).or(outcome);
                 if is_printed(&line, pfn) {

@@ -179,7 +179,9 @@ pub fn real(_: u64) -> Result<()> {
         let read = Pmem(0).read(bad.at)?;
         bad::mend(&file, 1, 2)?;
         let (data, marks) = (xfs::intact(&file, 4), bad.marks()?);
-        Ok(format!("{outcome}; {lines} line in the log; {read}; {data}; {marks}"))
+        Ok(format!(
+            "{outcome}; {lines} line in the log; {read}; {data}; {marks}"
+        ))
     };
     for function in ["memory_failure", WORKER] {
         let failing = Failing::inside(function)?;

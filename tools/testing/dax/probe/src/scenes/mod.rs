@@ -45,8 +45,8 @@ mod table;
 pub mod unbind;
 mod unmap_first;
 mod wb_error;
-mod windows;
 mod whole_page;
+mod windows;
 
 pub struct Scene {
     pub number: u32,

@@ -51,7 +51,7 @@ pub fn play(_: u64) -> Result<()> {
     sleep(10 * MOMENT);
     expect("page, meanwhile", "mapped", mapped()?)?;
     answer.store(1, SeqCst);
-    expect("writer", "done", writer.end(PATIENCE))?;
+    expect("writer", "done", writer.end(patience()))?;
     until(|| Ok(mapped()? == "not mapped"))?;
     expect("page, after that", "not mapped", mapped()?)?;
     let file = open(&path, 0)?;
