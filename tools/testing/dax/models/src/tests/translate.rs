@@ -718,3 +718,21 @@ fn groups_end_with_the_last_number_of_one() {
         [span(u32::MAX, 0, 1)]
     );
 }
+
+#[test]
+fn sectors_of_a_partition_are_bytes_behind_its_offset() {
+    let target = Target {
+        offset: 3 << 12,
+        first: 0,
+        end: 1 << 12,
+    };
+
+    assert_eq!(
+        target.bytes_of(sectors(5, 8)),
+        bytes((3 << 12) + 5 * 512, (3 << 12) + 8 * 512)
+    );
+    assert_eq!(
+        target.sectors_in(target.bytes_of(sectors(5, 8))),
+        Some(sectors(5, 8))
+    );
+}
