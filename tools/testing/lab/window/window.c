@@ -8,6 +8,7 @@
  *   echo NAME >/sys/module/window/parameters/function
  *   cat /sys/module/window/parameters/waiting	1 while the task waits
  *   echo 1 >/sys/module/window/parameters/go
+ *   cat /sys/module/window/parameters/hits	calls of the function
  *
  * For the debug kernel on x86-64, and for one window at a time; it stays loaded.
  */
@@ -24,6 +25,8 @@
 static char name[128];
 static int waiting;
 static bool go;
+/* How often the function was called since then. */
+static int hits;
 /* The task that waits, or has waited; compared, and not used. */
 static struct task_struct *taken;
 /* It has come back to the function. */
@@ -78,6 +81,7 @@ static int window_enter(struct kprobe *p, struct pt_regs *regs)
 		WRITE_ONCE(passed, true);
 		return 0;
 	}
+	WRITE_ONCE(hits, hits + 1);
 	if (cmpxchg(&taken, NULL, current))
 		return 0;
 	window_back = (unsigned long)p->addr;
@@ -104,6 +108,7 @@ static int set_function(const char *val, const struct kernel_param *kp)
 	strscpy(name, val);
 	strim(name);
 	taken = NULL;
+	hits = 0;
 	passed = go = false;
 	if (name[0]) {
 		memset(&probe, 0, sizeof(probe));
@@ -129,6 +134,7 @@ static const struct kernel_param_ops function_ops = {
 };
 module_param_cb(function, &function_ops, NULL, 0644);
 module_param(waiting, int, 0444);
+module_param(hits, int, 0444);
 module_param(go, bool, 0644);
 
 static int __init window_init(void)

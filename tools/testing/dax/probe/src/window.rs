@@ -50,6 +50,12 @@ impl Window {
     }
 }
 
+/// How often the function of the last window was called.
+pub fn hits() -> Result<String> {
+    let path = format!("{PARAMETERS}/hits");
+    Ok(fs::read_to_string(&path).context(path)?.trim().into())
+}
+
 impl Drop for Window {
     fn drop(&mut self) {
         // Best effort.

@@ -7,13 +7,17 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::super::bad::Bad;
+use super::super::bad::{self, Bad};
 use super::super::repair::{until, worker};
-use super::{beside, real, state, CLEAN, CLEAR};
+use super::{beside, during, real, state, CLEAN, CLEAR};
 use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::report::expect;
+use crate::shared::Worker;
+use crate::window;
 use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
 
+/// The memory of a bad page was cleared, and its marks are still there.
+const CLEARED: &str = "arch_invalidate_pmem";
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
 
 /// A block of free space, of the largest stretch.
@@ -92,5 +96,24 @@ pub fn all(_: u64) -> Result<()> {
     let settled = until(|| Ok(state(&bad)? == good))?;
     let state = if settled { good.into() } else { state(&bad)? };
     expect("shutdown: block, marks", good, state)?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// A page fails again when a write has cleared its memory, and not yet its marks: it is cleared
+/// once more.
+pub fn again(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::hit(&file, 1)?;
+    let got = during(
+        CLEARED,
+        || Worker::start(|| bad::mend(&file, 1, 2)),
+        || bad.report(),
+    )?;
+    expect("machine check, write", "Recovered, done", got)?;
+    expect("cleared", "2", window::hits()?)?;
+    worker::settle()?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("file", "data intact", xfs::intact(&file, 4))?;
     expect("filesystem", CLEAN, xfs.end())
 }

@@ -36,7 +36,6 @@ impl Order {
                 s.lock = Some(Task::Notifier);
                 s.flag = true;
                 s.again = true;
-                s.overtaken = false;
                 s.notifier = Notifier::List;
             }
             // ... badblocks_set(), and the lock goes.
@@ -95,7 +94,7 @@ impl Order {
     fn after_owners(self) -> Notifier {
         match self {
             Self::Ours(Some(Guard::MarkFirst)) => Notifier::SetFlag,
-            Self::Ours(_) | Self::LooksAgain => Notifier::UnmapLater,
+            Self::Ours(_) => Notifier::UnmapLater,
             Self::Stock { .. } => Notifier::SetMceNospec,
             Self::F4 => Notifier::Idle,
         }

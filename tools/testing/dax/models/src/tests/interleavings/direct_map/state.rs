@@ -121,7 +121,6 @@ pub(super) enum Writer {
     Unlisted,
     /// All is done but to leave the section.
     Clean,
-    Failed,
 }
 
 /// How often these may begin.
@@ -181,10 +180,8 @@ pub(super) struct State {
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     pub(super) how: Write,
-    /// The page was marked since the writer had its error cleared, ...
+    /// The page was marked since the writer had its error cleared.
     pub(super) again: bool,
-    /// ... and the writer has taken the flag from a page that had failed once more.
-    pub(super) overtaken: bool,
 
     pub(super) left: Budget,
 }
@@ -228,7 +225,6 @@ impl State {
             writer: Writer::Out,
             how: Write::Zero,
             again: false,
-            overtaken: false,
             left,
         }
     }

@@ -99,7 +99,6 @@ impl Order {
             (ClearPoison, Writer::Bad) => {
                 s.poison = false;
                 s.again = false;
-                s.overtaken = false;
                 s.writer = Writer::Cleared;
             }
             // ... pmem_mkpage_present(), with poison_lock. In stock test_and_clear_pmem_poison().
@@ -110,16 +109,17 @@ impl Order {
                 }
                 s.writer = Writer::Present;
             }
-            // What pmem_clear_bb() could do: the write fails.
+            // pmem_clear_bb(): -EAGAIN, ...
             (ClearBegins, writer)
-                if self == Self::LooksAgain
-                    && s.again
+                if s.again
+                    && !self.is_stock()
+                    && !self.lacks(Guard::LookAgain)
                     && s.lock.is_none()
                     && writer == clears_at(s.how) =>
             {
-                s.writer = Writer::Failed;
+                s.writer = Writer::Bad;
             }
-            // pmem_clear_bb(): pmem_unmark_page() puts the page back once more, ...
+            // ... or pmem_unmark_page() puts the page back once more, ...
             (ClearBegins, writer) if s.lock.is_none() && writer == clears_at(s.how) => {
                 s.lock = Some(Task::Writer);
                 if s.flag && !self.is_stock() && !self.lacks(Guard::MapAgain) {
@@ -130,7 +130,6 @@ impl Order {
             // ... and takes the flag, ...
             (Unflag, Writer::Locked) => {
                 s.flag &= self.is_stock();
-                s.overtaken = s.poison;
                 s.writer = Writer::Unflagged;
             }
             // ... badblocks_clear(), and the lock goes.
@@ -153,7 +152,7 @@ impl Order {
                 s.access();
                 s.writer = Writer::Clean;
             }
-            (WriteEnds, Writer::Good | Writer::Clean | Writer::Failed) => {
+            (WriteEnds, Writer::Good | Writer::Clean) => {
                 s.await_writer = false;
                 s.writer = Writer::Out;
                 s.how = Write::Zero;
@@ -168,7 +167,7 @@ impl Order {
         s.hole = false;
         match self {
             Self::Ours(Some(Guard::Erase)) | Self::Stock { .. } => (),
-            Self::Ours(_) | Self::LooksAgain => s.pending = None,
+            Self::Ours(_) => s.pending = None,
             Self::F4 => s.round += 1,
         }
     }
