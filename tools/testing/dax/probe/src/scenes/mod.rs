@@ -525,6 +525,12 @@ pub const ALL: &[Scene] = &[
         repair::freed::at_once,
     ),
     Scene::new(
+        193,
+        "freed-busy",
+        "a block is free in the log before it is cleared (law 5)",
+        repair::busy::play,
+    ),
+    Scene::new(
         55,
         "unwritten",
         "space of a file that was never written",

@@ -20,6 +20,7 @@ use crate::xfs::Xfs;
 
 pub mod absent;
 pub mod again;
+pub mod busy;
 pub mod ending;
 pub mod flood;
 pub mod free;
