@@ -31,7 +31,7 @@ const LAST: &str = "\
     head -n 60 $leaks\n";
 
 /// Scenes that need this kernel: allocations fail, and windows of races are held open.
-const FAULTS: [&str; 15] = [
+const FAULTS: [&str; 16] = [
     "alloc-notify",
     "alloc-report",
     "alloc-real",
@@ -47,6 +47,7 @@ const FAULTS: [&str; 15] = [
     "window-repair",
     "window-unbound",
     "window-list",
+    "window-again",
 ];
 
 /// Scenes that make more owners of a block than this kernel does in some minutes.

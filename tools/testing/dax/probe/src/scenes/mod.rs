@@ -290,7 +290,7 @@ pub const ALL: &[Scene] = &[
         revoke::race,
     ),
     Scene::new(
-        190,
+        210,
         "remapped",
         "a file that gets another block before it is its turn (law 3)",
         remapped::play,
@@ -525,7 +525,7 @@ pub const ALL: &[Scene] = &[
         repair::freed::at_once,
     ),
     Scene::new(
-        193,
+        213,
         "freed-busy",
         "a block is free in the log before it is cleared (law 5)",
         repair::busy::play,
@@ -913,7 +913,7 @@ pub const ALL: &[Scene] = &[
         hole::parked::play,
     ),
     Scene::new(
-        191,
+        211,
         "parked-writer",
         "an error where a write waits in a page fault (law 1)",
         hole::writer::play,
@@ -951,7 +951,7 @@ pub const ALL: &[Scene] = &[
         table::split,
     ),
     Scene::new(
-        192,
+        212,
         "list-whole",
         "a page that is bad as a whole, written in part",
         whole_page::play,
@@ -1121,6 +1121,14 @@ pub const ALL: &[Scene] = &[
         "window-list",
         "the driver goes while its list of bad blocks is read",
         races::mounts::list,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        209,
+        "window-again",
+        "a page fails again while a write clears it",
+        races::repair::again,
     )
     .debug()
     .long(),
