@@ -113,7 +113,7 @@ enum Action {
     /// Run the test suites and print their counts
     Test {
         /// These suites too, which are played only when named: stock (the scenes on the stock
-        /// kernel, compared), debug-nfit, torture
+        /// kernel, compared), debug-nfit
         #[arg(long, value_delimiter = ',')]
         also: Vec<suites::Name>,
         /// Suites, and guests of the comparison, at a time; without it, as many as there is

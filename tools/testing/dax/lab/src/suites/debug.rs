@@ -50,8 +50,9 @@ const FAULTS: [&str; 16] = [
     "window-again",
 ];
 
-/// Scenes that make more owners of a block than this kernel does in some minutes.
-const SLOW: [&str; 2] = ["meanwhile", "order"];
+/// Scenes that make more owners of a block than this kernel does in some minutes, or have to be
+/// faster than it.
+const SLOW: [&str; 3] = ["meanwhile", "order", "remapped"];
 
 /// All scenes of a platform.
 pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {

@@ -95,7 +95,7 @@ struct Played {
 }
 
 /// Those that are played only where they are named: they take long.
-const LONG: [Name; 2] = [Name::DebugNfit, Name::Torture];
+const LONG: [Name; 1] = [Name::DebugNfit];
 
 /// Runs suites, so many at a time: those that are named, or without a name all but the comparison
 /// and [`LONG`], and those in `also`. The exit status.

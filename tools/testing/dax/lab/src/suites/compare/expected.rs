@@ -29,6 +29,9 @@ pub const ALONE: &[(&str, Way)] = &[
     ("cow-race", Hang(GROUP)),
     ("verify-deleted", Hang(GROUP)),
     ("peek", Hang(GROUP)),
+    ("remapped", Hang(GROUP)),
+    ("parked-writer", Row("page, meanwhile", "not mapped")),
+    ("list-whole", Crash(STORE)),
     ("unmount-at-once", Row("lines in the log", "0")),
     ("short-write", Row("5000 of 8292 bytes at 0", "5000 bytes")),
     ("direct-map", Row("in a pipe", "taken out")),
@@ -129,6 +132,7 @@ pub const TOGETHER: &[(&str, Way)] = &[
     ),
     ("revoke-race", Row("mprotect: mapped after it", "")),
     ("generic-huge", Row("4 KiB alone", "no signal")),
+    ("freed-busy", Ends("xfs_dax_repair/enable: No such file")),
 ];
 
 /// Scenes of the platform with an NFIT. An error that one of them leaves would fail the next: a
