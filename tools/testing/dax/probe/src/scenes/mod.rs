@@ -924,7 +924,6 @@ pub const ALL: &[Scene] = &[
         "a deleted file, a page of which is in a pipe, that only a notification refers to",
         last_reference::play,
     )
-    .also_stock("a report of the error has the last reference there, and waits itself")
     .long(),
     Scene::new(
         181,

@@ -82,6 +82,7 @@ pub const ALONE: &[(&str, Way)] = &[
     ("splice", Crash("copy_folio_from_iter_atomic")),
     ("core-dump", Row("another process", "reads")),
     ("parked", Row("pread", "0 of 20 EIO")),
+    ("last-reference", Row("umount", "")),
     ("list-shown", Row("read", "other text")),
     ("list-poll", Row("machine check", "sleeps")),
     ("devdax", Crash(STORE)),
