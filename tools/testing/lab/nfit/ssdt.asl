@@ -22,6 +22,7 @@
  *                 +0x0c    switch 2: how many times a scrub is found busy
  *                 +0x10    the number of errors in list 0
  *                 +0x14    the same of list 1
+ *                 +0x18    switch 3: how many milliseconds it takes to clear an error
  *                 +0x0100  list 0
  *                 +0x8000  list 1
  *
@@ -43,7 +44,8 @@ DefinitionBlock ("", "SSDT", 1, "DAXLAB", "NFIT", 1)
             REFU, 32,
             SLOW, 32,
             CNT0, 32,
-            CNT1, 32
+            CNT1, 32,
+            LATE, 32
         }
 
         // The list that is valid, and the number of its errors: AML is too slow to
@@ -103,6 +105,7 @@ DefinitionBlock ("", "SSDT", 1, "DAXLAB", "NFIT", 1)
                 SLOW = Zero
                 CNT0 = Zero
                 CNT1 = Zero
+                LATE = Zero
                 MAGI = 0x46584144
             }
             NERR = CNT0
@@ -411,6 +414,10 @@ DefinitionBlock ("", "SSDT", 1, "DAXLAB", "NFIT", 1)
             {
                 Return (Local0)
             }
+            If (LATE)
+            {
+                Sleep (LATE)
+            }
             If (REFU)
             {
                 SCOD = 3
@@ -474,6 +481,10 @@ DefinitionBlock ("", "SSDT", 1, "DAXLAB", "NFIT", 1)
             ElseIf (WNUM == 2)
             {
                 SLOW = WVAL
+            }
+            ElseIf (WNUM == 3)
+            {
+                LATE = WVAL
             }
             Else
             {

@@ -27,7 +27,7 @@ const START: &str = "LAB-START";
 const EXIT: &str = "LAB-EXIT ";
 /// While identify_cpu() sets the boot CPU's features anew, an interrupt finds LA57 off, and KASAN
 /// takes each address for a wild one: what it says after that is not printed.
-const NO_LA57: &str = " no5lvl";
+pub const NO_LA57: &str = " no5lvl";
 /// Time for a guest to print the rest of an oops.
 const GRACE: Duration = Duration::from_secs(4);
 

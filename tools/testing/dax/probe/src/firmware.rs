@@ -34,6 +34,7 @@ const INJECTED: u64 = 9;
 const SWITCH: u8 = 1 << 7;
 const REFUSE_CLEAR: u64 = 1;
 const SLOW_SCRUB: u64 = 2;
+const SLOW_CLEAR: u64 = 3;
 
 /// Look at the firmware of `--platform nfit`, or have it misbehave
 #[derive(Subcommand)]
@@ -47,6 +48,8 @@ pub enum Command {
         #[arg(value_parser = parse_times)]
         times: u32,
     },
+    /// Clearing an error takes so many milliseconds
+    SlowClear { milliseconds: u32 },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -72,6 +75,7 @@ pub fn run(command: &Command) -> Result<()> {
         }
         Command::RefuseClear { mode } => refuse_clear(*mode == Mode::On),
         Command::SlowScrub { times } => slow_scrub(*times),
+        Command::SlowClear { milliseconds } => slow_clear(*milliseconds),
     }
 }
 
@@ -111,6 +115,11 @@ pub fn refuse_clear(on: bool) -> Result<()> {
 /// one range busy.
 pub fn slow_scrub(times: u32) -> Result<()> {
     switch(SLOW_SCRUB, times)
+}
+
+/// How long the firmware takes to clear errors, each time that it is asked to.
+pub fn slow_clear(milliseconds: u32) -> Result<()> {
+    switch(SLOW_CLEAR, milliseconds)
 }
 
 /// The firmware refuses to clear errors while this lives.

@@ -4,6 +4,7 @@
 //! XFS and of mm.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -17,7 +18,7 @@ use crate::vm::Vm;
 /// How long the races run.
 const SECONDS: u64 = 30;
 /// How much slower than others the kernel may be.
-const SLOWER: u64 = 4;
+pub const SLOWER: u64 = 4;
 /// Printed by the guest after the scenes.
 const LOCKS: &str = "lockdep, debug_locks:";
 const LEAKS: &str = "kmemleak, reports:";
@@ -31,7 +32,7 @@ const LAST: &str = "\
     head -n 60 $leaks\n";
 
 /// Scenes that need this kernel: allocations fail, and windows of races are held open.
-const FAULTS: [&str; 16] = [
+const FAULTS: [&str; 21] = [
     "alloc-notify",
     "alloc-report",
     "alloc-real",
@@ -48,11 +49,26 @@ const FAULTS: [&str; 16] = [
     "window-unbound",
     "window-list",
     "window-again",
+    "window-unwritten",
+    "window-freed",
+    "window-reported",
+    "window-written",
+    "window-mounting",
 ];
 
 /// Scenes that make more owners of a block than this kernel does in some minutes, or have to be
 /// faster than it.
 const SLOW: [&str; 3] = ["meanwhile", "order", "remapped"];
+
+/// Puts the module that opens windows of races into the guest's share.
+pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
+    let (from, to) = (
+        kernel.join("window/window.ko"),
+        lab.build("guest/window.ko"),
+    );
+    fs::copy(from, to).context("window.ko: make debug")?;
+    Ok(())
+}
 
 /// All scenes of a platform.
 pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
@@ -65,11 +81,7 @@ pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
     let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
     let mut play = scenes::script(&only, &SLOW.map(String::from), seconds);
     if platform == Platform::Legacy {
-        fs::copy(
-            kernel.join("window/window.ko"),
-            lab.build("guest/window.ko"),
-        )
-        .context("window.ko")?;
+        install_window(lab, &kernel)?;
         let faults = scenes::script(&FAULTS.map(String::from), &[], seconds);
         play = format!("{faults}\nfaults=$?\n{play}");
     }

@@ -3,7 +3,7 @@
 //! The series with one fault put in at a time: the scenes that should notice it must fail.
 //!
 //! tools/testing/lab/mutants has a patch for each fault. The kernel is built where the patched one
-//! is, in overlays whose upper layers are in memory: what is changed there is seen by this program
+//! is, or the debug kernel, in overlays whose upper layers are in memory: what is changed there is seen by this program
 //! alone, and is gone when it ends, however it does. While a guest plays the scenes on one mutant
 //! the next one is built.
 
@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use super::scenes;
+use super::{debug, scenes};
 use crate::ktap::{self, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
-use crate::vm::{Outcome, Vm};
+use crate::vm::{Outcome, Vm, NO_LA57};
 
 mod overlay;
 mod patch;
 
 use overlay::Tree;
-use patch::Mutant;
+use patch::{Flavour, Mutant};
 
 /// How long the races run.
 const SECONDS: u64 = 10;
@@ -113,10 +113,19 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     let start = Instant::now();
     let images = lab.build("results/mutants");
     fs::create_dir_all(&images)?;
-    let tree = Tree::new(lab)?;
+    let mut flavours = vec![Flavour::Patched, Flavour::Debug];
+    flavours.retain(|flavour| mutants.iter().any(|mutant| mutant.flavour == *flavour));
+    if flavours.contains(&Flavour::Debug) {
+        debug::install_window(lab, &Flavour::Debug.out(lab))?;
+    }
+    let tree = Tree::new(lab, &flavours)?;
     let mut rest = tree.series()?;
     rest.retain(|file| !mutants.iter().any(|mutant| mutant.files.contains(file)));
-    let unchanged = tree.build(&images.join("unchanged"))?;
+    let unchanged = flavours.iter().map(|flavour| {
+        let image = images.join(format!("unchanged-{}", flavour.name()));
+        Ok((*flavour, tree.build(*flavour, &image)?))
+    });
+    let unchanged = unchanged.collect::<Result<Vec<_>>>()?;
     let tried: Mutex<Vec<Option<Tried>>> = Mutex::new(mutants.iter().map(|_| None).collect());
 
     let (sender, receiver) = sync_channel(0);
@@ -173,19 +182,27 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
 }
 
 /// Plays the scenes that all mutants name on the series as it is; what fails.
-fn play_unchanged(lab: &Lab, mutants: &[Mutant], image: &Path) -> Result<Option<String>> {
-    for platform in [Platform::Legacy, Platform::Nfit] {
-        let names: BTreeSet<_> = mutants.iter().flat_map(|m| m.scenes(platform)).collect();
-        let names: Vec<_> = names.into_iter().cloned().collect();
-        let start = Instant::now();
-        if let Some(why) = play(lab, "unchanged", image, platform, &names)? {
-            return Ok(Some(why));
+fn play_unchanged(
+    lab: &Lab,
+    mutants: &[Mutant],
+    images: &[(Flavour, PathBuf)],
+) -> Result<Option<String>> {
+    for (flavour, image) in images {
+        for platform in [Platform::Legacy, Platform::Nfit] {
+            let these = mutants.iter().filter(|m| m.flavour == *flavour);
+            let names: BTreeSet<_> = these.flat_map(|m| m.scenes(platform)).collect();
+            let names: Vec<_> = names.into_iter().cloned().collect();
+            let start = Instant::now();
+            if let Some(why) = play(lab, "unchanged", *flavour, image, platform, &names)? {
+                return Ok(Some(why));
+            }
+            println!(
+                "without a fault, {}, {platform:?}: {} scenes pass in {}",
+                flavour.name(),
+                names.len(),
+                crate::seconds(start.elapsed())
+            );
         }
-        println!(
-            "without a fault, {platform:?}: {} scenes pass in {}",
-            names.len(),
-            crate::seconds(start.elapsed())
-        );
     }
     Ok(None)
 }
@@ -224,7 +241,7 @@ fn play_all(
 fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<Fate> {
     for platform in [Platform::Legacy, Platform::Nfit] {
         let names = mutant.scenes(platform);
-        if let Some(by) = play(lab, guest, image, platform, names)? {
+        if let Some(by) = play(lab, guest, mutant.flavour, image, platform, names)? {
             // Only those that survive are looked at more closely.
             fs::remove_file(image)?;
             return Ok(Fate::Killed(by));
@@ -237,6 +254,7 @@ fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<
 fn play(
     lab: &Lab,
     guest: &str,
+    flavour: Flavour,
     image: &Path,
     platform: Platform,
     names: &[String],
@@ -244,7 +262,11 @@ fn play(
     if names.is_empty() {
         return Ok(None);
     }
-    let limit = BOOT + SECONDS + EACH * names.len() as u64;
+    let (slower, append) = match flavour {
+        Flavour::Patched => (1, ""),
+        Flavour::Debug => (debug::SLOWER, NO_LA57),
+    };
+    let limit = slower * (BOOT + SECONDS + EACH * names.len() as u64);
     let scenes: Vec<_> = names
         .iter()
         .filter(|name| *name != KUNIT)
@@ -256,6 +278,7 @@ fn play(
     };
     let outcome = Vm::new(lab, guest, image, limit)
         .platform(platform)
+        .append(append.into())
         .run(&script, &mut |_| ())?;
     let console = fs::read(&outcome.console)?;
     Ok(failure(&outcome, &String::from_utf8_lossy(&console)))

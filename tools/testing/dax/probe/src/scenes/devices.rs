@@ -4,6 +4,7 @@
 
 use anyhow::{ensure, Result};
 
+use super::bad::Bad;
 use super::fate;
 use crate::ioctl::{self, XFS_FMR_OWN_LOG};
 use crate::pmem::{self, Pmem};
@@ -17,6 +18,7 @@ pub fn no_rmapbt(_: u64) -> Result<()> {
         ..Options::default()
     })?;
     let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
     let mut mapper = Map::new(&file, 4).start()?;
     let mut early = Map::new(&file, 4).early().start()?;
     let mut late = Map::new(&file, 4).start()?;
@@ -33,6 +35,8 @@ pub fn no_rmapbt(_: u64) -> Result<()> {
         fate(&mut early),
     )?;
     expect("late kill", "no signal, reads on", fate(&mut late))?;
+    expect("reader", "data intact", xfs::intact(&file, 4))?;
+    expect("marks", "none", bad.marks()?)?;
     drop((mapper, early, late));
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }

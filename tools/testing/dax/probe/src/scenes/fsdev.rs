@@ -163,11 +163,19 @@ fn play(prepare: fn(&mut DaxDevice) -> Result<()>) -> Result<()> {
     let mut device = DaxDevice::new()?;
     prepare(&mut device)?;
     let at = device.fail()?;
+    let more = |what, expected| {
+        let more = kernel::hardware_corrupted()? as i64 - lost as i64;
+        expect(
+            &format!("HardwareCorrupted, {what}"),
+            expected,
+            format!("{more:+} kB"),
+        )
+    };
+    more("failed", "+4 kB")?;
     device.give_back()?;
     write_there(at)?;
     if firmware::exists() {
         expect("firmware", "0", firmware::errors()?.len().to_string())?;
     }
-    let more = kernel::hardware_corrupted()? as i64 - lost as i64;
-    note(&format!("HardwareCorrupted {more:+} kB"))
+    more("in the end", "+0 kB")
 }

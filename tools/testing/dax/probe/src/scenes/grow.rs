@@ -13,6 +13,7 @@ use anyhow::{ensure, Context, Result};
 use super::bad::{self, Bad};
 use super::fate;
 use super::repair::healthmon::{self, Monitor};
+use super::repair::worker;
 use super::unbind;
 use crate::calls;
 use crate::ioctl;
@@ -79,6 +80,9 @@ fn grow_realtime(name: &str, options: &Options) -> Result<()> {
     let mut xfs = Xfs::new(options)?;
     xfs::umount()?;
     xfs.mount_realtime(rt)?;
+    // Behind the end.
+    let free = Bad::block_of(rt, OLD + 256 * MIB)?;
+    rt.list_bad(free.at)?;
     grow(&["-r"])?;
     // What comes after it is in the new space.
     let full = calls::open(&xfs.file("full", 4)?, 0)?;
@@ -95,6 +99,8 @@ fn grow_realtime(name: &str, options: &Options) -> Result<()> {
     let written = bad::mend(&file, 1, 2).map_or_else(|e| e.to_string(), |()| "0".into());
     expect(&row("written"), "0", written)?;
     expect(&row("touches it, written"), "reads", mapper.touch(1))?;
+    worker::settle()?;
+    expect(&row("known before: marks"), "none", free.marks()?)?;
     drop((mapper, full));
     expect(&row("filesystem"), "umount, xfs_repair clean", xfs.end())
 }

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread::sleep;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
-use super::hole::pipe::put;
+use super::hole::pipe::{leave, put};
 use super::repair::{until, worker};
 use crate::area::Area;
 use crate::calls;
@@ -206,14 +205,6 @@ fn map(path: &Path, pipe: &(File, File), steps: Steps) -> Result<()> {
     drop(area);
     steps.gone.store(1, SeqCst);
     Ok(())
-}
-
-/// Leaves a pipe to the parent, in a process that ends without dropping what it has from there.
-fn leave(pipe: &(File, File)) {
-    for end in [&pipe.0, &pipe.1] {
-        // SAFETY: nothing uses it after this.
-        unsafe { libc::close(end.as_raw_fd()) };
-    }
 }
 
 /// Two errors in the block, each when it is time.

@@ -177,8 +177,7 @@ pub const ALL: &[Scene] = &[
         "no-rmapbt",
         "XFS cannot look owners up: the generic handler",
         devices::no_rmapbt,
-    )
-    .also_stock(UNCHANGED),
+    ),
     Scene::new(
         7,
         "log-device",
@@ -1129,6 +1128,46 @@ pub const ALL: &[Scene] = &[
         "window-again",
         "a page fails again while a write clears it",
         races::repair::again,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        214,
+        "window-unwritten",
+        "unwritten space is written while it is repaired (law 5)",
+        races::repair::unwritten,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        215,
+        "window-freed",
+        "a block fails that has no owner, and is not free yet (law 5)",
+        races::repair::freed,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        216,
+        "window-reported",
+        "a report has the last reference to a file, and umount",
+        races::mounts::reported,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        217,
+        "window-written",
+        "a file is written before it is told what it has lost (law 8)",
+        races::repair::written,
+    )
+    .debug()
+    .long(),
+    Scene::new(
+        218,
+        "window-mounting",
+        "a block fails during a mount (law 6)",
+        races::mounts::mounting,
     )
     .debug()
     .long(),

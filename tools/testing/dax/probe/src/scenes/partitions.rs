@@ -79,14 +79,17 @@ impl Drop for Table {
     }
 }
 
-/// A machine check in page 1 of a file: who is told.
-fn hit(name: &str, file: &Path) -> Result<()> {
+/// A machine check in page 1 of a file: who is told, and whether the page is listed, as it is if a
+/// holder takes it.
+fn hit(name: &str, file: &Path, held: bool) -> Result<()> {
     let mut early = Map::new(file, 4).early().start()?;
     let mut late = Map::new(file, 4).start()?;
     let outcome = mce::deliver(early.pfn(1)? * PAGE)?;
     let row = |what: &str| format!("{name}: {what}");
 
     expect(&row("machine check"), "Recovered", outcome)?;
+    let listed = Pmem(0).badblocks()? != "none";
+    expect(&row("listed"), &held.to_string(), listed.to_string())?;
     let told = "page 1 lsb 12";
     expect(
         &row("early kill"),
@@ -117,8 +120,8 @@ pub fn play(_: u64) -> Result<()> {
     let xfs = Part::new(1, &mkfs)?;
     let ext4 = Part::new(2, &["mkfs.ext4", "-q", "-F", "-b", "4096"])?;
 
-    hit("p2, ext4", &ext4.file()?)?;
-    hit("p1, XFS", &xfs.file()?)?;
+    hit("p2, ext4", &ext4.file()?, false)?;
+    hit("p1, XFS", &xfs.file()?, true)?;
     let bad = Pmem(0).badblocks()?;
     expect("bad sectors", "none", bad)?;
     drop((xfs, ext4));

@@ -148,6 +148,7 @@ pub fn private(_: u64) -> Result<()> {
 /// A page that more processes map than there is room for at first.
 pub fn crowd(_: u64) -> Result<()> {
     const LATE: usize = 80;
+    const EARLY: usize = 40;
 
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
@@ -159,6 +160,9 @@ pub fn crowd(_: u64) -> Result<()> {
     let mut crowd = (0..LATE).map(|_| late()).collect::<Result<Vec<_>>>()?;
     let last = Area::shared(&file, 4)?;
     ensure!(last.load_all_but(&[]) == "reads", "last area");
+    // More signals than are sent at a time.
+    let early = || Map::new(&file, 4).early().start();
+    let mut others = (0..EARLY).map(|_| early()).collect::<Result<Vec<_>>>()?;
     let sent = Signals::new()?;
 
     expect("hwpoison-inject", "0", pmem::corrupt(pfn(&file, 1)?)?)?;
@@ -169,8 +173,14 @@ pub fn crowd(_: u64) -> Result<()> {
     for probe in &mut crowd {
         left += usize::from(probe.mapped(1)? == "mapped" || probe.seen() != "no signal");
     }
-    expect("mapped by others, or told", "0", left.to_string())?;
-    drop((first, last, crowd));
+    expect("mapped by late ones, or told", "0", left.to_string())?;
+    let told = |probe: &mut Probe| probe.seen() == "BUS_MCEERR_AO page 1 lsb 12";
+    let told = others
+        .iter_mut()
+        .filter_map(|p| told(p).then_some(()))
+        .count();
+    expect("early ones, told", &EARLY.to_string(), told.to_string())?;
+    drop((first, last, crowd, others));
     expect("filesystem", CLEAN, xfs.end())
 }
 

@@ -5,12 +5,12 @@
 //! Every process that has a page mapped gets an advisory SIGBUS, and the
 //! filesystem is shut down, so touching on faults like a file that lost its end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
-use crate::kernel;
+use crate::kernel::{self, errno_name};
 use crate::pmem::{Pmem, DRIVER};
 use crate::process::Map;
 use crate::report::expect;
@@ -44,6 +44,12 @@ pub fn play(_: u64) -> Result<()> {
         expect(name, "BUS_MCEERR_AO, then BUS_ADRERR", probe.kinds())?;
     }
     drop((first, second));
+    // Nothing has used the device since: it is shut down because the device went.
+    let opened = File::open(&a).map_or_else(
+        |e| errno_name(e.raw_os_error().unwrap_or(0)),
+        |_| "0".into(),
+    );
+    expect("open", "EIO", opened)?;
     let umount = Worker::start(xfs::umount)?;
     expect("umount", "done", umount.end(patience()))?;
 

@@ -64,7 +64,9 @@ impl World {
             Op::Grow { .. } | Op::Rebind { .. } | Op::Detach { .. } | Op::Clear { .. } => {
                 self.device(op)
             }
-            Op::Refuse { .. } | Op::RefuseFree { .. } | Op::SwapOn { .. } => self.device(op),
+            Op::Refuse { .. } | Op::RefuseFree { .. } | Op::SwapOn { .. } | Op::Slow { .. } => {
+                self.device(op)
+            }
             Op::Remount | Op::ShutDown { .. } | Op::Frozen { .. } | Op::ReadOnly { .. } => {
                 self.administer(op)
             }

@@ -20,7 +20,7 @@ use super::op::Op;
 use super::strike::{How, MOST_LOST};
 use super::world::{errno, World};
 use crate::calls;
-use crate::firmware::Refusing;
+use crate::firmware::{self, Refusing};
 use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::kernel::last_errno;
 use crate::pmem::Pmem;
@@ -30,6 +30,8 @@ use crate::xfs::{self, MOUNT_POINT};
 
 /// Megabytes of the device that the filesystem may grow to.
 const LARGEST: u64 = 960;
+/// Milliseconds to clear an error: there are many of them.
+const LONGEST: u64 = 50;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl World {
@@ -42,6 +44,10 @@ impl World {
             Op::SwapOn { slot } => self.swap_on(slot),
             Op::Refuse { slot, page } if self.firmware => self.refuse(slot, page),
             Op::RefuseFree { salt } if self.firmware => self.refuse_free(salt),
+            Op::Slow { milliseconds } if self.firmware => {
+                firmware::slow_clear(milliseconds.min(LONGEST) as u32)?;
+                Ok(Done::Yes)
+            }
             _ => Ok(Done::Skipped),
         }
     }

@@ -39,11 +39,11 @@ impl Generator {
         }
         loop {
             let op = match self.rng.u32(..100) {
-                0..=11 => self.name(model),
-                12..=44 => self.data(model),
-                45..=51 => self.process(model),
-                52..=76 => self.memory(model),
-                77..=97 => self.poison(model),
+                0..=9 => self.name(model),
+                10..=37 => self.data(model),
+                38..=44 => self.process(model),
+                45..=65 => self.memory(model),
+                66..=97 => self.poison(model),
                 _ => Some(self.administer(model)),
             };
             if let Some(op) = op {

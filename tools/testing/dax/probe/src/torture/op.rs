@@ -148,6 +148,8 @@ operations! {
     /// The firmware refuses to clear a machine check on a page of a file, for a while.
     Refuse "refuse" { slot, page };
     RefuseFree "refuse-free" { salt };
+    /// From now on the firmware takes so long to clear an error.
+    Slow "slow-clear" { milliseconds };
     /// Unmount and mount.
     Remount "remount";
     /// Shut down; a machine check on a page of a file; unmount and mount.

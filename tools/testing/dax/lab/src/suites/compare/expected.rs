@@ -121,6 +121,7 @@ pub const TOGETHER: &[(&str, Way)] = &[
     ),
     ("twice", Row("part of the file", "no signal")),
     ("crowd", Row("twice, sent", "2")),
+    ("no-rmapbt", Row("marks", "HardwareCorrupted +4 kB")),
     ("evicted", Row("not mapped, early", "no signal")),
     ("late", Row("a, the page", "mapped")),
     ("filter", Row("consumer", "not mapped")),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where mutants are built: over the tree and the build directory of the patched kernel, as its
-//! objects name their paths. Both have a layer in memory on top, which takes all changes.
+//! Where mutants are built: over the tree and the build directories of the kernels, as their
+//! objects name their paths. All have a layer in memory on top, which takes all changes.
 
 use std::ffi::CString;
 use std::fs;
@@ -11,16 +11,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{ensure, Context, Result};
 
-use super::patch::Mutant;
+use super::patch::{Flavour, Mutant};
 use crate::lab::Lab;
 
-/// Objects of a mutant, its kernel several times among them.
-const LAYER: &str = "size=2g";
+/// Objects of a mutant, its kernel several times among them: those of the debug kernel are large.
+const LAYER: &str = "size=8g";
 
 pub struct Tree<'a> {
     lab: &'a Lab,
     linux: PathBuf,
-    out: PathBuf,
 }
 
 fn mount(kind: &str, at: &Path, options: &str) -> Result<()> {
@@ -45,14 +44,17 @@ fn mount(kind: &str, at: &Path, options: &str) -> Result<()> {
 }
 
 impl<'a> Tree<'a> {
-    /// Lays layers over the patched kernel, which must be built. The mounts are in the namespace
-    /// of the lab's `enter`, and go with it.
-    pub fn new(lab: &'a Lab) -> Result<Self> {
-        let (linux, out) = (lab.build("linux"), lab.build("kernels/patched"));
-        ensure!(
-            out.join(".built").is_file(),
-            "no patched kernel: make kernel"
-        );
+    /// Lays layers over these kernels, which must be built. The mounts are in the namespace of the
+    /// lab's `enter`, and go with it.
+    pub fn new(lab: &'a Lab, flavours: &[Flavour]) -> Result<Self> {
+        let linux = lab.build("linux");
+        let mut dirs = vec![("linux", linux.clone())];
+        for flavour in flavours {
+            let out = flavour.out(lab);
+            let built = out.join(".built").is_file();
+            ensure!(built, "no kernel {0}: make {0}", flavour.name());
+            dirs.push((flavour.name(), out));
+        }
         // Else everybody would see the mutants.
         ensure!(
             std::env::var_os("LAB_INSIDE").is_some(),
@@ -61,7 +63,7 @@ impl<'a> Tree<'a> {
         let layers = std::env::temp_dir().join("mutants");
         fs::create_dir_all(&layers)?;
         mount("tmpfs", &layers, LAYER)?;
-        for (name, dir) in [("linux", &linux), ("out", &out)] {
+        for (name, dir) in &dirs {
             let (upper, work) = (layers.join(name), layers.join(name).with_extension("work"));
             fs::create_dir(&upper)?;
             fs::create_dir(&work)?;
@@ -73,14 +75,14 @@ impl<'a> Tree<'a> {
             );
             mount("overlay", dir, &options)?;
         }
-        Ok(Self { lab, linux, out })
+        Ok(Self { lab, linux })
     }
 
     /// Builds the tree as it is. The kernel is copied to `image`.
-    pub fn build(&self, image: &Path) -> Result<PathBuf> {
+    pub fn build(&self, flavour: Flavour, image: &Path) -> Result<PathBuf> {
         // The guests wait for this, so it does not give way to them.
         let said = Command::new(self.lab.top.join("tools/testing/lab/kernel.sh"))
-            .args(["patched", "compile"])
+            .args([flavour.name(), "compile"])
             .current_dir(&self.lab.top)
             .stdin(Stdio::null())
             .output()
@@ -94,7 +96,7 @@ impl<'a> Tree<'a> {
             "does not build: {}",
             errors.join(" / ")
         );
-        fs::copy(self.out.join("arch/x86/boot/bzImage"), image)?;
+        fs::copy(flavour.out(self.lab).join("arch/x86/boot/bzImage"), image)?;
         Ok(image.into())
     }
 
@@ -109,7 +111,7 @@ impl<'a> Tree<'a> {
         let patch = mutant.path.to_string_lossy();
         self.git(&["apply", "--whitespace=nowarn", &patch])
             .context("does not apply")?;
-        let built = self.build(image);
+        let built = self.build(mutant.flavour, image);
         // With new times, so that only this is built again.
         for (path, text) in kept {
             fs::write(path, text)?;

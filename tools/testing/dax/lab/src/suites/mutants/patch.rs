@@ -10,6 +10,9 @@
 //! Survives: why no test can tell, if none can
 //! ```
 //!
+//! `Debug:` in the place of both has the fault put into the debug kernel, and names scenes that
+//! only that plays.
+//!
 //! A line that begins with a space goes on with what the one before it says.
 
 use std::fs;
@@ -17,7 +20,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 
+use crate::lab::Lab;
 use crate::qemu::Platform;
+
+/// The kernel that has the fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavour {
+    Patched,
+    Debug,
+}
+
+impl Flavour {
+    /// As kernel.sh has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Patched => "patched",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// Its build directory.
+    pub fn out(self, lab: &Lab) -> PathBuf {
+        lab.build("kernels").join(self.name())
+    }
+}
 
 /// A fault that a person could make.
 #[derive(Debug)]
@@ -25,6 +51,7 @@ pub struct Mutant {
     pub name: String,
     pub path: PathBuf,
     pub what: String,
+    pub flavour: Flavour,
     /// Scenes that should notice, on either platform.
     legacy: Vec<String>,
     nfit: Vec<String>,
@@ -41,6 +68,7 @@ impl Mutant {
             name: name.into(),
             path: path.into(),
             what: String::new(),
+            flavour: Flavour::Patched,
             legacy: Vec::new(),
             nfit: Vec::new(),
             survives: None,
@@ -53,21 +81,31 @@ impl Mutant {
                 .map(String::from)
                 .collect()
         };
+        let mut debug = Vec::new();
         for (key, value) in head(text)? {
             match key.as_str() {
                 "What" => mutant.what = value,
                 "Scenes" => mutant.legacy = list(&value),
                 "Nfit" => mutant.nfit = list(&value),
+                "Debug" => {
+                    mutant.flavour = Flavour::Debug;
+                    debug = list(&value);
+                }
                 "Survives" => mutant.survives = Some(value),
                 _ => bail!("{key}: is not known"),
             }
+        }
+        if mutant.flavour == Flavour::Debug {
+            let alone = mutant.legacy.is_empty() && mutant.nfit.is_empty();
+            ensure!(alone, "Debug: is beside Scenes: or Nfit:");
+            mutant.legacy = debug;
         }
         let files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         mutant.files.extend(files.map(String::from));
         ensure!(!mutant.what.is_empty(), "What: is missing");
         ensure!(
             !(mutant.legacy.is_empty() && mutant.nfit.is_empty()),
-            "neither Scenes: nor Nfit: names a scene"
+            "no scene is named"
         );
         Ok(mutant)
     }
@@ -140,6 +178,14 @@ mod tests {
     }
 
     #[test]
+    fn a_head_of_the_debug_kernel() {
+        let text = "What: x\nDebug: a\n\n--- a/x\n+++ b/x\n";
+        let mutant = Mutant::parse(Path::new("x/01-a.patch"), text).unwrap();
+        assert_eq!(mutant.flavour, Flavour::Debug);
+        assert_eq!(mutant.scenes(Platform::Legacy), ["a"]);
+    }
+
+    #[test]
     fn what_is_no_head() {
         for text in [
             "What: x\nScenes: a\n",
@@ -147,6 +193,7 @@ mod tests {
             "Scenes: a\n\n--- a/x\n",
             "What: x\nScene: a\n\n--- a/x\n",
             "What: x\nScenes: a\nsomething\n\n--- a/x\n",
+            "What: x\nScenes: a\nDebug: b\n\n--- a/x\n",
         ] {
             assert!(Mutant::parse(Path::new("x.patch"), text).is_err(), "{text}");
         }

@@ -2,7 +2,7 @@
 
 //! What becomes of the filesystem while a notification is under way.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
@@ -11,9 +11,12 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 
 use super::super::bad::Bad;
-use super::super::repair::worker;
+use super::super::hole::pipe::{leave, put};
+use super::super::repair::{until, worker};
 use super::super::unbind;
 use super::{beside, during, simulated, ACT, ASK, CLEAN, PATIENCE, TOLD};
+use crate::area::Area;
+use crate::calls;
 use crate::ioctl;
 use crate::pmem::Pmem;
 use crate::process::{Map, Probe};
@@ -21,6 +24,11 @@ use crate::report::expect;
 use crate::shared::Worker;
 use crate::window::Window;
 use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
+
+/// The holder is registered, and the mount is not complete.
+const MOUNT: &str = "xfs_dax_holder_start";
+/// What a file has lost is about to be reported.
+const REPORT: &str = "fserror_worker";
 
 fn mapped(xfs: &Xfs, name: &str) -> Result<(PathBuf, Probe, Bad)> {
     let file = xfs.file(name, 4)?;
@@ -165,6 +173,60 @@ pub fn unbound(_: u64) -> Result<()> {
         xfs.mount()?;
         expect("bound again", "data intact", xfs::intact(&file, 4))?;
     }
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// A block of a file fails while the filesystem is being mounted: no owner is asked for before the
+/// mount is complete, and then it is found by its mark.
+pub fn mounting(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let file = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    xfs::umount()?;
+    let window = Window::at(MOUNT)?;
+    let mount = Worker::start(|| xfs.mount())?;
+    window.wait()?;
+    expect("machine check", "Failed", bad.report()?)?;
+    ensure!(window.go()?, "the window has closed by itself");
+    expect("mount", "done", mount.end(PATIENCE))?;
+    worker::settle()?;
+    let read = calls::read_through(&file, 0, 4)?;
+    expect("reader", "4096 bytes, EIO", read)?;
+    super::super::bad::mend(&file, 1, 2)?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("file", "data intact", xfs::intact(&file, 4))?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// The report of an error has the last reference to a deleted file, and to evict that means to wait
+/// for a pipe: an unmount does not wait with it.
+pub fn reported(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("deleted", 2)?;
+    let bad = Bad::unreported(&path, 0)?;
+    let pipe = calls::pipe()?;
+    let area = Area::shared(&path, 2)?;
+    put(&area, 1, &pipe.1)?;
+    ensure!(area.load(0) == "reads", "the file is not mapped");
+    fs::remove_file(&path)?;
+    let window = Window::at(REPORT)?;
+    let error = simulated(&bad)?;
+    window.wait()?;
+    expect("the error", "done", error.end(PATIENCE))?;
+    drop(area);
+    ensure!(window.go()?, "the window has closed by itself");
+    let umount = Worker::start(|| {
+        leave(&pipe);
+        xfs::umount()
+    })?;
+    let umount = umount.end(PATIENCE);
+    expect("umount", "done", umount)?;
+    let alone = || Pmem(0).open_alone().is_ok();
+    expect("device still in use", "true", (!alone()).to_string())?;
+    drop(pipe);
+    let free = until(|| Ok(alone()))?;
+    expect("pipe emptied: in use", "false", (!free).to_string())?;
+    xfs.mount()?;
     expect("filesystem", CLEAN, xfs.end())
 }
 

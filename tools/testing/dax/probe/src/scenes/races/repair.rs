@@ -2,22 +2,35 @@
 
 //! What comes while a free block is about to be cleared, with its group locked.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::linux::fs::MetadataExt;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 
 use super::super::bad::{self, Bad};
-use super::super::repair::{until, worker};
-use super::{beside, during, real, state, CLEAN, CLEAR};
+use super::super::repair::healthmon::{self, Monitor};
+use super::super::repair::{sync_and_settle, until, worker};
+use super::{beside, during, real, state, CLEAN, CLEAR, PATIENCE};
+use crate::calls;
 use crate::ioctl::{self, FMR_OWN_FREE};
+use crate::process::pattern;
 use crate::report::expect;
 use crate::shared::Worker;
-use crate::window;
+use crate::window::{self, Window};
 use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
 
 /// The memory of a bad page was cleared, and its marks are still there.
 const CLEARED: &str = "arch_invalidate_pmem";
+/// A block is about to be freed, of which no record says any more who owns it.
+const FREE: &str = "xfs_extent_free_finish_item";
+/// The space of a file that failed was found unwritten, and the file is about to be locked.
+const LOCK: &str = "xfs_rust_lock_data";
+/// A file that is told of is about to be looked at.
+const LOOK: &str = "xfs_rust_map";
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
 
 /// A block of free space, of the largest stretch.
@@ -96,6 +109,120 @@ pub fn all(_: u64) -> Result<()> {
     let settled = until(|| Ok(state(&bad)? == good))?;
     let state = if settled { good.into() } else { state(&bad)? };
     expect("shutdown: block, marks", good, state)?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// Pages, as O_DIRECT wants them.
+#[repr(align(4096))]
+struct Data([[u8; PAGE as usize]; 4]);
+
+/// A write to space that is not written yet, which the repair of that space must not undo. O_DIRECT
+/// without DAX: the data comes first, and then the record that says so.
+pub fn unwritten(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options {
+        no_dax: true,
+        ..Options::default()
+    })?;
+    let path = xfs.path("file");
+    let file = File::create(&path)?;
+    let allocated = calls::fallocate(&file, 0, 0, 4 * PAGE);
+    ensure!(allocated == "0", "fallocate: {allocated}");
+    file.sync_all()?;
+    let bad = Bad::unreported(&path, 1)?;
+    let write = || -> Result<()> {
+        let data = Data([0, 1, 2, 3].map(|page| [pattern(page); PAGE as usize]));
+        let file = calls::open(&path, libc::O_DIRECT)?;
+        Ok(file.write_all_at(data.0.as_flattened(), 0)?)
+    };
+    let got = beside(CLEAR, || real(&bad), write)?;
+    expect("error, write", "done, done", got)?;
+    worker::settle()?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("file", "data intact", xfs::intact(&path, 4))?;
+    drop(file);
+    expect("filesystem", CLEAN, xfs.end())?;
+    written_first()
+}
+
+/// The same by DAX, before the repair has locked the file, but has found that it is unwritten.
+fn written_first() -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.path("file");
+    let file = File::create(&path)?;
+    let allocated = calls::fallocate(&file, 0, 0, 4 * PAGE);
+    ensure!(allocated == "0", "fallocate: {allocated}");
+    file.sync_all()?;
+    let bad = Bad::unreported(&path, 1)?;
+    let window = Window::at(LOCK)?;
+    let error = real(&bad)?;
+    window.wait()?;
+    bad::mend(&path, 0, 4)?;
+    ensure!(window.go()?, "the window has closed by itself");
+    expect("written first: error", "done", error.end(PATIENCE))?;
+    worker::settle()?;
+    expect("written first: marks", "none", bad.marks()?)?;
+    expect("written first", "data intact", xfs::intact(&path, 4))?;
+    drop(file);
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// A file that is not in memory is written anew before it is reported: it has lost nothing.
+pub fn written(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let (file, other) = (xfs.file("file", 4)?, xfs.file("other", 4)?);
+    let (bad, lost) = (Bad::unreported(&file, 1)?, Bad::unreported(&other, 1)?);
+    let ino = |file| fs::metadata(file).map(|data| data.st_ino());
+    let (ino, other_ino) = (ino(&file)?, ino(&other)?);
+    xfs::umount()?;
+    xfs.mount()?;
+    let mut monitor = Monitor::new(&xfs)?;
+    let window = Window::at(LOOK)?;
+    let error = real(&bad)?;
+    window.wait()?;
+    bad::mend(&file, 1, 2)?;
+    ensure!(window.go()?, "the window has closed by itself");
+    expect("error", "done", error.end(PATIENCE))?;
+    worker::settle()?;
+    // So that something is told.
+    lost.report()?;
+    let losses = monitor.losses_of(other_ino)?;
+    expect(
+        "other",
+        "4096 bytes at 4096",
+        healthmon::of(&losses, other_ino),
+    )?;
+    expect("file", "nothing", healthmon::of(&losses, ino))?;
+    drop(monitor);
+    bad::mend(&other, 1, 2)?;
+    expect("filesystem", CLEAN, xfs.end())
+}
+
+/// The record of an owner is gone, and the block is not free yet: if all this is lost with the log,
+/// the file has it again.
+pub fn freed(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", 4)?;
+    let bad = Bad::unreported(&path, 1)?;
+    let window = Window::at(FREE)?;
+    let punch = Worker::start(|| {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let punched = calls::fallocate(&calls::open(&path, 0)?, mode, PAGE, PAGE);
+        ensure!(punched == "0", "punch: {punched}");
+        Ok(())
+    })?;
+    window.wait()?;
+    let error = real(&bad)?.end(PATIENCE);
+    // As long as a repair takes, and more.
+    sleep(Duration::from_secs(2));
+    let marks = bad.marks()?;
+    let waited = window.go()?;
+    ensure!(waited, "the window has closed by itself");
+    expect("error", "done", error)?;
+    let marked = "bad sectors, HardwareCorrupted +4 kB";
+    expect("not free yet: marks", marked, marks)?;
+    expect("punch", "done", punch.end(PATIENCE))?;
+    sync_and_settle(&xfs)?;
+    expect("free: block, marks", "zeros, none", state(&bad)?)?;
     expect("filesystem", CLEAN, xfs.end())
 }
 

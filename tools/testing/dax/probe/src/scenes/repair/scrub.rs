@@ -77,6 +77,19 @@ pub fn mapped(_: u64) -> Result<()> {
         expect("written", "data intact", xfs::intact(file, 4))?;
     }
     expect("b, touches it", "reads", late.touch(1))?;
+
+    // Nor is what a machine check has told, and the firmware knows of.
+    expect("a, touches it", "reads", early.touch(1))?;
+    let bad = Bad::unreported(&a, 1)?;
+    firmware::inject(firmware::Error {
+        address: device.0.address(bad.at)?,
+        length: PAGE,
+    })?;
+    expect("machine check", "Recovered", bad.report()?)?;
+    expect("machine check: a", TOLD, early.seen())?;
+    platform::scrub()?;
+    expect("then scrubbed: a", "no signal", early.seen())?;
+    bad::mend(&a, 1, 2)?;
     drop((early, late));
     sync_and_settle(&xfs)?;
     expect("marks", "none", bad.marks()?)?;

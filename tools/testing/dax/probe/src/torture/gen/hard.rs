@@ -58,7 +58,7 @@ impl Generator {
         let areas: Vec<_> = model.areas().collect();
         let mapped = areas.get(self.rng.usize(..areas.len().max(1)));
         let (mapper, area, mapped) = mapped.map_or((0, 0, 0), |(m, n, area)| (*m, *n, area.pages));
-        match self.rng.u32(..20) {
+        match self.rng.u32(..21) {
             0..=5 => Op::Remount,
             6..=7 => Op::ShutDown { slot, page },
             8..=10 => Op::Frozen { slot, page },
@@ -77,6 +77,9 @@ impl Generator {
             17 => Op::Refuse { slot, page },
             18 => Op::RefuseFree {
                 salt: self.rng.u64(..1 << 20),
+            },
+            19 => Op::Slow {
+                milliseconds: [0, 1, 5, 50][self.rng.usize(..4)],
             },
             _ => Op::ReadOnly {
                 salt: self.rng.u64(..1 << 20),
