@@ -61,8 +61,9 @@ torture: kernel image tools
 mutants-host: sysroot
 	@$(LAB)/mutants-host.sh
 
-mutants: kernel image tools
-	@$(LAB)/guest.sh mutants $(if $(ONLY),--only $(ONLY)) $(if $(GUESTS),--jobs $(GUESTS))
+mutants: kernel debug image tools
+	@$(LAB)/guest.sh mutants $(if $(ONLY),--only $(ONLY)) $(if $(TORTURE),--torture $(TORTURE)) \
+		$(if $(GUESTS),--jobs $(GUESTS))
 
 bench: kernel stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use super::{debug, scenes};
+use super::{debug, scenes, torture};
 use crate::ktap::{self, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
@@ -34,6 +34,8 @@ const SECONDS: u64 = 10;
 /// To boot; and for each scene. What hangs is ended by a scene's own deadline first.
 const BOOT: u64 = 60;
 const EACH: u64 = 130;
+/// Of random steps: the one that `make test` takes, too.
+const SEED: u64 = torture::FIXED.0;
 
 /// Put one fault at a time into the series, and see that the scenes notice
 #[derive(clap::Args)]
@@ -47,6 +49,9 @@ pub struct Args {
     /// Do not play the scenes on the series without a fault first
     #[arg(long)]
     at_once: bool,
+    /// In the place of the scenes, take random steps for so many seconds
+    #[arg(long)]
+    torture: Option<u64>,
     /// Say what the patches do, and build nothing
     #[arg(long)]
     list: bool,
@@ -148,7 +153,7 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
             }
         });
         // What fails without a fault says nothing about one.
-        let base = match args.at_once {
+        let base = match args.at_once || args.torture.is_some() {
             true => Ok(None),
             false => play_unchanged(lab, mutants, &unchanged),
         };
@@ -157,7 +162,12 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
                 .map(|number| {
                     let (tried, receiver) = (&tried, receiver.clone());
                     let guest = format!("mutant{number}");
-                    scope.spawn(move || play_all(lab, mutants, &guest, &receiver, tried))
+                    let torture = args.torture;
+                    let play = move |mutant: &Mutant, image: &Path| match torture {
+                        Some(seconds) => torment(lab, mutant, &guest, image, seconds),
+                        None => play_mutant(lab, mutant, &guest, image),
+                    };
+                    scope.spawn(move || play_all(mutants, &receiver, tried, play))
                 })
                 .collect();
             for player in players {
@@ -209,11 +219,10 @@ fn play_unchanged(
 
 /// Plays what is built, as long as there is any.
 fn play_all(
-    lab: &Lab,
     mutants: &[Mutant],
-    guest: &str,
     built: &Mutex<Receiver<Built>>,
     tried: &Mutex<Vec<Option<Tried>>>,
+    play: impl Fn(&Mutant, &Path) -> Result<Fate>,
 ) {
     loop {
         let next = built.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -227,7 +236,7 @@ fn play_all(
         };
         let mutant = &mutants[number];
         let start = Instant::now();
-        let fate = image.and_then(|image| play_mutant(lab, mutant, guest, &image));
+        let fate = image.and_then(|image| play(mutant, &image));
         let this = Tried {
             fate: fate.unwrap_or_else(|e| Fate::Broken(format!("{e:#}"))),
             build: time,
@@ -250,6 +259,23 @@ fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<
     Ok(Fate::Survived)
 }
 
+/// Takes random steps on a mutant.
+fn torment(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path, seconds: u64) -> Result<Fate> {
+    let outcome = Vm::new(lab, guest, image, torture::time_limit(seconds))
+        .append(arguments(mutant.flavour).into())
+        .run(&torture::script(SEED, seconds), &mut |_| ())?;
+    fs::remove_file(image)?;
+    Ok(torture::failure(&outcome).map_or(Fate::Survived, Fate::Killed))
+}
+
+/// What the command line of a kernel has to have.
+fn arguments(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Patched => "",
+        Flavour::Debug => NO_LA57,
+    }
+}
+
 /// Plays scenes on a kernel, if there are any; what fails.
 fn play(
     lab: &Lab,
@@ -262,9 +288,9 @@ fn play(
     if names.is_empty() {
         return Ok(None);
     }
-    let (slower, append) = match flavour {
-        Flavour::Patched => (1, ""),
-        Flavour::Debug => (debug::SLOWER, NO_LA57),
+    let slower = match flavour {
+        Flavour::Patched => 1,
+        Flavour::Debug => debug::SLOWER,
     };
     let limit = slower * (BOOT + SECONDS + EACH * names.len() as u64);
     let scenes: Vec<_> = names
@@ -278,7 +304,7 @@ fn play(
     };
     let outcome = Vm::new(lab, guest, image, limit)
         .platform(platform)
-        .append(append.into())
+        .append(arguments(flavour).into())
         .run(&script, &mut |_| ())?;
     let console = fs::read(&outcome.console)?;
     Ok(failure(&outcome, &String::from_utf8_lossy(&console)))

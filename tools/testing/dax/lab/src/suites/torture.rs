@@ -33,7 +33,7 @@ exec /run/dax-probe torture";
 /// To boot, to look at everything in the end.
 const MORE: u64 = 600;
 /// How long the tests run, with the seed that is always the same and with a new one.
-const FIXED: (u64, u64) = (1, 180);
+pub(super) const FIXED: (u64, u64) = (1, 180);
 const NEW: u64 = 60;
 
 /// Take random steps while memory fails, and compare everything with a model
@@ -129,6 +129,27 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     Ok(u8::from(failed > 0))
 }
 
+/// What a guest does for so long, from a seed on.
+pub fn script(seed: u64, seconds: u64) -> String {
+    format!("{PROBE} --seed {seed} --seconds {seconds}")
+}
+
+/// How long a guest may take for that.
+pub fn time_limit(seconds: u64) -> u64 {
+    seconds + MORE
+}
+
+/// What a guest ended with, if that is not as the model says, and after how many steps.
+pub fn failure(outcome: &Outcome) -> Option<String> {
+    let said = Said::of(outcome);
+    let good = outcome.end == End::Exit(0) && outcome.good();
+    let why = said
+        .differs
+        .or_else(|| outcome.complaints().into_iter().next());
+    let why = why.unwrap_or_else(|| "the guest".into());
+    (!good).then(|| format!("after {} steps: {why}", said.steps.len()))
+}
+
 fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>> {
     let (first, last) = text.split_once("..").context("not FIRST..LAST")?;
     let seeds = first.parse()?..=last.parse()?;
@@ -155,10 +176,10 @@ impl Torture<'_> {
         self.out.line(&format!("# {name}"));
         let script = match list {
             Some(list) => with_list(list, "--seconds 0"),
-            None => format!("{PROBE} --seed {seed} --seconds {seconds}"),
+            None => script(seed, seconds),
         };
         let start = Instant::now();
-        let outcome = self.guest(&script, seconds + MORE)?;
+        let outcome = self.guest(&script, time_limit(seconds))?;
         let said = Said::of(&outcome);
         let stats = said.stats.unwrap_or_default();
         self.out.line(&format!(

@@ -974,8 +974,7 @@ pub const ALL: &[Scene] = &[
         "fsdev",
         "memory that failed under fsdev_dax, then used by pmem",
         fsdev::fsdev,
-    )
-    .also_stock(AS_GOOD),
+    ),
     Scene::new(
         170,
         "devdax",

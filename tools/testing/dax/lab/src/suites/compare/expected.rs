@@ -86,6 +86,7 @@ pub const ALONE: &[(&str, Way)] = &[
     ("list-shown", Row("read", "other text")),
     ("list-poll", Row("machine check", "sleeps")),
     ("devdax", Crash(STORE)),
+    ("fsdev", Row("HardwareCorrupted, in the end", "+4 kB")),
     ("partitions", Row("p2, ext4: touches it", "reads")),
     ("internal-realtime", Row("the file has lost", "nothing")),
     (

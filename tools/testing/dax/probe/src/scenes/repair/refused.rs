@@ -74,6 +74,19 @@ pub fn play(_: u64) -> Result<()> {
     sync_and_settle(&xfs)?;
     expect("not refused: marks", "none", bad.marks()?)?;
     expect("write that is given it", "4096 bytes", write())?;
+
+    // Or when all is looked at again, as after a freeze.
+    file.set_len(4 * PAGE)?;
+    sync_and_settle(&xfs)?;
+    let refusing = Refusing::new()?;
+    expect("machine check", "Recovered", bad.report()?)?;
+    worker::settle()?;
+    expect("refused: marks", marks, bad.marks()?)?;
+    drop(refusing);
+    ioctl::freeze(&root)?;
+    ioctl::thaw(&root)?;
+    worker::settle()?;
+    expect("thawed: marks", "none", bad.marks()?)?;
     drop((file, root));
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
