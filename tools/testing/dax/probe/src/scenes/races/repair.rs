@@ -68,19 +68,15 @@ pub fn all(_: u64) -> Result<()> {
     worker::settle()?;
     expect("remount ro: block, marks", good, state(&bad)?)?;
 
-    let bad = free(&xfs, 16)?;
-    play("allocation", &bad, || {
-        for n in 0..8 {
-            xfs.file(&format!("file-{n}"), 512)?;
-        }
-        Ok(())
-    })?;
+    // What comes behind a file's end is what it is given, if nothing is in the way.
+    let path = xfs.file("file", 8)?;
+    let bad = Bad::unreported(&path, 4)?;
+    calls::open(&path, 0)?.set_len(4 * PAGE)?;
+    sync_and_settle(&xfs)?;
+    play("allocation", &bad, || bad::mend(&path, 4, 8))?;
     worker::settle()?;
     expect("allocation: marks", "none", bad.marks()?)?;
-    for n in 0..8 {
-        let data = xfs::intact(&xfs.path(&format!("file-{n}")), 512);
-        expect("allocation: a file", "data intact", data)?;
-    }
+    expect("allocation: file", "data intact", xfs::intact(&path, 8))?;
 
     let bad = free(&xfs, 24)?;
     play("growfs", &bad, || {
