@@ -61,6 +61,7 @@ impl World {
     pub fn data(&mut self, op: Op) -> Result<Done> {
         let slot = match op {
             Op::Write { slot, .. } | Op::Direct { slot, .. } | Op::Read { slot, .. } => slot,
+            Op::Short { slot, .. } => slot,
             Op::Truncate { slot, .. } | Op::Reserve { slot, .. } | Op::Punch { slot, .. } => slot,
             Op::Zero { slot, .. } | Op::Insert { slot, .. } | Op::Collapse { slot, .. } => slot,
             Op::Unshare { slot, .. } | Op::Fsync { slot } => slot,
@@ -79,6 +80,15 @@ impl World {
         match op {
             Op::Write { at, len, tag, .. } => {
                 return self.write(ino, &file, at, &pattern(tag, at, len))
+            }
+            Op::Short {
+                at,
+                len,
+                good,
+                byte,
+                ..
+            } if (1..=len).contains(&good) => {
+                return self.write_short(ino, &file, (at, len), good, byte as u8);
             }
             Op::Direct { at, len, tag, .. } if is_aligned(&[at, len]) => {
                 let direct = calls::open(
@@ -353,6 +363,32 @@ impl World {
         };
         if written > 0 {
             self.model.write(ino, at, &data[..written]);
+        }
+        self.clean(ino);
+        self.compare_range(ino, at, len)?;
+        Ok(Done::Yes)
+    }
+
+    /// What the buffer does not fill stays as it was: no page is half written.
+    fn write_short(
+        &mut self,
+        ino: Ino,
+        file: &fs::File,
+        (at, len): (u64, u64),
+        good: u64,
+        byte: u8,
+    ) -> Result<Done> {
+        let inode = &self.model.inodes[&ino];
+        let lost = pages_of(at, len).any(|page| inode.is_lost(page));
+        let beyond = inode.end_is_lost() && at > inode.size;
+        if at + len > MAX_PAGES * PAGE || lost || beyond || self.may_meet() {
+            return Ok(Done::Skipped);
+        }
+        let result = calls::pwrite_short(file, at, len as usize, good as usize, byte);
+        match &result {
+            Ok(n) if *n as u64 <= good => self.model.write(ino, at, &vec![byte; *n]),
+            Err(e) if errno(e) == libc::EFAULT => (),
+            _ => bail!("write of {len} bytes, of which {good} can be read: {result:?}"),
         }
         self.clean(ino);
         self.compare_range(ino, at, len)?;

@@ -2,6 +2,8 @@
 
 //! What comes next: by chance, but so that most of it can be done.
 
+use std::collections::VecDeque;
+
 use fastrand::Rng;
 
 use super::model::{Inode, Kind, Model, PAGE};
@@ -9,6 +11,7 @@ use super::op::Op;
 use super::MAX_PAGES;
 
 mod hard;
+mod story;
 
 const SLOTS: u64 = 8;
 /// The first ones are large enough for huge pages.
@@ -18,10 +21,14 @@ const MAPPERS: u64 = 5;
 const AREAS: u64 = 3;
 /// How many steps there are between comparisons of everything.
 const COMPARE: u64 = 40;
+/// And between stories, which chance alone would tell too rarely.
+const STORY: u64 = 75;
 
 pub struct Generator {
     rng: Rng,
     step: u64,
+    /// What has been thought of already.
+    next: VecDeque<Op>,
 }
 
 impl Generator {
@@ -29,13 +36,20 @@ impl Generator {
         Self {
             rng: Rng::with_seed(seed),
             step: 0,
+            next: VecDeque::new(),
         }
     }
 
     pub fn next(&mut self, model: &Model) -> Op {
+        if let Some(op) = self.next.pop_front() {
+            return op;
+        }
         self.step += 1;
         if self.step % COMPARE == 0 {
             return Op::Compare;
+        }
+        if self.step % STORY == 0 {
+            self.huge_story(model);
         }
         loop {
             let op = match self.rng.u32(..100) {
@@ -163,7 +177,14 @@ impl Generator {
                 len: MAX_PAGES * PAGE,
                 tag,
             },
-            0..=24 => Op::Write { slot, at, len, tag },
+            0..=3 => Op::Short {
+                slot,
+                at,
+                len,
+                good: self.rng.u64(1..=len),
+                byte: self.rng.u64(1..256),
+            },
+            4..=24 => Op::Write { slot, at, len, tag },
             25..=30 => Op::Direct {
                 slot,
                 at: start,

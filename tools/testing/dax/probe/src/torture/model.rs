@@ -21,6 +21,7 @@ pub struct Kind(pub u64);
 
 impl Kind {
     pub const ALL: u64 = 6;
+    pub const HUGE: u64 = 4;
 
     pub fn is_private(self) -> bool {
         matches!(self.0, 1 | 5)
@@ -38,7 +39,7 @@ impl Kind {
 
     /// Placed so that they do.
     pub fn is_huge(self) -> bool {
-        matches!(self.0, 4 | 5)
+        matches!(self.0, Self::HUGE | 5)
     }
 }
 

@@ -62,6 +62,8 @@ operations! {
     Rename "rename" { slot, to };
     Unlink "unlink" { slot };
     Write "write" { slot, at, len, tag };
+    /// write(2) of a buffer of which only the first bytes can be read.
+    Short "short-write" { slot, at, len, good, byte };
     /// O_DIRECT.
     Direct "direct" { slot, at, len, tag };
     Read "read" { slot, at, len };
