@@ -3,9 +3,9 @@
 //! The series with one fault put in at a time: the scenes that should notice it must fail.
 //!
 //! tools/testing/lab/mutants has a patch for each fault. The kernel is built where the patched one
-//! is, or the debug kernel, in overlays whose upper layers are in memory: what is changed there is seen by this program
-//! alone, and is gone when it ends, however it does. While a guest plays the scenes on one mutant
-//! the next one is built.
+//! is, or the debug kernel, in overlays whose upper layers are in memory: what is changed there is
+//! seen by this program alone, and is gone when it ends, however it does. While a guest plays the
+//! scenes on one mutant the next one is built.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -84,6 +84,10 @@ impl World {
             ..Options::default()
         })?;
         prepare(&xfs)?;
+        if firmware::exists() {
+            // It may have been slow in the end of another list.
+            firmware::slow_clear(0)?;
+        }
         Ok(Self {
             xfs,
             model: Model::default(),

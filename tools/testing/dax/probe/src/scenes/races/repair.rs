@@ -13,6 +13,7 @@ use anyhow::{ensure, Result};
 
 use super::super::bad::{self, Bad};
 use super::super::repair::healthmon::{self, Monitor};
+use super::super::repair::unwritten::unwritten as allocated;
 use super::super::repair::{sync_and_settle, until, worker};
 use super::{beside, during, real, state, CLEAN, CLEAR, PATIENCE};
 use crate::calls;
@@ -119,11 +120,7 @@ pub fn unwritten(_: u64) -> Result<()> {
         no_dax: true,
         ..Options::default()
     })?;
-    let path = xfs.path("file");
-    let file = File::create(&path)?;
-    let allocated = calls::fallocate(&file, 0, 0, 4 * PAGE);
-    ensure!(allocated == "0", "fallocate: {allocated}");
-    file.sync_all()?;
+    let path = allocated(&xfs, "file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
     let write = || -> Result<()> {
         let data = Data([0, 1, 2, 3].map(|page| [pattern(page); PAGE as usize]));
@@ -135,7 +132,6 @@ pub fn unwritten(_: u64) -> Result<()> {
     worker::settle()?;
     expect("marks", "none", bad.marks()?)?;
     expect("file", "data intact", xfs::intact(&path, 4))?;
-    drop(file);
     expect("filesystem", CLEAN, xfs.end())?;
     written_first()
 }
@@ -143,11 +139,7 @@ pub fn unwritten(_: u64) -> Result<()> {
 /// The same by DAX, before the repair has locked the file, but has found that it is unwritten.
 fn written_first() -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.path("file");
-    let file = File::create(&path)?;
-    let allocated = calls::fallocate(&file, 0, 0, 4 * PAGE);
-    ensure!(allocated == "0", "fallocate: {allocated}");
-    file.sync_all()?;
+    let path = allocated(&xfs, "file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
     let window = Window::at(LOCK)?;
     let error = real(&bad)?;
@@ -158,7 +150,6 @@ fn written_first() -> Result<()> {
     worker::settle()?;
     expect("written first: marks", "none", bad.marks()?)?;
     expect("written first", "data intact", xfs::intact(&path, 4))?;
-    drop(file);
     expect("filesystem", CLEAN, xfs.end())
 }
 

@@ -31,7 +31,7 @@ use crate::shared::{counters, Worker};
 use crate::xfs::{self, Options, Xfs};
 
 /// A file of pages that are allocated, and not written.
-fn unwritten(xfs: &Xfs, name: &str, pages: usize) -> Result<PathBuf> {
+pub fn unwritten(xfs: &Xfs, name: &str, pages: usize) -> Result<PathBuf> {
     let path = xfs.path(name);
     let file = File::create(&path)?;
     let allocated = calls::fallocate(&file, 0, 0, pages as u64 * PAGE);
