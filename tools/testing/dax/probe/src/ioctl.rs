@@ -483,6 +483,7 @@ pub fn all_data_or_free(file: &File) -> io::Result<Vec<Fsmap>> {
 }
 
 pub const RESERVED: &str = "reserved for copies";
+pub const METADATA: &str = "metadata";
 
 /// The extent in which byte `at` of the first device lies, in words.
 pub fn whose(file: &File, at: u64) -> io::Result<String> {
@@ -500,7 +501,10 @@ pub fn whose(file: &File, at: u64) -> io::Result<String> {
             let kind = if unwritten { ", unwritten" } else { "" };
             format!("inode {} page {page}{kind}", extent.owner)
         }
-        Some(extent) => format!("owner {:#x} flags {:#x}", extent.owner, extent.flags),
+        Some(extent) => {
+            let (owner, flags) = (extent.owner, extent.flags);
+            format!("{METADATA}, owner {owner:#x} flags {flags:#x}")
+        }
         None => "not known".into(),
     })
 }

@@ -217,6 +217,16 @@ impl World {
                 whose == ioctl::RESERVED && super::count("stuck").is_ok_and(|n| n > 0)
             };
             let good = less.is_empty() && more.iter().all(stuck);
+            // A bad block that was free has become metadata. Writing that clears it, and only a
+            // freeze has all of it written.
+            if more
+                .iter()
+                .any(|(_, whose)| whose.starts_with(ioctl::METADATA))
+            {
+                println!("> # metadata where memory is bad: {more:x?}");
+                ioctl::freeze(&root)?;
+                ioctl::thaw(&root)?;
+            }
             staging = more.iter().map(|(at, _)| *at).collect();
             said = format!(
                 "marked, but not lost: {more:x?}; lost, but not marked: {less:x?}; \
