@@ -29,6 +29,8 @@ use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
 const MOUNT: &str = "xfs_dax_holder_start";
 /// What a file has lost is about to be reported.
 const REPORT: &str = "fserror_worker";
+/// A notification has begun, and takes the holder's data next.
+const TAKE: &str = "dax_holder";
 
 fn mapped(xfs: &Xfs, name: &str) -> Result<(PathBuf, Probe, Bad)> {
     let file = xfs.file(name, 4)?;
@@ -150,7 +152,7 @@ pub fn changed(_: u64) -> Result<()> {
 /// The driver goes.
 pub fn unbound(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
-    for function in [ASK, ACT] {
+    for function in [ASK, TAKE, ACT] {
         let (file, mut early, bad) = mapped(&xfs, function)?;
         let namespace = Pmem(0).namespace()?;
         let window = Window::at(function)?;
