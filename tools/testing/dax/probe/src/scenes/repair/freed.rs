@@ -125,6 +125,8 @@ pub fn after(_: u64) -> Result<()> {
     // All is done when the filesystem stands still, and what comes then waits.
     let file = xfs.file("frozen", PAGES)?;
     let bad = hit_mapped("freeze", &file)?;
+    // The report of the loss keeps the inode for a while.
+    sleep(MOMENT);
     fs::remove_file(&file)?;
     ioctl::freeze(&root)?;
     let repaired = expect_repaired("freeze", &bad);
