@@ -58,6 +58,14 @@ impl Test {
             remark: remark.into(),
         }
     }
+
+    /// What a suite says of it, in a line.
+    pub fn line(&self, suite: &str) -> String {
+        format!(
+            "{suite}: {:?}: {} # {}",
+            self.verdict, self.name, self.remark
+        )
+    }
 }
 
 /// Results without those that only sum up results nested below them, and one

@@ -125,10 +125,20 @@ pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result
     Ok(report(&played, start.elapsed()))
 }
 
-/// Prints the counts; the exit status.
+/// Prints once more what failed, and the counts; the exit status.
 fn report(played: &[Played], time: Duration) -> u8 {
     let mut counts = Counts::default();
     println!("===");
+    for suite in played {
+        let label = suite.name.label();
+        let failed = suite
+            .tests
+            .iter()
+            .filter(|test| test.verdict == Verdict::Failed);
+        for line in failed.map(|test| test.line(&label)) {
+            println!("{line}");
+        }
+    }
     for suite in played {
         let sum = Counts::of(&suite.tests);
         println!(
@@ -176,12 +186,7 @@ fn one(name: Name, out: &Out, play: impl FnOnce() -> Result<Vec<Test>>) -> Playe
         Err(e) => vec![Test::new(&label, Verdict::Failed, &format!("{e:#}"))],
     };
     for test in tests.iter().filter(|test| test.verdict != Verdict::Passed) {
-        let Test {
-            name,
-            verdict,
-            remark,
-        } = test;
-        out.line(&format!("{label}: {verdict:?}: {name} # {remark}"));
+        out.line(&test.line(&label));
     }
     Played {
         name,

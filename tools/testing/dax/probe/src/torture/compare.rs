@@ -15,7 +15,7 @@ use crate::fault::PAGE_SIZE;
 use crate::firmware;
 use crate::ioctl;
 use crate::kernel;
-use crate::pmem::Pmem;
+use crate::pmem::{Pmem, SECTOR};
 
 impl World {
     /// Compares pages of a file.
@@ -285,14 +285,18 @@ impl World {
 
 /// The pages of the device with bad sectors.
 pub fn marked() -> Result<BTreeSet<u64>> {
-    const SECTORS: u64 = PAGE / 512;
+    let pages = bad_sectors()?.into_iter().map(|at| at / PAGE * PAGE);
+    Ok(pages.collect())
+}
+
+/// The bytes of the device at which the bad sectors begin.
+pub fn bad_sectors() -> Result<BTreeSet<u64>> {
     let list = Pmem(0).badblocks()?;
-    let mut blocks = BTreeSet::new();
+    let mut sectors = BTreeSet::new();
     for range in list.split(' ').filter(|range| *range != "none") {
         let (first, len) = range.split_once('+').context("no range")?;
         let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
-        let pages = first / SECTORS..(first + len).div_ceil(SECTORS);
-        blocks.extend(pages.map(|n| n * PAGE));
+        sectors.extend((first..first + len).map(|n| n * SECTOR));
     }
-    Ok(blocks)
+    Ok(sectors)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 
 use super::act::Done;
-use super::compare::marked;
+use super::compare::{bad_sectors, marked};
 use super::figures::scaled;
 use super::model::{Ino, Touch, PAGE};
 use super::op::Op;
@@ -206,7 +206,8 @@ impl World {
             .map(|(ino, page, _)| (*ino, *page))
             .collect();
         let covers = self.covers(at, &written)?;
-        let before = marked()?;
+        let sectors = bad_sectors()?;
+        let before: BTreeSet<_> = sectors.iter().map(|at| at / PAGE * PAGE).collect();
         // What a mapper has had already.
         let (mut how, mut heard) = (how, Vec::new());
         let consumer = match how {
@@ -275,9 +276,14 @@ impl World {
                 "mapper {mapper} still maps area {area} page {page}"
             );
         }
-        // A scrub says nothing of what is listed already.
-        let listed = matches!(how, How::Found(..)) && before.contains(&at);
-        self.reported += u64::from(!listed);
+        let is_new = match how {
+            // Of a sector that is listed already a scrub says nothing.
+            How::Found(first, len) => (at + first..at + first + len)
+                .step_by(SECTOR as usize)
+                .any(|sector| !sectors.contains(&sector)),
+            _ => true,
+        };
+        self.reported += u64::from(is_new);
         let real = matches!(how, How::Check | How::Found(..) | How::Consume(_));
         if real && !written.is_empty() {
             self.model.lose(&written);
