@@ -31,7 +31,10 @@ impl World {
             // A block must not be taken between the look for it and the error.
             self.actors.rest()?;
         }
+        let lost = self.model.lost();
         let done = self.take(op)?;
+        // What of it was freed is bad until the worker has been there.
+        self.loose |= self.model.lost() < lost;
         self.actors.run()?;
         Ok(done)
     }

@@ -40,7 +40,7 @@ pub struct World {
     /// Blocks that stay marked, as they are reserved for copies of files that can't be made
     /// clean. A write that would use one may fail.
     pub staging: BTreeSet<u64>,
-    /// A block that is not a file's has failed, and may not be repaired yet.
+    /// A block that is not a file's has failed, or was freed, and may not be repaired yet.
     pub loose: bool,
     /// Errors that the mount must have counted so far.
     pub reported: u64,
