@@ -28,18 +28,25 @@ need_root() {
 		die "may not mount here: in a container, run it with --privileged"
 }
 
+# need_enter: root, or a user namespace, for what changes nothing in build/
+need_enter() {
+	[ "$(id -u)" -eq 0 ] || unshare --user --map-root-user --mount true 2>/dev/null ||
+		die "needs root: user namespaces do not work here"
+}
+
 # need_space GIB: free space for build/
 need_space() {
-	mkdir -p "$build"
-	free=$(df -Pk "$build" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
-	[ "$free" -ge "$1" ] ||
+	where=$build
+	[ -d "$where" ] || where=$top
+	free=$(df -Pk "$where" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
+	[ "${free:-0}" -ge "$1" ] ||
 		die "$free GiB are free for $build, $1 are needed: make room"
 }
 
 # need_memory MIB: a guest is given its memory whole, but fills little of it
 need_memory() {
 	have=$(awk '/^(MemAvailable|SwapFree):/ { n += $2 } END { print int(n / 1024) }' \
-		/proc/meminfo)
+		"${LAB_MEMINFO:-/proc/meminfo}")
 	[ "$have" -ge "$1" ] ||
 		die "$have MiB of memory are available, $1 are needed: stop other programs or add swap"
 }
