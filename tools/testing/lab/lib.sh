@@ -81,10 +81,14 @@ entries() {
 # kernel_make SOURCE BUILD-DIR ARG...: inside the sysroot. With gcc, which takes
 # half of clang's time, unless LLVM=1 is among them. Without LOCALVERSION, a "+"
 # that depends on git would join the version.
+#
+# ccache stands before the compilers in PATH: no command changes, so that objects which
+# were built without it stay current.
 kernel_make() {
 	km_source=$1 km_out=$2
 	shift 2
-	make -C "$km_source" O="$km_out" LOCALVERSION= -j"${JOBS:-$(($(nproc) + 1))}" "$@"
+	PATH=/usr/lib/ccache:$PATH CCACHE_DIR=$build/ccache CCACHE_MAXSIZE=3G \
+		make -C "$km_source" O="$km_out" LOCALVERSION= -j"${JOBS:-$(($(nproc) + 1))}" "$@"
 }
 
 # Is any process chrooted into DIR?
