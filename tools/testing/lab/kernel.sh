@@ -13,7 +13,7 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 
 # A fragment for each, but for what all have.
 flavours() {
-	echo patched stock
+	printf '%s\n' patched stock
 	for file in "$lab"/*.config; do
 		name=$(basename "$file" .config)
 		case $name in lab | patched) ;; *) echo "$name" ;; esac
@@ -22,7 +22,13 @@ flavours() {
 
 flavour=${1:-patched}
 if [ "$flavour" = list ]; then
-	flavours
+	flavours | while read -r name; do
+		case $name in
+		stock) about='The base, untouched.' ;;
+		*) about=$(sed -n '1s/^# //p' "$lab/$name.config") ;;
+		esac
+		printf '%-18s %s\n' "$name" "$about"
+	done
 	exit
 fi
 out=$build/kernels/$flavour
@@ -138,6 +144,7 @@ configure)
 	;;
 compile)
 	kmake bzImage modules
+	[ "$flavour" != gdb ] || kmake scripts_gdb
 	[ "$flavour" != debug ] || kmake M="$lab/window" MO="$out/window" modules
 	exit
 	;;
