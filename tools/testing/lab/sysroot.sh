@@ -46,10 +46,40 @@ host_proxies() {
 
 # reachable URL FILE: as apt fetches it, with the host's proxy and certificates
 reachable() {
-	rm -f "$build/reachable"
-	/usr/lib/apt/apt-helper download-file "$1" "$build/reachable" >/dev/null 2>&1 ||
-		return 1
-	rm -f "$build/reachable"
+	/usr/lib/apt/apt-helper download-file "$1" "$2" >/dev/null 2>&1
+}
+
+# trusted INRELEASE: do the host's keys of Debian's archive verify it? mmdebstrap and apt will
+# ask the same.
+trusted() {
+	for ring in /usr/share/keyrings/debian-archive-keyring.[gp]p* \
+		/etc/apt/trusted.gpg.d/debian-archive-*; do
+		[ -e "$ring" ] || continue
+		# An armored ring is nothing for gpgv; apt may have another verifier.
+		command -v gpgv >/dev/null || return 0
+		case $ring in *.asc) continue ;; esac
+		! gpgv --status-fd 1 --keyring "$ring" "$1" 2>/dev/null |
+			grep -q '^\[GNUPG:\] GOODSIG' || return 0
+	done
+	return 1
+}
+
+# What a sysroot is made with; sets mirror.
+check_host() {
+	apt-get --version >/dev/null 2>&1 ||
+		die "no apt here: the lab is made from Debian packages, use Debian 12 or 13"
+	mirror=${DEBIAN_MIRROR:-$(host_mirror)}
+	[ -n "$mirror" ] ||
+		die "no Debian mirror in the host's apt settings: name one with DEBIAN_MIRROR=http://..."
+	mirror=${mirror%/}
+	fetched=$(mktemp -d)
+	trap 'rm -rf "$fetched"' EXIT
+	reachable "$mirror/dists/$release/InRelease" "$fetched/InRelease" ||
+		die "cannot fetch Debian 13 from $mirror: check network and proxy, or name another mirror with DEBIAN_MIRROR=http://..."
+	trusted "$fetched/InRelease" ||
+		die "no key here verifies Debian 13's archive: install debian-archive-keyring, or a newer one"
+	rm -rf "$fetched"
+	trap - EXIT
 }
 
 # Name resolution and certificates are the host's.
@@ -83,11 +113,19 @@ if [ "${1-}" = finish ]; then
 	exit
 fi
 
-need_root
-lock
 packages=$(entries "$lab/packages" | sort)
 key=$(printf '%s\n' 1 "$release" "$source_package" "$from_testing" "$unwanted" \
 	"$packages" | digest)
+# For preflight.sh: can one be made, if it has to be?
+if [ "${1-}" = check ]; then
+	! stamped "$sysroot/.stamp" "$key" || exit 0
+	need_space 14
+	check_host
+	exit
+fi
+
+need_root
+lock
 if stamped "$sysroot/.stamp" "$key"; then
 	take_over_host "$sysroot"
 	exit
@@ -96,14 +134,7 @@ fi
 need_space 14
 # Its name must not be taken by a directory that is still mounted somewhere.
 in_use "$sysroot" && die "$sysroot is out of date, but in use: end the guests and builds, then run again"
-apt-get --version >/dev/null 2>&1 ||
-	die "no apt here: the lab is made from Debian packages, use Debian 12 or 13"
-mirror=${DEBIAN_MIRROR:-$(host_mirror)}
-[ -n "$mirror" ] ||
-	die "no Debian mirror in the host's apt settings: name one with DEBIAN_MIRROR=http://..."
-mirror=${mirror%/}
-reachable "$mirror/dists/$release/InRelease" ||
-	die "cannot fetch Debian 13 from $mirror: check network and proxy, or name another mirror with DEBIAN_MIRROR=http://..."
+check_host
 if ! command -v mmdebstrap >/dev/null; then
 	step mmdebstrap 0 sh -c 'apt-get update && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y --no-install-recommends mmdebstrap' ||
