@@ -31,6 +31,7 @@ help:
 	@echo 'make gdb     a guest that gdb can be attached to (WAIT=1: from its first instruction)'
 	@echo 'make decode LOG=file   a console with files and lines in its stack traces'
 	@echo 'make tree    build/linux: the kernel, a git tree with a commit for each patch'
+	@echo 'make refresh patches/ and the new files from the commits in build/linux; fixups are squashed'
 	@echo 'make kernel  build/kernels/FLAVOUR: FLAVOUR=patched, stock, debug, gdb, module, cholder, ...'
 	@echo 'make image, make tools   the root file system of the guests; the programs'
 	@echo 'make series  build/series.mbox for git am, build/series/ for git send-email'
@@ -135,6 +136,9 @@ sysroot: preflight
 tree: sysroot
 	@$(LAB)/tree.sh
 
+refresh: sysroot
+	@$(LAB)/refresh.sh
+
 kernel: known-flavour tree
 	@$(LAB)/kernel.sh $(FLAVOUR)
 
@@ -161,6 +165,6 @@ clean:
 	@$(LAB)/clean.sh
 
 .PHONY: help run test list crash torture bench xfstests ndctl-test foreign-kernels shell gdb decode \
-	preflight known-flavour known-kernel known-names guest-kernel sysroot tree \
+	preflight known-flavour known-kernel known-names guest-kernel sysroot tree refresh \
 	kernel patched debug stock image tools series steps lint clean mutants-host mutants
 .NOTPARALLEL:

@@ -24,7 +24,7 @@ settle() {
 	rm -rf "$place"
 	place=$1
 	mkdir -p "$place/tools/testing/lab"
-	cp "$lab"/*.sh "$lab/packages" "$place/tools/testing/lab"
+	cp "$lab"/*.sh "$lab/packages" "$lab/versions" "$place/tools/testing/lab"
 }
 
 # A machine on which all is well, with a mirror and keys.

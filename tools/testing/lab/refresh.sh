@@ -141,8 +141,9 @@ write_patches() {
 		edited=$(git commit-tree -p "$edited" -F "$tmp/message" "$(git write-tree)")
 	done
 	unset GIT_INDEX_FILE
-	git format-patch -q -o "$out/patches" --always -N --zero-commit --no-signature \
-		--no-renames --default-prefix --no-ext-diff -U3 "$base..$edited"
+	# The functions that hunks name depend on attributes: those of the base.
+	git --attr-source="$base" format-patch -q -o "$out/patches" --always -N --zero-commit \
+		--no-signature --no-renames --default-prefix --no-ext-diff -U3 "$base..$edited"
 	sed -i '/^---$/,$ { /^index [0-9a-f]*\.\.[0-9a-f]*\( [0-7]*\)\{0,1\}$/d; }' \
 		"$out"/patches/*.patch
 }

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # build/sysroot: Debian 13 with the toolchain, QEMU, the guest's tools and the
-# kernel's source. It is built beside its place and renamed when it is whole.
+# kernel's source, in the versions that the file versions says where they can be
+# had. It is built beside its place and renamed when it is whole.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
+. "$top/tools/testing/lab/versions-lib.sh"
 
-release=trixie
-source_package=linux-source-7.3
-# A realtime device with rmap and reflink needs xfsprogs 6.14 or later.
+release=$(pinned release)
 from_testing='xfsprogs xfslibs-dev'
 unwanted='/usr/share/man/* /usr/share/doc/* /usr/share/locale/*'
 
@@ -114,8 +114,21 @@ if [ "${1-}" = finish ]; then
 fi
 
 packages=$(entries "$lab/packages" | sort)
-key=$(printf '%s\n' 1 "$release" "$source_package" "$from_testing" "$unwanted" \
-	"$packages" | digest)
+key=$({
+	printf '%s\n' 2 "$from_testing" "$unwanted" "$packages"
+	entries "$versions"
+} | digest)
+
+# In one line, what is not as it should be.
+tell_versions() {
+	[ -e "$1/.versions" ] || sysroot_versions "$1" >"$1/.versions"
+	differs=$(sed -n 's/^differs=//p' "$1/.versions")
+	[ -z "$differs" ] ||
+		say "not as pinned in tools/testing/lab/versions: $(for name in $differs; do
+			grep "^$name=" "$1/.versions" || echo "$name"
+		done | paste -sd ' ')"
+}
+
 # For preflight.sh: can one be made, if it has to be?
 if [ "${1-}" = check ]; then
 	! stamped "$sysroot/.stamp" "$key" || exit 0
@@ -128,6 +141,7 @@ need_root
 lock
 if stamped "$sysroot/.stamp" "$key"; then
 	take_over_host "$sysroot"
+	tell_versions "$sysroot"
 	exit
 fi
 
@@ -141,11 +155,15 @@ if ! command -v mmdebstrap >/dev/null; then
 		die "mmdebstrap is missing and apt-get cannot install it: install it by hand"
 fi
 
+choose_mirror
+say "sysroot: Debian $release from $mirror"
+preferences >"$build/preferences"
 tmp=$sysroot.tmp
 rm -rf --one-file-system "$tmp"
 set -- --mode=root --verbose --variant=minbase --dpkgopt=force-unsafe-io \
 	--include="$(printf '%s\n' "$packages" "$source_package" | paste -sd ,)" \
-	--aptopt='Acquire::Retries "3"' \
+	--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Check-Valid-Until "false"' \
+	--setup-hook="cp '$build/preferences' \"\$1/etc/apt/preferences.d/versions\"" \
 	--customize-hook="'$lab/sysroot.sh' finish \"\$1\" '$mirror'"
 set -f
 for path in $unwanted; do
@@ -161,7 +179,9 @@ set +f
 step sysroot 2400 mmdebstrap "$@" "$release" "$tmp" \
 	"deb $mirror $release main" "deb $mirror $release-backports main" ||
 	die "the sysroot could not be built: see above; it starts afresh next time"
+check_source "$tmp"
 take_over_host "$tmp"
+tell_versions "$tmp"
 printf '%s\n' "$key" >"$tmp/.stamp"
 rm -rf --one-file-system "$sysroot.old"
 [ ! -e "$sysroot" ] || mv "$sysroot" "$sysroot.old"

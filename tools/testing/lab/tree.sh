@@ -157,6 +157,7 @@ switch() {
 swap_in() {
 	if [ ! -d "$linux/.git" ]; then
 		cd "$scratch"
+		rm -f .git/index.lock
 		git read-tree --reset -u "$1"
 		git update-ref HEAD "$1"
 		rm -f .git/lab/next .git/lab/key
@@ -258,6 +259,25 @@ resume() {
 	build_series "$(cat .git/lab/next)"
 }
 
+# What this lab is made of, KEY=VALUE.
+write_versions() {
+	cd "$linux"
+	{
+		[ ! -e "$sysroot/.versions" ] || cat "$sysroot/.versions"
+		read -r base_from _ <"$state/base"
+		case $base_from in usr/src/*) base_from=${base_from##*/} ;; esac
+		echo "base=$base_from"
+		git show base:Makefile | awk '
+			/^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =/ { v[$1] = $3 }
+			$1 == "NAME" || NR > 20 { exit }
+			END { print "base-version=" v["VERSION"] "." v["PATCHLEVEL"] \
+				(v["SUBLEVEL"] == "" ? "" : "." v["SUBLEVEL"]) v["EXTRAVERSION"] }'
+		echo "base-tree=$(git rev-parse 'base^{tree}')"
+		echo "series-tree=$(git rev-parse 'HEAD^{tree}')"
+	} >"$build/versions.tmp"
+	mv "$build/versions.tmp" "$build/versions"
+}
+
 begin() {
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
@@ -273,6 +293,7 @@ recover) recover ;;
 series)
 	begin
 	make_series
+	write_versions
 	;;
 resume)
 	begin

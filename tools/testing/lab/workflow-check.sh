@@ -4,6 +4,7 @@
 # workflow-check.sh NUMBER: prints KTAP, from test NUMBER on: do make tree, make
 # refresh and KSRC= do what README says? Played in a lab of its own, with a kernel
 # of a few files. Inside the sysroot.
+# shellcheck disable=SC2317 # run calls them
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
