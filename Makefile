@@ -5,77 +5,113 @@
 
 LAB := tools/testing/lab
 
+# A flavour of the kernel for kernel; a flavour, or a path, for run and shell.
+FLAVOUR ?= patched
+KERNEL ?= patched
+limit := $(if $(SECONDS),--limit $(SECONDS))
+platform := $(if $(PLATFORM),--platform $(PLATFORM))
+
 help:
 	@echo 'make run     build what is missing, poison files in a guest, print what became of whom'
-	@echo 'make test    run all tests (STOCK=1: the stock kernel beside the patched one;'
-	@echo '             DEBUG=1: the debug kernel on pmem that ACPI describes, too)'
+	@echo '             (SCENES="shared unbind": these alone; KERNEL=stock, or a path: not the patched one)'
+	@echo 'make test    run all tests (SUITES="lint host": these alone; STOCK=1: the stock kernel'
+	@echo '             beside the patched one; DEBUG=1: the debug kernel on pmem from ACPI, too)'
+	@echo 'make list    the scenes, the suites and the flavours of the kernel'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
-	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
 	@echo 'make mutants put one fault at a time into the series: do the scenes notice? (ONLY=07,31)'
+	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
 	@echo '             QUICK=1: the stock kernel runs only what does not pass on the patched one)'
 	@echo 'make ndctl-test NDCTL=path    the same with the tests in a checkout of ndctl (TESTS="dax-xfs.sh")'
-	@echo 'make shell   an interactive guest with /dev/pmem0 and /dev/pmem1; Ctrl-a x ends it'
+	@echo 'make shell   a guest with /dev/pmem0, /dev/pmem1 and build/share at /share (KERNEL=);'
+	@echo '             Ctrl-a x ends it'
+	@echo 'make gdb     a guest that gdb can be attached to (WAIT=1: from its first instruction)'
+	@echo 'make decode LOG=file   a console with files and lines in its stack traces'
 	@echo 'make tree    build/linux: the kernel, a git tree with a commit for each patch'
-	@echo 'make kernel  the patched kernel, build/kernels/patched'
-	@echo 'make module  the patched kernel with XFS as a module'
-	@echo 'make cholder the patched kernel with the holder of XFS in C'
-	@echo 'make debug   the patched kernel with KASAN, lockdep and others, build/kernels/debug'
-	@echo 'make stock   the untouched kernel, build/kernels/stock'
-	@echo 'make image   the root file system of the guests'
-	@echo 'make tools   the programs for host and guest, from tools/testing/dax; ACPI tables'
+	@echo 'make refresh patches/ and the new files from the commits in build/linux; fixups are squashed'
+	@echo 'make kernel  build/kernels/FLAVOUR: FLAVOUR=patched, stock, debug, gdb, module, cholder, ...'
+	@echo 'make image, make tools   the root file system of the guests; the programs'
 	@echo 'make series  build/series.mbox for git am, build/series/ for git send-email'
 	@echo 'make steps   build each patch of the series, one after the other'
 	@echo 'make lint    formatting and static checks of everything'
 	@echo 'make clean   remove build/ with all that was made and fetched'
 	@echo
-	@echo 'All but help needs root. Variables: KSRC=path of a kernel tree, 7.2 or later,'
-	@echo 'to patch instead of the one from Debian; DEBIAN_MIRROR=url; JOBS=number;'
-	@echo 'GUESTS=1: test runs one suite at a time, not two;'
+	@echo 'All needs root but help, and list and decode once they have what they read.'
+	@echo 'Variables: KSRC=path of a kernel tree, 7.2 or later, to patch instead of the one from'
+	@echo 'Debian; DEBIAN_MIRROR=url; JOBS=number; SECONDS=number: no guest of run and test runs'
+	@echo 'longer; GUESTS=1: test runs one suite at a time, not two;'
 	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe;'
 	@echo 'ACCEL=auto: guests by KVM where it works (kvm: or not at all; tcg, the default: never).'
 
-run: kernel image tools
-	@$(LAB)/guest.sh run $(if $(PLATFORM),--platform $(PLATFORM))
-	@$(LAB)/guest.sh run --platform nfit scrub-mapped scrub-free
+# What is wrong with the machine, or with a name, is said before anything is built.
+needs := $(if $(filter xfstests ndctl-test,$(MAKECMDGOALS)),guests,$(if \
+	$(filter run test crash torture mutants bench shell gdb,$(MAKECMDGOALS)),guest,build))
+
+preflight:
+	@$(LAB)/preflight.sh $(needs)
+
+known-flavour:
+	@$(LAB)/kernel.sh $(FLAVOUR) known
+
+known-kernel:
+	@$(if $(findstring /,$(KERNEL)),,$(LAB)/kernel.sh $(KERNEL) known)
+
+known-names: tools
+	@$(if $(SCENES),$(LAB)/guest.sh list $(SCENES) >/dev/null)
+	@$(if $(SUITES),$(LAB)/guest.sh list --suites $(SUITES))
+
+ifeq ($(findstring /,$(KERNEL)),)
+guest-kernel: tree
+	@$(LAB)/kernel.sh $(KERNEL)
+else
+guest-kernel:
+endif
+
+run: preflight known-kernel known-names guest-kernel image
+	@$(LAB)/guest.sh run $(SCENES) $(platform) $(limit)
+	@$(if $(SCENES),,$(LAB)/guest.sh run scrub-mapped scrub-free $(limit))
 
 # The other flavours of the kernel are built while guests run.
-test: kernel image tools
-	@$(LAB)/guest.sh test $(if $(STOCK),--also stock) $(if $(DEBUG),--also debug-nfit) $(if $(GUESTS),--at-a-time $(GUESTS))
+test: preflight known-names $(if $(filter-out host,$(or $(SUITES),all)),patched image)
+	@$(LAB)/guest.sh test $(SUITES) $(if $(STOCK),--also stock) $(if $(DEBUG),--also debug-nfit) \
+		$(if $(GUESTS),--at-a-time $(GUESTS)) $(limit)
 
-ifdef STOCK
+ifneq ($(STOCK)$(filter stock,$(SUITES)),)
 test: stock
 endif
 
-crash: kernel image tools
-	@$(LAB)/guest.sh crash $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(PLATFORM),--platform $(PLATFORM))
+list:
+	@[ "$$(id -u)" -ne 0 ] || $(MAKE) --no-print-directory tools
+	@$(LAB)/guest.sh list $(SCENES)
+	@$(if $(SCENES),,echo kernels: && $(LAB)/kernel.sh list | sed 's/^/    /')
 
-torture: kernel image tools
-	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(PLATFORM),--platform $(PLATFORM))
+crash: preflight patched image tools
+	@$(LAB)/guest.sh crash $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED)) $(platform)
+
+torture: preflight patched image tools
+	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(platform)
 
 mutants-host: sysroot
 	@$(LAB)/mutants-host.sh
 
-mutants: kernel debug image tools
+mutants: preflight patched debug image tools
 	@$(LAB)/guest.sh mutants $(if $(ONLY),--only $(ONLY)) $(if $(TORTURE),--torture $(TORTURE)) \
 		$(if $(GUESTS),--jobs $(GUESTS))
 
-bench: kernel stock image tools
+bench: preflight patched stock image tools
 	@$(LAB)/guest.sh bench $(BENCH)
 
 # The checkout first: who names a wrong one need not wait for kernels.
 xfstests: ARGS ?= -g dax
-xfstests:
+xfstests: preflight
 	@$(LAB)/foreign.sh xfstests '$(XFSTESTS)'
 	@$(MAKE) --no-print-directory foreign-kernels image tools
 	@$(LAB)/guest.sh xfstests $(if $(REALTIME),--realtime) $(if $(QUICK),--quick) -- $(ARGS)
 
-ndctl-test:
+ndctl-test: preflight
 	@$(LAB)/foreign.sh ndctl '$(NDCTL)'
 	@$(MAKE) --no-print-directory foreign-kernels image tools
 	@$(LAB)/guest.sh ndctl-test $(TESTS)
@@ -84,29 +120,30 @@ foreign-kernels: tree
 	@$(LAB)/kernel.sh xfstests
 	@$(LAB)/kernel.sh stock-xfstests
 
-shell: kernel image tools
-	@$(LAB)/guest.sh shell $(if $(PLATFORM),--platform $(PLATFORM))
+shell: preflight known-kernel guest-kernel image tools
+	@$(LAB)/guest.sh shell $(platform)
 
-sysroot:
+gdb: preflight tree image tools
+	@$(LAB)/kernel.sh gdb
+	@$(LAB)/guest.sh gdb $(if $(WAIT),--wait)
+
+decode:
+	@$(LAB)/decode.sh '$(LOG)'
+
+sysroot: preflight
 	@$(LAB)/sysroot.sh
 
 tree: sysroot
 	@$(LAB)/tree.sh
 
-kernel: tree
-	@$(LAB)/kernel.sh patched
+refresh: sysroot
+	@$(LAB)/refresh.sh
 
-module: kernel
-	@$(LAB)/kernel.sh module
+kernel: known-flavour tree
+	@$(LAB)/kernel.sh $(FLAVOUR)
 
-cholder: kernel
-	@$(LAB)/kernel.sh cholder
-
-debug: tree
-	@$(LAB)/kernel.sh debug
-
-stock: tree
-	@$(LAB)/kernel.sh stock
+patched debug stock: tree
+	@$(LAB)/kernel.sh $@
 
 image: sysroot
 	@$(LAB)/image.sh
@@ -121,12 +158,13 @@ series: tree
 steps: kernel
 	@$(LAB)/steps.sh
 
-lint: kernel
+lint: patched
 	@$(LAB)/lint.sh
 
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test crash torture bench xfstests ndctl-test foreign-kernels shell sysroot tree \
-	kernel module cholder debug stock image tools series steps lint clean mutants-host mutants
+.PHONY: help run test list crash torture bench xfstests ndctl-test foreign-kernels shell gdb decode \
+	preflight known-flavour known-kernel known-names guest-kernel sysroot tree refresh \
+	kernel patched debug stock image tools series steps lint clean mutants-host mutants
 .NOTPARALLEL:

@@ -3,6 +3,7 @@
 #
 # guest.sh ARG...: dax-lab, which runs guests and tests, in the sysroot.
 # ACCEL=kvm: by KVM; ACCEL=auto: by KVM where it works; otherwise in software.
+# KERNEL=flavour or path: the kernel of run and shell.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
@@ -36,6 +37,23 @@ try_kvm() {
 	wait "$child" || tail -n 1 "$log" | sed 's/^dax-lab: //'
 }
 
+# own_kernel PATH: an image or a build directory of the user's, as the sysroot sees it
+own_kernel() {
+	image=$1
+	[ ! -d "$image" ] || image=$image/arch/x86/boot/bzImage
+	[ -f "$image" ] || die "KERNEL=$1: there is no kernel at $image"
+	cp "$image" "$build/own-kernel.tmp"
+	mv "$build/own-kernel.tmp" "$build/own-kernel"
+}
+
+# It only looks.
+if [ "${1-}" = list ]; then
+	[ -x "$program" ] || die "the programs that know are not built yet: make tools, as root"
+	need_enter
+	cd "$top"
+	exec "$lab/enter" "$program" "$@"
+fi
+
 need_root
 accel=tcg
 case ${ACCEL:-tcg} in
@@ -64,5 +82,17 @@ esac
 # It builds kernels, over the one that is there.
 [ "${1-}" != mutants ] || lock
 need_space 2
+case ${1-}:${KERNEL-} in
+*:) ;;
+run:*/* | shell:*/*)
+	own_kernel "$KERNEL"
+	set -- "$@" --kernel build/own-kernel
+	;;
+run:* | shell:*)
+	"$lab/kernel.sh" "$KERNEL" known
+	set -- "$@" --kernel "build/kernels/$KERNEL"
+	;;
+*) die "KERNEL=$KERNEL goes with run and shell: make list names suites for other kernels" ;;
+esac
 cd "$top"
 exec "$lab/enter" "$program" --accel "$accel" "$@"

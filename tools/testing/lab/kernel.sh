@@ -4,12 +4,33 @@
 # kernel.sh FLAVOUR: build/kernels/FLAVOUR. Its configuration is tinyconfig and
 # the fragments lab.config, patched.config and FLAVOUR.config. The flavour
 # "stock" is the base, untouched, with lab.config alone; "stock-NAME" has
-# NAME.config as well.
+# NAME.config as well. kernel.sh list names them, kernel.sh FLAVOUR known says
+# whether there is such a flavour, and kernel.sh FLAVOUR current whether what was
+# built is of the tree as it is.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
 
-flavour=$1
+# A fragment for each, but for what all have.
+flavours() {
+	printf '%s\n' patched stock
+	for file in "$lab"/*.config; do
+		name=$(basename "$file" .config)
+		case $name in lab | patched) ;; *) echo "$name" ;; esac
+	done
+}
+
+flavour=${1:-patched}
+if [ "$flavour" = list ]; then
+	flavours | while read -r name; do
+		case $name in
+		stock) about='The base, untouched.' ;;
+		*) about=$(sed -n '1s/^# //p' "$lab/$name.config") ;;
+		esac
+		printf '%-18s %s\n' "$name" "$about"
+	done
+	exit
+fi
 out=$build/kernels/$flavour
 fragments=$lab/lab.config
 case $flavour in
@@ -23,7 +44,11 @@ stock | stock-*)
 esac
 if [ "$flavour" != "$like" ]; then
 	extra=$lab/${flavour#stock-}.config
-	[ -f "$extra" ] || die "there is no kernel $flavour: $extra is missing"
+	case $flavour in
+	*/* | lab | patched | stock-lab | stock-patched) extra= ;;
+	esac
+	[ -f "$extra" ] ||
+		die "no kernel $flavour: there are $(flavours | paste -sd ' '), and stock- before all but the first two"
 	fragments="$fragments $extra"
 fi
 
@@ -107,12 +132,19 @@ seed() {
 }
 
 case ${2-} in
+known) exit ;;
+current)
+	[ -e "$out/.built" ] &&
+		stamped "$out/.built" "$("$lab/enter" "$lab/kernel.sh" "$flavour" keys </dev/null)"
+	exit
+	;;
 configure)
 	configure
 	exit
 	;;
 compile)
 	kmake bzImage modules
+	[ "$flavour" != gdb ] || kmake scripts_gdb
 	[ "$flavour" != debug ] || kmake M="$lab/window" MO="$out/window" modules
 	exit
 	;;
@@ -134,8 +166,8 @@ lock
 keys=$("$lab/enter" "$lab/kernel.sh" "$flavour" keys)
 ! stamped "$out/.built" "$keys" || exit 0
 need_space 3
-# Another compiler's objects are of no use.
-case $flavour in stock | patched | debug) ;; *) seed ;; esac
+# Another compiler's objects are of no use, nor those without symbols.
+case $flavour in stock | patched | debug | gdb) ;; *) seed ;; esac
 rm -f "$out/.built"
 if ! stamped "$out/.configured" "${keys%%
 *}"; then

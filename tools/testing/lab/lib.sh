@@ -28,18 +28,25 @@ need_root() {
 		die "may not mount here: in a container, run it with --privileged"
 }
 
+# need_enter: root, or a user namespace, for what changes nothing in build/
+need_enter() {
+	[ "$(id -u)" -eq 0 ] || unshare --user --map-root-user --mount true 2>/dev/null ||
+		die "needs root: user namespaces do not work here"
+}
+
 # need_space GIB: free space for build/
 need_space() {
-	mkdir -p "$build"
-	free=$(df -Pk "$build" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
-	[ "$free" -ge "$1" ] ||
+	where=$build
+	[ -d "$where" ] || where=$top
+	free=$(df -Pk "$where" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
+	[ "${free:-0}" -ge "$1" ] ||
 		die "$free GiB are free for $build, $1 are needed: make room"
 }
 
 # need_memory MIB: a guest is given its memory whole, but fills little of it
 need_memory() {
 	have=$(awk '/^(MemAvailable|SwapFree):/ { n += $2 } END { print int(n / 1024) }' \
-		/proc/meminfo)
+		"${LAB_MEMINFO:-/proc/meminfo}")
 	[ "$have" -ge "$1" ] ||
 		die "$have MiB of memory are available, $1 are needed: stop other programs or add swap"
 }
@@ -74,10 +81,14 @@ entries() {
 # kernel_make SOURCE BUILD-DIR ARG...: inside the sysroot. With gcc, which takes
 # half of clang's time, unless LLVM=1 is among them. Without LOCALVERSION, a "+"
 # that depends on git would join the version.
+#
+# ccache stands before the compilers in PATH: no command changes, so that objects which
+# were built without it stay current.
 kernel_make() {
 	km_source=$1 km_out=$2
 	shift 2
-	make -C "$km_source" O="$km_out" LOCALVERSION= -j"${JOBS:-$(($(nproc) + 1))}" "$@"
+	PATH=/usr/lib/ccache:$PATH CCACHE_DIR=$build/ccache CCACHE_MAXSIZE=3G \
+		make -C "$km_source" O="$km_out" LOCALVERSION= -j"${JOBS:-$(($(nproc) + 1))}" "$@"
 }
 
 # Is any process chrooted into DIR?

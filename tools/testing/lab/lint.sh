@@ -97,12 +97,13 @@ lint() {
 	set -- "$build"/check/series/*.patch
 	[ -e "$1" ] || die "no series: make series"
 	shift
-	echo "1..$(($# + 5))"
+	echo "1..$(($# + 6))"
 	check 'kernel: rustfmt' kernel_rustfmt
 	for patch; do
 		check "checkpatch: $(basename "$patch" .patch)" checkpatch "$patch"
 	done
 	check 'scripts: shellcheck' scripts
+	check 'scripts: preflight' "$lab/preflight-test.sh"
 	check 'tools: rustfmt' tools fmt --all --check
 	check 'tools: clippy' tools clippy -q --release --locked --workspace --all-targets -- -D warnings
 	check 'kernel: clippy' clippy_clean

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # build/sysroot: Debian 13 with the toolchain, QEMU, the guest's tools and the
-# kernel's source. It is built beside its place and renamed when it is whole.
+# kernel's source, in the versions that the file versions says where they can be
+# had. It is built beside its place and renamed when it is whole.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
+. "$top/tools/testing/lab/versions-lib.sh"
 
-release=trixie
-source_package=linux-source-7.3
-# A realtime device with rmap and reflink needs xfsprogs 6.14 or later.
+release=$(pinned release)
 from_testing='xfsprogs xfslibs-dev'
 unwanted='/usr/share/man/* /usr/share/doc/* /usr/share/locale/*'
 
@@ -46,10 +46,40 @@ host_proxies() {
 
 # reachable URL FILE: as apt fetches it, with the host's proxy and certificates
 reachable() {
-	rm -f "$build/reachable"
-	/usr/lib/apt/apt-helper download-file "$1" "$build/reachable" >/dev/null 2>&1 ||
-		return 1
-	rm -f "$build/reachable"
+	/usr/lib/apt/apt-helper download-file "$1" "$2" >/dev/null 2>&1
+}
+
+# trusted INRELEASE: do the host's keys of Debian's archive verify it? mmdebstrap and apt will
+# ask the same.
+trusted() {
+	for ring in /usr/share/keyrings/debian-archive-keyring.[gp]p* \
+		/etc/apt/trusted.gpg.d/debian-archive-*; do
+		[ -e "$ring" ] || continue
+		# An armored ring is nothing for gpgv; apt may have another verifier.
+		command -v gpgv >/dev/null || return 0
+		case $ring in *.asc) continue ;; esac
+		! gpgv --status-fd 1 --keyring "$ring" "$1" 2>/dev/null |
+			grep -q '^\[GNUPG:\] GOODSIG' || return 0
+	done
+	return 1
+}
+
+# What a sysroot is made with; sets mirror.
+check_host() {
+	apt-get --version >/dev/null 2>&1 ||
+		die "no apt here: the lab is made from Debian packages, use Debian 12 or 13"
+	mirror=${DEBIAN_MIRROR:-$(host_mirror)}
+	[ -n "$mirror" ] ||
+		die "no Debian mirror in the host's apt settings: name one with DEBIAN_MIRROR=http://..."
+	mirror=${mirror%/}
+	fetched=$(mktemp -d)
+	trap 'rm -rf "$fetched"' EXIT
+	reachable "$mirror/dists/$release/InRelease" "$fetched/InRelease" ||
+		die "cannot fetch Debian 13 from $mirror: check network and proxy, or name another mirror with DEBIAN_MIRROR=http://..."
+	trusted "$fetched/InRelease" ||
+		die "no key here verifies Debian 13's archive: install debian-archive-keyring, or a newer one"
+	rm -rf "$fetched"
+	trap - EXIT
 }
 
 # Name resolution and certificates are the host's.
@@ -83,38 +113,57 @@ if [ "${1-}" = finish ]; then
 	exit
 fi
 
+packages=$(entries "$lab/packages" | sort)
+key=$({
+	printf '%s\n' 2 "$from_testing" "$unwanted" "$packages"
+	entries "$versions"
+} | digest)
+
+# In one line, what is not as it should be.
+tell_versions() {
+	[ -e "$1/.versions" ] || sysroot_versions "$1" >"$1/.versions"
+	differs=$(sed -n 's/^differs=//p' "$1/.versions")
+	[ -z "$differs" ] ||
+		say "not as pinned in tools/testing/lab/versions: $(for name in $differs; do
+			grep "^$name=" "$1/.versions" || echo "$name"
+		done | paste -sd ' ')"
+}
+
+# For preflight.sh: can one be made, if it has to be?
+if [ "${1-}" = check ]; then
+	! stamped "$sysroot/.stamp" "$key" || exit 0
+	need_space 14
+	check_host
+	exit
+fi
+
 need_root
 lock
-packages=$(entries "$lab/packages" | sort)
-key=$(printf '%s\n' 1 "$release" "$source_package" "$from_testing" "$unwanted" \
-	"$packages" | digest)
 if stamped "$sysroot/.stamp" "$key"; then
 	take_over_host "$sysroot"
+	tell_versions "$sysroot"
 	exit
 fi
 
 need_space 14
 # Its name must not be taken by a directory that is still mounted somewhere.
 in_use "$sysroot" && die "$sysroot is out of date, but in use: end the guests and builds, then run again"
-apt-get --version >/dev/null 2>&1 ||
-	die "no apt here: the lab is made from Debian packages, use Debian 12 or 13"
-mirror=${DEBIAN_MIRROR:-$(host_mirror)}
-[ -n "$mirror" ] ||
-	die "no Debian mirror in the host's apt settings: name one with DEBIAN_MIRROR=http://..."
-mirror=${mirror%/}
-reachable "$mirror/dists/$release/InRelease" ||
-	die "cannot fetch Debian 13 from $mirror: check network and proxy, or name another mirror with DEBIAN_MIRROR=http://..."
+check_host
 if ! command -v mmdebstrap >/dev/null; then
 	step mmdebstrap 0 sh -c 'apt-get update && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y --no-install-recommends mmdebstrap' ||
 		die "mmdebstrap is missing and apt-get cannot install it: install it by hand"
 fi
 
+choose_mirror
+say "sysroot: Debian $release from $mirror"
+preferences >"$build/preferences"
 tmp=$sysroot.tmp
 rm -rf --one-file-system "$tmp"
 set -- --mode=root --verbose --variant=minbase --dpkgopt=force-unsafe-io \
 	--include="$(printf '%s\n' "$packages" "$source_package" | paste -sd ,)" \
-	--aptopt='Acquire::Retries "3"' \
+	--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Check-Valid-Until "false"' \
+	--setup-hook="cp '$build/preferences' \"\$1/etc/apt/preferences.d/versions\"" \
 	--customize-hook="'$lab/sysroot.sh' finish \"\$1\" '$mirror'"
 set -f
 for path in $unwanted; do
@@ -130,7 +179,9 @@ set +f
 step sysroot 2400 mmdebstrap "$@" "$release" "$tmp" \
 	"deb $mirror $release main" "deb $mirror $release-backports main" ||
 	die "the sysroot could not be built: see above; it starts afresh next time"
+check_source "$tmp"
 take_over_host "$tmp"
+tell_versions "$tmp"
 printf '%s\n' "$key" >"$tmp/.stamp"
 rm -rf --one-file-system "$sysroot.old"
 [ ! -e "$sysroot" ] || mv "$sysroot" "$sysroot.old"

@@ -2,21 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # build/linux: a git tree of the base, tag "base", with one commit for each step
-# of patches/series.
+# of patches/series (series-lib.sh).
 #
-# A step is a line "NNNN-name.patch [NEW-FILE...]". The patch file holds
-# "Subject: ...", an empty line, the message, a line "---" and a diff. The new
-# files stand in this repository; a directory means every file below it.
+# Files that stay the same keep their times, even when the base changes: make has
+# nothing to do for them. What does not apply is worked on in build/linux.new,
+# and build/linux stays as it was until all of it does.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
-
-linux=$build/linux
-state=$linux/.git/lab
-patches=$top/patches
-tarball=usr/src/linux-source-7.3.tar.xz
-# Where new files of the series may stand.
-ours='rust fs drivers mm include Documentation'
+. "$top/tools/testing/lab/series-lib.sh"
 
 # --- on the host: the base
 
@@ -36,7 +30,7 @@ check_ksrc() {
 # What the base is made from. A listing tells when the user's tree changes.
 base_key() {
 	if [ -z "${KSRC-}" ]; then
-		stat -c "$tarball %s %Y" "$sysroot/$tarball"
+		(cd "$sysroot" && stat -c '%n %s %Y' "$(source_tarball)")
 		return
 	fi
 	printf '%s ' "$KSRC"
@@ -53,168 +47,265 @@ unpack() {
 		# What the user built there stays behind.
 		"$lab/enter" make -s -C "$1" mrproper
 	else
-		"$lab/enter" tar -C "$1" --strip-components=1 --no-same-owner -xvf "/$tarball"
+		"$lab/enter" tar -C "$1" --strip-components=1 --no-same-owner -xvJf - \
+			<"$sysroot/$(source_tarball)"
 	fi
-	# Compressing hard would cost a minute and save little.
-	# shellcheck disable=SC2016 # expanded inside
-	"$lab/enter" sh -eu -c '
-		cd "$1"
-		git init -q -b lab
-		git config core.compression 1
-		git config gc.auto 0
-		git config user.name lab
-		git config user.email lab@localhost
-		# The threshold puts all into one pack, not into a file for each.
-		git -c core.bigFileThreshold=1 add -A -f -v
-		GIT_AUTHOR_DATE="@0 +0000" GIT_COMMITTER_DATE="@0 +0000" git commit -q -m base
-		git tag base
-	' unpack "$1"
+	"$lab/enter" "$lab/tree.sh" commit-base "$1"
 }
 
+# A base other than the one of build/linux is made in build/linux.new.
 make_base() {
 	# A base from the user's tree stays until KSRC= asks for Debian's.
 	if [ -z "${KSRC+set}" ] && [ -s "$state/base" ]; then
-		case $(cat "$state/base") in "$tarball "*) ;; *) return ;; esac
+		case $(cat "$state/base") in
+		usr/src/*) ;;
+		*)
+			rm -rf --one-file-system "$scratch"
+			return
+			;;
+		esac
 	fi
 	[ -z "${KSRC-}" ] || check_ksrc
-	[ -n "${KSRC-}" ] || [ -f "$sysroot/$tarball" ] ||
+	[ -n "${KSRC-}" ] || [ -n "$(source_tarball)" ] ||
 		die "no kernel source in the sysroot: make clean, then try again"
 	key=$(base_key)
-	stamped "$state/base" "$key" && return
+	# An interrupted run may have made it.
+	! stamped "$scratch/.git/lab/base" "$key" || return 0
+	rm -rf --one-file-system "$scratch"
+	! stamped "$state/base" "$key" || return 0
 	[ ! -d "$linux/.git" ] || "$lab/enter" "$lab/tree.sh" check-clean
-	rm -rf --one-file-system "$linux.tmp"
-	mkdir "$linux.tmp"
+	need_space 4
+	mkdir "$scratch"
 	export KSRC="${KSRC-}"
-	step source 198500 "$lab/tree.sh" unpack "$linux.tmp" ||
+	step source 198500 "$lab/tree.sh" unpack "$scratch" ||
 		die "the kernel's source could not be unpacked: see above"
-	mkdir "$linux.tmp/.git/lab"
-	printf '%s\n' "$key" >"$linux.tmp/.git/lab/base"
-	# Objects made from another base must not pass for current.
-	rm -rf --one-file-system "$build/base" "$build/kernels" "$build/steps" "$linux"
-	mv "$linux.tmp" "$linux"
+	mkdir "$scratch/.git/lab"
+	printf '%s\n' "$key" >"$scratch/.git/lab/base"
 }
 
-# --- inside the sysroot: the series
+# --- inside the sysroot
 
-# The files that a step's entries stand for.
-files_of() {
-	for entry; do
-		[ -e "$top/$entry" ] || die "patches/series names $entry, which is not there"
-		(cd "$top" && find "$entry" -type f ! -name '.*' ! -name '*~')
-	done
+commit_base() {
+	cd "$1"
+	git init -q -b lab
+	# What build/linux has need not be stored again.
+	[ ! -d "$linux/.git" ] || echo "$linux/.git/objects" >.git/objects/info/alternates
+	own_config
+	# The threshold puts all into one pack, not into a file for each.
+	git -c core.bigFileThreshold=1 add -A -f -v
+	GIT_AUTHOR_DATE="@0 +0000" GIT_COMMITTER_DATE="@0 +0000" git commit -q -m base
+	git tag base
 }
 
-# Every patch and every new file belongs to exactly one step.
-check_series() {
-	[ -f "$patches/series" ] || die "patches/series is missing"
-	entries "$patches/series" >"$tmp/series"
-	while read -r name rest; do
-		[ -f "$patches/$name" ] || die "patches/series names $name, which is not there"
-		printf 'patches/%s\n' "$name"
-		# shellcheck disable=SC2086 # a list
-		files_of $rest
-	done <"$tmp/series" >"$tmp/named"
-	LC_ALL=C sort -o "$tmp/named" "$tmp/named"
-	twice=$(uniq -d "$tmp/named" | head -n 1)
-	[ -z "$twice" ] || die "patches/series names $twice twice"
-	# shellcheck disable=SC2086 # a list
-	(cd "$top" && find $ours patches -type f ! -name '.*' ! -name '*~' \
-		! -path patches/series ! -path patches/cover-letter 2>/dev/null) |
-		LC_ALL=C sort | LC_ALL=C comm -13 "$tmp/named" - >"$tmp/missed"
-	[ ! -s "$tmp/missed" ] ||
-		die "no step of patches/series names $(head -n 1 "$tmp/missed")"
+# Compressing hard would cost a minute and save little.
+own_config() {
+	git config core.compression 1
+	git config gc.auto 0
+	git config user.name lab
+	git config user.email lab@localhost
 }
 
-# commit_step NUMBER PATCH [NEW-FILE...]
-commit_step() {
-	number=$1 patch=$2
-	shift 2
-	grep -q '^---$' "$patches/$patch" || die "patches/$patch has no line ---"
-	sed -n '1s/^Subject: *//p; 2,/^---$/{ /^---$/d; p; }' "$patches/$patch" |
-		git stripspace >"$tmp/message"
-	[ -n "$(head -n 1 "$tmp/message")" ] || die "patches/$patch does not begin with Subject:"
-	sed '1,/^---$/d' "$patches/$patch" >"$tmp/diff"
-	if grep -q '^diff ' "$tmp/diff"; then
-		git apply --cached --whitespace=nowarn "$tmp/diff" 2>"$tmp/errors" ||
-			die "patches/$patch does not apply to this base: $(head -n 1 "$tmp/errors")"
-	fi
-	files_of "$@" >"$tmp/files"
-	(cd "$top" && git --git-dir="$linux/.git" hash-object -w --no-filters --stdin-paths) \
-		<"$tmp/files" >"$tmp/blobs"
-	paste "$tmp/blobs" "$tmp/files" | sed 's/^/100644 /' | git update-index --add --index-info
-	tree=$(git write-tree)
-	[ "$tree" != "$(git rev-parse "$tip^{tree}")" ] || die "patches/$patch changes nothing"
-	date="@$((1767225600 + 60 * number)) +0000"
-	tip=$(GIT_AUTHOR_DATE=$date GIT_COMMITTER_DATE=$date \
-		git commit-tree -p "$tip" -F "$tmp/message" "$tree")
-}
-
-# Makes the commits in an index of their own: files that do not change keep
-# their times, and make has nothing to do for them.
-commit_steps() {
+# An earlier run may have been interrupted while it wrote files.
+recover() {
 	cd "$linux"
-	GIT_INDEX_FILE=$tmp/index
-	GIT_AUTHOR_NAME='DAX holder lab' GIT_AUTHOR_EMAIL=lab@localhost
-	GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
-	export GIT_INDEX_FILE GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL \
-		GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
-	tip=$(git rev-parse 'base^{commit}')
-	git read-tree "$tip"
-	number=0
-	while read -r name rest; do
-		# shellcheck disable=SC2086 # a list
-		commit_step $((number + 1)) "$name" $rest
-	done <"$tmp/series"
-	unset GIT_INDEX_FILE
-}
-
-# What is in the working tree must be what this script put there.
-check_clean() {
-	cd "$linux"
+	[ -e "$state/pending" ] || return 0
 	rm -f .git/index.lock
-	if [ -e "$state/pending" ]; then
-		# An earlier run was interrupted while it wrote files.
-		git read-tree --reset -u "$(cat "$state/pending")"
-		git update-ref HEAD "$(cat "$state/pending")"
-		rm "$state/pending"
-	fi
+	switch
+}
+
+# What is in build/linux must be what this script put there.
+check_clean() {
+	recover
+	rm -f .git/index.lock
 	git update-index -q --refresh >/dev/null || :
 	changed=$(git diff-index --name-only HEAD | head -n 1)
 	[ -z "$changed" ] ||
-		die "build/linux/$changed was changed by hand: move the change to patches/ or the new files, then git -C build/linux reset --hard"
+		die "build/linux/$changed was changed by hand: commit it and make refresh, or git -C build/linux reset --hard"
+	[ ! -e "$state/tip" ] || [ "$(git rev-parse HEAD)" = "$(cat "$state/tip")" ] ||
+		die "build/linux has commits that patches/ does not have: make refresh, or git -C build/linux reset --hard $(cut -c 1-12 "$state/tip")"
 }
 
-switch_to() {
-	check_clean
-	printf '%s\n' "$1" >"$state/pending"
-	git read-tree -m -u HEAD "$1" ||
+# Brings build/linux to what $state/pending says: the tip, the base, what the base
+# was made from, what the series was. May be repeated.
+switch() {
+	{
+		read -r tip
+		read -r base
+		read -r base_from
+		read -r series_from
+	} <"$state/pending"
+	rm -f "$state/series"
+	git update-index -q --refresh >/dev/null || :
+	git read-tree --reset -u "$tip" ||
 		die "build/linux cannot be brought to the series: see above"
-	git update-ref HEAD "$1"
+	git update-ref HEAD "$tip"
+	if [ "$(git rev-parse 'base^{commit}')" != "$base" ]; then
+		git update-ref refs/tags/base "$base"
+		# The stock kernel's tree: as it is, its objects would not survive.
+		if [ -d "$build/base" ]; then
+			git -C "$build/base" checkout -q --detach --force "$base"
+			printf '%s\n' "$base" >"$state/worktree"
+		fi
+	fi
+	printf '%s\n' "$base_from" >"$state/base"
+	printf '%s\n' "$tip" >"$state/tip"
+	printf '%s\n' "$series_from" >"$state/series"
 	rm "$state/pending"
 }
 
+# swap_in TIP KEY: TIP of $work becomes build/linux
+swap_in() {
+	if [ ! -d "$linux/.git" ]; then
+		cd "$scratch"
+		rm -f .git/index.lock
+		git read-tree --reset -u "$1"
+		git update-ref HEAD "$1"
+		rm -f .git/lab/next .git/lab/key
+		printf '%s\n' "$1" >.git/lab/tip
+		printf '%s\n' "$2" >.git/lab/series
+		rm -rf --one-file-system "$linux"
+		mv "$scratch" "$linux"
+		return
+	fi
+	check_clean
+	if [ "$work" = "$scratch" ]; then
+		git -C "$scratch" update-ref refs/lab/tip "$1"
+		git -c pack.window=0 fetch -q --no-tags --no-write-fetch-head \
+			"$scratch" "+refs/lab/tip:refs/lab/tip"
+	fi
+	printf '%s\n' "$1" "$(git -C "$work" rev-parse 'base^{commit}')" \
+		"$(cat "$work/.git/lab/base")" "$2" >"$state/pending.tmp"
+	mv "$state/pending.tmp" "$state/pending"
+	switch
+	rm -rf --one-file-system "$scratch"
+}
+
+# A step that neither applies nor merges waits in build/linux.new.
+leave() {
+	read -r name rest <<-END
+		$(sed -n "${number}p" "$tmp/series")
+	END
+	if [ "$work" = "$linux" ]; then
+		rm -rf --one-file-system "$scratch"
+		git clone -q --shared --no-checkout "$linux" "$scratch"
+		cd "$scratch"
+		git update-ref refs/tags/base "$(git -C "$linux" rev-parse 'base^{commit}')"
+		own_config
+		mkdir .git/lab
+		cp "$state/base" .git/lab/base
+	fi
+	cd "$scratch"
+	git read-tree --reset -u "$tip"
+	git update-ref HEAD "$tip"
+	if [ -n "$theirs" ]; then
+		git cherry-pick "$theirs" >/dev/null 2>&1 || :
+	else
+		# Not written for the pinned source: no files to merge from.
+		read_mail "$name"
+		patch -p1 --merge --no-backup-if-mismatch -s <"$tmp/diff" >/dev/null 2>&1 || :
+		cp "$tmp/message" .git/MERGE_MSG
+		# shellcheck disable=SC2086 # a list
+		files_of $rest | while read -r file; do
+			mkdir -p "$(dirname "$file")"
+			cp "$from/$file" "$file"
+			git add -f "$file"
+		done
+	fi
+	echo $((number + 1)) >.git/lab/next.tmp
+	printf '%s\n' "$key" >.git/lab/key
+	mv .git/lab/next.tmp .git/lab/next
+	die "patches/$name does not apply: resolve it in build/linux.new, commit, make refresh (or rm -r build/linux.new)"
+}
+
+# build FIRST: the steps from FIRST on, on $tip of $work, and in with them
+build_series() {
+	theirs=
+	commit_steps "$1" || leave
+	cd "$work"
+	git cat-file -e "$tip"
+	swap_in "$tip" "$key"
+	cd "$linux"
+	say "tree: build/linux has $(git rev-list --count base..HEAD) steps on the base"
+}
+
 make_series() {
+	work=$linux
+	[ ! -e "$scratch/.git/lab/base" ] || work=$scratch
+	read_series "$work"
+	key=$(series_key "$work")
+	[ "$work" = "$scratch" ] || {
+		recover
+		! stamped "$state/series" "$key" || return 0
+		check_clean
+	}
+	tip=$(git -C "$work" rev-parse 'base^{commit}')
+	build_series 1
+}
+
+# Goes on where a step did not apply.
+resume() {
+	work=$scratch
+	read_series "$work"
+	key=$(series_key "$work")
+	cd "$work"
+	stamped .git/lab/key "$key" ||
+		die "patches/ has changed since build/linux.new was made: rm -r build/linux.new, then make tree"
+	name=$(sed -n "$(($(cat .git/lab/next) - 1))p" "$tmp/series" | cut -d ' ' -f 1)
+	[ -z "$(git status --porcelain --untracked-files=no | head -n 1)" ] ||
+		die "patches/$name is not resolved and committed yet: see git -C build/linux.new status"
+	! git diff base HEAD | grep -q '^+<<<<<<< ' ||
+		die "patches/$name still has conflict markers: amend the commit in build/linux.new"
+	tip=$(git rev-parse HEAD)
+	build_series "$(cat .git/lab/next)"
+}
+
+# What this lab is made of, KEY=VALUE.
+write_versions() {
+	cd "$linux"
+	{
+		[ ! -e "$sysroot/.versions" ] || cat "$sysroot/.versions"
+		read -r base_from _ <"$state/base"
+		case $base_from in usr/src/*) base_from=${base_from##*/} ;; esac
+		echo "base=$base_from"
+		git show base:Makefile | awk '
+			/^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) =/ { v[$1] = $3 }
+			$1 == "NAME" || NR > 20 { exit }
+			END { print "base-version=" v["VERSION"] "." v["PATCHLEVEL"] \
+				(v["SUBLEVEL"] == "" ? "" : "." v["SUBLEVEL"]) v["EXTRAVERSION"] }'
+		echo "base-tree=$(git rev-parse 'base^{tree}')"
+		echo "series-tree=$(git rev-parse 'HEAD^{tree}')"
+	} >"$build/versions.tmp"
+	mv "$build/versions.tmp" "$build/versions"
+}
+
+begin() {
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
-	check_series
-	key=$(cd "$top" && {
-		git -C "$linux" rev-parse 'base^{commit}'
-		tr '\n' '\0' <"$tmp/named" | xargs -0 sha256sum patches/series
-	} | digest)
-	stamped "$state/series" "$key" && return
-	commit_steps
-	switch_to "$tip"
-	printf '%s\n' "$key" >"$state/series"
-	say "tree: build/linux has $(git rev-list --count base..HEAD) steps on the base"
+	from=$top
+	anonymous
 }
 
 case ${1-} in
 unpack) unpack "$2" ;;
+commit-base) commit_base "$2" ;;
 check-clean) check_clean ;;
-series) make_series ;;
+recover) recover ;;
+series)
+	begin
+	make_series
+	write_versions
+	;;
+resume)
+	begin
+	resume
+	;;
 *)
 	need_root
 	lock
+	# An interrupted refresh ends first.
+	[ ! -d "$build/refresh" ] || "$lab/enter" "$lab/refresh.sh" install
+	[ ! -e "$scratch/.git/lab/next" ] ||
+		die "build/linux.new waits: resolve what is left there, commit, make refresh (or rm -r build/linux.new)"
 	make_base
 	exec "$lab/enter" "$lab/tree.sh" series
 	;;

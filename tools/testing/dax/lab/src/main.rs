@@ -14,10 +14,12 @@ use regex_lite::Regex;
 mod bench;
 mod console;
 mod foreign;
+mod known;
 mod ktap;
 mod lab;
 mod pace;
 mod qemu;
+mod session;
 mod side;
 mod suites;
 mod vm;
@@ -33,6 +35,9 @@ struct Cli {
     /// What runs the guests' instructions
     #[arg(long, global = true, value_enum, default_value_t)]
     accel: qemu::Accel,
+    /// No guest runs for longer, in seconds; but for shell and gdb
+    #[arg(long, global = true)]
+    limit: Option<u64>,
     #[command(subcommand)]
     command: Action,
 }
@@ -86,9 +91,6 @@ enum Action {
     },
     /// Play the scenes on the patched kernel and print the table
     Run {
-        /// Show the scenes and play none
-        #[arg(long)]
-        list: bool,
         /// Only these scenes, by name or number
         scenes: Vec<String>,
         /// Build directory of the kernel, or its bzImage
@@ -114,14 +116,22 @@ enum Action {
     Test {
         /// These suites too, which are played only when named: stock (the scenes on the stock
         /// kernel, compared), debug-nfit
-        #[arg(long, value_delimiter = ',')]
+        #[arg(long, value_delimiter = ',', value_parser = known::suite)]
         also: Vec<suites::Name>,
         /// Suites, and guests of the comparison, at a time; without it, as many as there is
         /// memory for, and two at most
         #[arg(long)]
         at_a_time: Option<usize>,
-        /// Only these suites: host, kunit, scenes, nfit, recovery, crash, torture, module, cholder, debug, debug-nfit, lint, series, stock
-        suites: Vec<suites::Name>,
+        /// Only these suites, of those that `list` names
+        suites: Vec<String>,
+    },
+    /// Show scenes and suites
+    List {
+        /// Only these scenes, by name or number
+        scenes: Vec<String>,
+        /// Find out whether there are such suites
+        #[arg(long, num_args = 1..)]
+        suites: Vec<String>,
     },
     Bench(bench::Args),
     Crash(suites::crash::Args),
@@ -138,11 +148,20 @@ enum Action {
         #[arg(long, value_enum, default_value_t)]
         platform: Platform,
     },
+    /// The same on the kernel with symbols, which gdb can be attached to
+    Gdb {
+        /// Do not start the guest before gdb says so
+        #[arg(long)]
+        wait: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     qemu::accelerate(cli.accel);
+    if let Some(seconds) = cli.limit {
+        vm::limit(seconds);
+    }
     match run(cli.command) {
         Ok(status) => ExitCode::from(status),
         Err(e) => {
@@ -177,17 +196,30 @@ fn run(action: Action) -> Result<u8> {
             }
         }
         Action::Kvm { kernel, cpu } => qemu::try_kvm(&lab, &kernel, cpu.as_deref()).map(|()| 0),
-        Action::Run { list: true, .. } => {
-            print!("{}", suites::scenes::list_text()?);
+        Action::List { scenes, suites } => {
+            known::suites(&suites)?;
+            let all = scenes.is_empty() && suites.is_empty();
+            if all || !scenes.is_empty() {
+                let lines = known::scene_lines(&scenes)?;
+                println!("scenes:\n{}", lines.join("\n"));
+            }
+            if all {
+                println!("suites:\n{}", known::suite_lines().join("\n"));
+            }
             Ok(0)
         }
         Action::Run {
-            list: false,
             scenes,
             kernel,
             platform,
             seconds,
         } => {
+            let lines = known::scene_lines(&scenes)?;
+            let nfit = |line: &String| line.contains(suites::scenes::NFIT);
+            let platform = match scenes.is_empty() {
+                false if lines.iter().any(nfit) => Platform::Nfit,
+                _ => platform,
+            };
             let limit = suites::scenes::time_limit(seconds);
             let vm = Vm::new(&lab, "run", &kernel, limit).platform(platform);
             once(&vm, &suites::scenes::script(&scenes, &[], seconds))
@@ -198,6 +230,7 @@ fn run(action: Action) -> Result<u8> {
             at_a_time,
             suites,
         } => {
+            let suites = known::suites(&suites)?;
             let at_a_time = at_a_time.unwrap_or_else(Lab::guests_at_a_time);
             suites::run(&lab, &suites, &also, at_a_time)
         }
@@ -209,8 +242,9 @@ fn run(action: Action) -> Result<u8> {
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);
-            vm.interact(&shell_script())
+            session::shell(&lab, vm)
         }
+        Action::Gdb { wait } => session::gdb(&lab, wait),
     }
 }
 
@@ -226,22 +260,6 @@ fn once(vm: &Vm, script: &str) -> Result<u8> {
         End::Exit(status) => u8::try_from(status).context("exit status")?,
         End::Timeout(_) | End::Died => 4,
     })
-}
-
-/// A shell on the guest's serial port, as wide as this terminal.
-fn shell_script() -> String {
-    // SAFETY: an all-zero winsize is valid, and TIOCGWINSZ fills one.
-    let (ret, size) = unsafe {
-        let mut size: libc::winsize = std::mem::zeroed();
-        (libc::ioctl(0, libc::TIOCGWINSZ, &mut size), size)
-    };
-    let size = match (ret, size.ws_row, size.ws_col) {
-        (0, rows, cols) if rows > 0 && cols > 0 => format!("rows {rows} cols {cols}"),
-        _ => "rows 24 cols 80".into(),
-    };
-    let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
-    let term = vm::script(&["export".into(), format!("TERM={term}")]);
-    format!("stty sane {size}\n{term}\nexec setsid --ctty --wait bash -i")
 }
 
 /// How long something took, in words.

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,17 @@ pub struct Vm<'a> {
     disks: Vec<Disk>,
     /// In seconds; 0 is for ever.
     silence: u64,
+    /// More words for QEMU.
+    words: Vec<String>,
+}
+
+/// The user's time limit for guests, in seconds.
+static LIMIT: OnceLock<u64> = OnceLock::new();
+
+/// No guest of this process runs for longer.
+pub fn limit(seconds: u64) {
+    // It is called once.
+    let _ = LIMIT.set(seconds);
 }
 
 /// A raw image that the guest has as /dev/vdb, /dev/vdc, ...
@@ -131,7 +143,11 @@ impl<'a> Vm<'a> {
             lab,
             name: name.into(),
             kernel: kernel.into(),
-            timeout,
+            timeout: match (LIMIT.get(), timeout) {
+                (Some(&limit), 0) => limit,
+                (Some(&limit), timeout) => timeout.min(limit),
+                (None, timeout) => timeout,
+            },
             allow: None,
             platform: Platform::default(),
             append: String::new(),
@@ -139,6 +155,7 @@ impl<'a> Vm<'a> {
             cpus: 2,
             disks: Vec::new(),
             silence: 0,
+            words: Vec::new(),
         }
     }
 
@@ -175,6 +192,11 @@ impl<'a> Vm<'a> {
     /// A guest that prints nothing for so many seconds has hung.
     pub fn silence(self, silence: u64) -> Self {
         Self { silence, ..self }
+    }
+
+    /// More words for QEMU, which runs in the guest's directory.
+    pub fn words(self, words: Vec<String>) -> Self {
+        Self { words, ..self }
     }
 
     /// Two guests of one name would share their files.
@@ -283,6 +305,7 @@ impl<'a> Vm<'a> {
         for disk in &self.disks {
             qemu.args(qemu::disk(&disk.image, disk.keep));
         }
+        qemu.args(&self.words);
         // SAFETY: prctl is async-signal-safe. A guest nobody watches must not go on.
         unsafe {
             qemu.pre_exec(|| {

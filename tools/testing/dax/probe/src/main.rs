@@ -118,6 +118,11 @@ fn main() -> ExitCode {
 /// Whether everything was as expected.
 fn run(action: Action) -> Result<bool> {
     match action {
+        Action::Scenes { list: true, .. } | Action::Map(_) | Action::Firmware(_) => (),
+        // All others write to the pmem devices.
+        _ => pmem::in_guest()?,
+    }
+    match action {
         Action::Scenes { list: true, .. } => {
             scenes::ALL.iter().for_each(|scene| println!("{scene}"));
             Ok(true)

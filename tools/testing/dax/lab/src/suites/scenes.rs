@@ -41,7 +41,7 @@ impl Listed {
 
 /// dax-probe's words in its list.
 const ALSO_STOCK: &str = " (stock passes it too: ";
-const NFIT: &str = " (nfit)";
+pub const NFIT: &str = " (nfit)";
 
 /// The list, as the program prints it that guests are given.
 pub fn list_text() -> Result<String> {
