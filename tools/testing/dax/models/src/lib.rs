@@ -8,16 +8,16 @@
 
 // Here only the tests use them.
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/chunk.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/chunk.rs"]
 mod chunk;
 #[allow(dead_code)]
 #[path = "../../../../../mm/dax_owners/list.rs"]
 mod list;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/pending.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/pending.rs"]
 mod pending;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/rmap.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/rmap.rs"]
 mod rmap;
 #[allow(dead_code)]
 #[path = "../../../../../mm/dax_owners/signal.rs"]
@@ -26,10 +26,10 @@ mod signal;
 #[path = "../../../../../mm/dax_owners/targets.rs"]
 mod targets;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/translate.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/translate.rs"]
 mod translate;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/units.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/units.rs"]
 mod units;
 
 #[cfg(test)]
