@@ -47,7 +47,7 @@ inside() {
 	done
 	# shellcheck disable=SC2086 # a list
 	check "kunit.py run$(printf ' %s' "$@")" run --jobs "${JOBS:-$(nproc)}" \
-		--timeout 1200 $all 'dax*'
+		--timeout 1200 $all '*dax*'
 	return "$failed"
 }
 

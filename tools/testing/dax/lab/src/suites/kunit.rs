@@ -13,11 +13,16 @@ use crate::lab::Lab;
 use crate::vm::Vm;
 
 /// The suites that must be there.
-const REQUIRED: [&str; 4] = [
+const REQUIRED: [&str; 9] = [
     "dax_holder",
     "dax_kill_list",
     "dax_kill_signal",
     "dax_kill_to_kill",
+    "xfs_dax_holder_chunk",
+    "xfs_dax_holder_pending",
+    "xfs_dax_holder_rmap",
+    "xfs_dax_holder_translate",
+    "xfs_dax_holder_units",
 ];
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
