@@ -65,8 +65,7 @@ mod tests {
             .iter()
             .map(|name| format!("    # Subtest: {name}\n"))
             .collect();
-        let console =
-            format!("KTAP version 1\n1..1\n{subtests}    1..1\n    {result}\n{result}");
+        let console = format!("KTAP version 1\n1..1\n{subtests}    1..1\n    {result}\n{result}");
         let counts = Counts::of(&results(&console, "console"));
         (counts.passed, counts.failed, counts.skipped)
     }
