@@ -30,8 +30,8 @@ copy_tree() {
 	rm -rf "$tree"
 	mkdir -p "$tree/$dax" "$tree/fs/xfs" "$tree/mm"
 	cp -r "$top/$dax/models" "$tree/$dax/"
-	cp -r "$top/fs/xfs/xfs_dax_holder" "$tree/fs/xfs/"
-	cp -r "$top/mm/dax_owners" "$tree/mm/"
+	cp -r "$top/fs/xfs/dax_holder" "$tree/fs/xfs/"
+	cp -r "$top/mm/dax_kill" "$tree/mm/"
 	cp "$top/$dax/Cargo.lock" "$tree/"
 	sed "s|^members = .*|members = [\"$dax/models\"]|" "$top/$dax/Cargo.toml" >"$tree/Cargo.toml"
 	# Half of the time goes to the compiler, half to the tests.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The modules of the XFS DAX holder and of mm's `dax_owners` that need no kernel,
+//! The modules of the XFS DAX holder and of mm's `dax_kill` that need no kernel,
 //! tested against naive models of what they compute.
 //!
 //! The sources are those that the kernel compiles, not copies. What is about several tasks at a
@@ -8,29 +8,34 @@
 
 // Here only the tests use them.
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/chunk.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/chunk.rs"]
 mod chunk;
 #[allow(dead_code)]
-#[path = "../../../../../mm/dax_owners/list.rs"]
+#[path = "../../../../../mm/dax_kill/list.rs"]
 mod list;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/pending.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/pending.rs"]
 mod pending;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/rmap.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/rmap.rs"]
 mod rmap;
 #[allow(dead_code)]
-#[path = "../../../../../mm/dax_owners/signal.rs"]
+#[path = "../../../../../mm/dax_kill/signal.rs"]
 mod signal;
 #[allow(dead_code)]
-#[path = "../../../../../mm/dax_owners/targets.rs"]
-mod targets;
+#[path = "../../../../../mm/dax_kill/to_kill.rs"]
+mod to_kill;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/translate.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/translate.rs"]
 mod translate;
 #[allow(dead_code)]
-#[path = "../../../../../fs/xfs/xfs_dax_holder/units.rs"]
+#[path = "../../../../../fs/xfs/dax_holder/units.rs"]
 mod units;
+
+/// What stands for `kernel::page::Pfn` here.
+#[allow(dead_code)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pfn(pub(crate) usize);
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,18 @@ use crate::ktap::{self, Test, Verdict};
 use crate::lab::Lab;
 use crate::vm::Vm;
 
-/// The suite that must be there.
-const REQUIRED: &str = "dax_holder";
+/// The suites that must be there.
+const REQUIRED: [&str; 9] = [
+    "dax_holder",
+    "dax_kill_list",
+    "dax_kill_signal",
+    "dax_kill_to_kill",
+    "xfs_dax_holder_chunk",
+    "xfs_dax_holder_pending",
+    "xfs_dax_holder_rmap",
+    "xfs_dax_holder_translate",
+    "xfs_dax_holder_units",
+];
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
     let kernel = Path::new("build/kernels/patched");
@@ -37,9 +47,10 @@ fn results(console: &str, name: &str) -> Vec<Test> {
             test.remark = format!("skipped: {}", test.remark);
         }
     }
-    if !ktap::suites(lines()).contains(&REQUIRED) {
+    let suites = ktap::suites(lines());
+    for required in REQUIRED.iter().filter(|name| !suites.contains(name)) {
         let why = format!("not on the console: {name}");
-        tests.push(Test::new(REQUIRED, Verdict::Failed, &why));
+        tests.push(Test::new(required, Verdict::Failed, &why));
     }
     tests
 }
@@ -50,9 +61,11 @@ mod tests {
     use crate::ktap::Counts;
 
     fn counts(result: &str) -> (usize, usize, usize) {
-        let console = format!(
-            "KTAP version 1\n1..1\n    # Subtest: dax_holder\n    1..1\n    {result}\n{result}"
-        );
+        let subtests: String = REQUIRED
+            .iter()
+            .map(|name| format!("    # Subtest: {name}\n"))
+            .collect();
+        let console = format!("KTAP version 1\n1..1\n{subtests}    1..1\n    {result}\n{result}");
         let counts = Counts::of(&results(&console, "console"));
         (counts.passed, counts.failed, counts.skipped)
     }
@@ -67,6 +80,6 @@ mod tests {
     #[test]
     fn a_suite_that_is_missing_fails() {
         let tests = results("KTAP version 1\n1..1\nok 1 other", "console");
-        assert_eq!(Counts::of(&tests).failed, 1);
+        assert_eq!(Counts::of(&tests).failed, REQUIRED.len());
     }
 }

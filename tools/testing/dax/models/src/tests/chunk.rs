@@ -5,7 +5,7 @@
 
 use super::tree::Tree;
 use super::{blocks, MANY};
-use crate::chunk::{Chunk, Next, Rest};
+use crate::chunk::{Chunk, Rest};
 use crate::rmap::Record;
 use crate::units::GroupBlocks;
 
@@ -55,19 +55,6 @@ fn buffer_that_is_just_large_enough() {
     let found = chunks(&sharers(3), blocks(5, 6), 3);
 
     assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [3]);
-}
-
-#[test]
-fn chunk_ends_where_the_next_record_starts() {
-    let recs = [data(1, 0, 2), data(2, 2, 5), data(3, 7, 9)];
-
-    assert_eq!(
-        chunks(&recs, blocks(0, 9), 2),
-        [
-            vec![(1, blocks(0, 2)), (2, blocks(2, 5))],
-            vec![(3, blocks(7, 9))]
-        ]
-    );
 }
 
 #[test]
@@ -155,21 +142,6 @@ fn one_file_that_shares_a_block_with_itself() {
 }
 
 #[test]
-fn full_buffer_ends_the_query() {
-    let recs = sharers(3);
-    let mut buf = [Record::default(); 2];
-    let mut chunk = Chunk::new(&mut buf, Rest::new(blocks(5, 6)));
-
-    assert_eq!(chunk.offer(&recs[0]), Next::Continue);
-    assert_eq!(chunk.offer(&recs[1]), Next::Continue);
-    assert_eq!(chunk.rest(), None);
-    assert_eq!(chunk.offer(&recs[2]), Next::Full);
-    // Who else owns the block is not known.
-    assert_eq!(chunk.records().count(), 0);
-    assert!(chunk.rest().is_some());
-}
-
-#[test]
 fn a_chunk_of_a_crowd_is_at_least_half_full() {
     for size in 2..9 {
         let found = chunks(&sharers(50), blocks(5, 6), size);
@@ -178,19 +150,6 @@ fn a_chunk_of_a_crowd_is_at_least_half_full() {
         let (_, full) = found.split_last().unwrap();
 
         assert!(full.iter().all(|owners| owners.len() >= size / 2));
-    }
-}
-
-#[test]
-fn what_comes_before_the_last_record_is_read() {
-    let recs = [data(1, 0, 2), data(2, 2, 5), data(3, 4, 9)];
-    let mut buf = [Record::default(); 4];
-    let mut chunk = Chunk::new(&mut buf, Rest::new(blocks(1, 9)));
-
-    assert_eq!(chunk.unread(), blocks(1, 9));
-    for (rec, start) in recs.iter().zip([1, 2, 4]) {
-        chunk.offer(rec);
-        assert_eq!(chunk.unread(), blocks(start, 9));
     }
 }
 

@@ -14,7 +14,7 @@ mod query;
 mod remap;
 mod rmap;
 mod signal;
-mod targets;
+mod to_kill;
 mod translate;
 mod tree;
 mod units;

@@ -25,9 +25,9 @@ prop_compose! {
         start in 0..20u64,
         len in 1..5u64,
         tries in 0..3u32,
-        told: bool,
+        reported: bool,
     ) -> Range {
-        Range { device, bytes: bytes(start, start + len), tries, told }
+        Range { device, bytes: bytes(start, start + len), tries, reported }
     }
 }
 
@@ -57,8 +57,8 @@ proptest! {
         prop_assert_eq!(set(&waiting), set(&new));
     }
 
-    /// What is new is not given up for what was tried before it, and told unless both were; what
-    /// was tried or told is so no more for what it only touches.
+    /// A new range is not given up for tries before it, and is reported only if both were. Ranges
+    /// that only touch are joined only if they are alike.
     #[test]
     fn tries_are_the_fewest(old in range(), new in range()) {
         let mut waiting = [old];
@@ -67,9 +67,9 @@ proptest! {
             let [joined] = waiting;
 
             prop_assert_eq!(joined.tries, old.tries.min(new.tries));
-            prop_assert_eq!(joined.told, old.told && new.told);
+            prop_assert_eq!(joined.reported, old.reported && new.reported);
             prop_assert!(
-                (old.tries == new.tries && old.told == new.told)
+                (old.tries == new.tries && old.reported == new.reported)
                     || joined.bytes == old.bytes
                     || joined.bytes == new.bytes
             );
@@ -154,35 +154,6 @@ proptest! {
         }
         prop_assert_eq!(counter.count, blocks.len() as u64);
     }
-}
-
-/// A page of a block of 64 KiB is one bad block, and so are two of them.
-#[test]
-fn large_blocks() {
-    let mut counter = BlockCounter::default();
-
-    counter.add(bytes(1 << 16, (1 << 16) + 4096), 0, 16);
-    assert_eq!(counter.count, 1);
-    counter.add(bytes((1 << 16) + 8192, (1 << 16) + 12288), 0, 16);
-    assert_eq!(counter.count, 1);
-    counter.add(bytes(3 << 16, 5 << 16), 0, 16);
-    assert_eq!(counter.count, 3);
-}
-
-#[test]
-fn page_by_page() {
-    let page = |n: u64| Range {
-        device: 0,
-        bytes: bytes(n << 12, (n + 1) << 12),
-        tries: 0,
-        told: false,
-    };
-    let mut waiting = [page(5)];
-
-    assert!(merge(&mut waiting, &page(6)));
-    assert!(merge(&mut waiting, &page(4)));
-    assert_eq!(waiting[0].bytes, bytes(4 << 12, 7 << 12));
-    assert!(!merge(&mut waiting, &page(8)));
 }
 
 #[test]

@@ -6,13 +6,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::tree::{covers, small_range, small_record, Tree, METADATA};
+use super::tree::{covers, small_range, small_record, Tree};
 use super::{blocks, cases};
-use crate::rmap::{piece, Content, Gaps, Record};
+use crate::rmap::{Content, Gaps, Record, Run, OWN_COW};
 use crate::units::GroupBlocks;
-
-/// `XFS_RMAP_OWN_COW`
-const COW: u64 = (-9i64) as u64;
 
 fn gaps(range: GroupBlocks, recs: impl IntoIterator<Item = GroupBlocks>) -> Vec<GroupBlocks> {
     let mut gaps = Gaps::new(range);
@@ -29,7 +26,7 @@ prop_compose! {
     fn any_record()(
         start in prop_oneof![0..3u32, any::<u32>()],
         count in any::<u32>(),
-        owner in prop_oneof![0..3u64, Just(COW), any::<u64>()],
+        owner in prop_oneof![0..3u64, Just(OWN_COW), any::<u64>()],
         offset in prop_oneof![0..3u64, 0..1u64 << 54],
         (attr_fork, bmbt_block, unwritten) in any::<(bool, bool, bool)>(),
     ) -> Record {
@@ -90,7 +87,7 @@ proptest! {
         // XFS_RMAP_NON_INODE_OWNER() || XFS_RMAP_ATTR_FORK || XFS_RMAP_BMBT_BLOCK
         let metadata = (rec.owner >> 63) == 1 || rec.attr_fork || rec.bmbt_block;
         let ino = rec.owner;
-        let want = match (rec.owner == COW, metadata, rec.unwritten) {
+        let want = match (rec.owner == OWN_COW, metadata, rec.unwritten) {
             (true, ..) => Content::Staging,
             (_, true, _) => Content::Metadata,
             (_, _, true) => Content::Unwritten { ino },
@@ -100,9 +97,9 @@ proptest! {
         prop_assert_eq!(rec.content(), want);
     }
 
-    /// From piece to piece all blocks of a range are told, each as what it is.
+    /// From run to run, all blocks of a range are returned, each as what it is.
     #[test]
-    fn pieces_cover_a_range(
+    fn runs_cover_a_range(
         range in small_range(),
         recs in prop::collection::vec(small_record(), 0..8),
     ) {
@@ -110,24 +107,19 @@ proptest! {
         let mut rest = range;
 
         while rest.start < rest.end {
-            let (piece, rec) = piece(rest, tree.in_range(rest).first().copied());
+            let run = Run::first_of(rest, tree.in_range(rest).first().copied());
 
-            prop_assert_eq!(piece.start, rest.start);
-            prop_assert!(piece.start < piece.end && piece.end <= rest.end);
-            for block in piece.start..piece.end {
+            prop_assert_eq!(run.blocks.start, rest.start);
+            prop_assert!(run.blocks.start < run.blocks.end && run.blocks.end <= rest.end);
+            for block in run.blocks.start..run.blocks.end {
                 let owned = tree.records().any(|rec| covers(rec, block));
 
-                prop_assert_eq!(rec.is_some(), owned);
-                prop_assert!(rec.is_none_or(|rec| covers(&rec, block)));
+                prop_assert_eq!(run.record.is_some(), owned);
+                prop_assert!(run.record.is_none_or(|rec| covers(&rec, block)));
             }
-            rest.start = piece.end;
+            rest.start = run.blocks.end;
         }
     }
-}
-
-#[test]
-fn no_records() {
-    assert_eq!(gaps(blocks(10, 20), []), [blocks(10, 20)]);
 }
 
 #[test]
@@ -160,12 +152,6 @@ fn record_inside_the_range() {
         gaps(blocks(10, 20), [blocks(12, 15)]),
         [blocks(10, 12), blocks(15, 20)]
     );
-}
-
-#[test]
-fn record_around_the_range() {
-    assert_eq!(gaps(blocks(10, 20), [blocks(5, 25)]), []);
-    assert_eq!(gaps(blocks(10, 20), [blocks(10, 20)]), []);
 }
 
 #[test]
@@ -217,42 +203,6 @@ fn records_that_overlap() {
 }
 
 #[test]
-fn gap_comes_before_the_record() {
-    let mut gaps = Gaps::new(blocks(10, 20));
-
-    assert_eq!(gaps.record(blocks(10, 12)), None);
-    assert_eq!(gaps.record(blocks(13, 14)), Some(blocks(12, 13)));
-    assert_eq!(gaps.record(blocks(13, 15)), None);
-    assert_eq!(gaps.finish(), Some(blocks(15, 20)));
-}
-
-#[test]
-fn end_of_the_largest_record() {
-    let rec = Record {
-        start: u32::MAX,
-        count: u32::MAX,
-        ..Record::default()
-    };
-
-    assert_eq!(rec.blocks().end, 2 * u64::from(u32::MAX));
-}
-
-#[test]
-fn block_of_a_file() {
-    let rec = Record {
-        start: 100,
-        count: 10,
-        owner: 131,
-        offset: 7,
-        ..Record::default()
-    };
-
-    assert_eq!(rec.file_block(100), 7);
-    assert_eq!(rec.file_block(109), 16);
-    assert_eq!(rec.content(), Content::Data { ino: 131 });
-}
-
-#[test]
 fn largest_block_of_a_file() {
     let rec = Record {
         count: u32::MAX,
@@ -264,30 +214,4 @@ fn largest_block_of_a_file() {
         rec.file_block(u64::from(u32::MAX)),
         (1 << 54) - 1 + u64::from(u32::MAX)
     );
-}
-
-#[test]
-fn attributes_and_block_maps_are_metadata() {
-    let data = Record {
-        count: 1,
-        owner: 131,
-        ..Record::default()
-    };
-
-    for rec in [
-        Record {
-            attr_fork: true,
-            ..data
-        },
-        Record {
-            bmbt_block: true,
-            ..data
-        },
-        Record {
-            owner: METADATA,
-            ..data
-        },
-    ] {
-        assert_eq!(rec.content(), Content::Metadata);
-    }
 }

@@ -2,7 +2,7 @@
 
 //! Signals, against the table of the documentation.
 
-use crate::signal::{signal, Cause, Process, Signal};
+use crate::signal::{signal, FailureKind, Process, Signal};
 
 const AR: Option<Signal> = Some(Signal::ActionRequired);
 const AO: Option<Signal> = Some(Signal::ActionOptional);
@@ -12,7 +12,7 @@ const KILL: Option<Signal> = Some(Signal::Kill);
 /// was consumed, if it was found, and if the device goes.
 #[rustfmt::skip]
 const TABLE: [(Process, bool, [Option<Signal>; 3]); 6] = [
-    // Nobody consumes what is merely found, or removed.
+    // No process consumes what is merely found, or removed.
     (Process::Current, true,  [AR,   None, AO]),
     (Process::Early,   true,  [AO,   AO,   AO]),
     (Process::Late,    true,  [None, None, AO]),
@@ -24,12 +24,16 @@ const TABLE: [(Process, bool, [Option<Signal>; 3]); 6] = [
 #[test]
 fn the_signal_is_the_tables() {
     for (process, known, row) in TABLE {
-        for (cause, want) in [Cause::Consumed, Cause::Found, Cause::Removal]
-            .into_iter()
-            .zip(row)
+        for (kind, want) in [
+            FailureKind::Consumed,
+            FailureKind::Found,
+            FailureKind::Removal,
+        ]
+        .into_iter()
+        .zip(row)
         {
-            let got = signal(cause, process, known);
-            assert_eq!(got, want, "{cause:?}, {process:?}, address known: {known}");
+            let got = signal(kind, process, known);
+            assert_eq!(got, want, "{kind:?}, {process:?}, address known: {known}");
         }
     }
 }

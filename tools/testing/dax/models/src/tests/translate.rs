@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{blocks, cases, wide, wide_range};
-use crate::translate::{Geometry, Span, Target};
-use crate::units::{DeviceBytes, FileBytes, Sectors};
+use crate::translate::{BuftargRange, Geometry, Span};
+use crate::units::{DeviceBytes, FileBytes, GroupBlocks, Sectors};
 
 const SECTOR: u64 = 512;
 
@@ -21,17 +21,25 @@ fn sectors(start: u64, end: u64) -> Sectors {
     Sectors { start, end }
 }
 
-fn span(group: u32, start: u64, end: u64) -> Span {
-    Span {
-        group,
-        blocks: blocks(start, end),
-    }
+/// A group, and blocks of it.
+type Place = (u32, GroupBlocks);
+
+fn span(group: u32, start: u64, end: u64) -> Place {
+    (group, blocks(start, end))
+}
+
+/// Which blocks of which groups the spans are.
+fn places(spans: impl IntoIterator<Item = Span>) -> Vec<Place> {
+    spans
+        .into_iter()
+        .map(|span| (span.group, span.blocks))
+        .collect()
 }
 
 /// A filesystem's device.
 #[derive(Debug, Clone)]
 struct Device {
-    target: Target,
+    range: BuftargRange,
     geometry: Geometry,
     /// Blocks that each group has.
     sizes: Vec<u64>,
@@ -58,7 +66,7 @@ impl Device {
 
         (range.start..range.end)
             .filter(|byte| self.bytes().contains(byte))
-            .map(|byte| (byte - self.target.offset) >> self.geometry.block_shift)
+            .map(|byte| (byte - self.range.offset) >> self.geometry.block_shift)
             .collect::<BTreeSet<u64>>()
             .into_iter()
             .filter_map(|block| layout.get(&block).copied())
@@ -67,14 +75,14 @@ impl Device {
 
     /// All bytes of the dax_device that are the device's.
     fn bytes(&self) -> std::ops::Range<u64> {
-        let byte = |sector| self.target.offset + sector * SECTOR;
-        byte(self.target.first)..byte(self.target.end)
+        let byte = |sector| self.range.offset + sector * SECTOR;
+        byte(self.range.first)..byte(self.range.end)
     }
 
     fn spans(&self, range: DeviceBytes) -> Vec<Span> {
-        self.target
-            .sectors_in(range)
-            .map_or(Vec::new(), |sectors| self.geometry.spans(sectors).collect())
+        self.range.sectors_in(range).map_or(Vec::new(), |sectors| {
+            self.geometry.spans(&self.range, sectors).collect()
+        })
     }
 
     /// The blocks of `spans` that exist, in their order, as the query sees them.
@@ -116,7 +124,7 @@ prop_compose! {
 
         sizes[groups - 1] = last.min(u64::from(size));
         Device {
-            target: Target { offset: skip * SECTOR, first: begin, end },
+            range: BuftargRange { offset: skip * SECTOR, first: begin, end },
             geometry: Geometry {
                 first,
                 blocks: size,
@@ -174,9 +182,15 @@ proptest! {
     #[test]
     fn every_block_finds_its_byte(dev in small_device()) {
         for (place, (group, block)) in dev.layout() {
-            let byte = dev.geometry.byte_of(group, block);
+            let span = dev.geometry.span(&dev.range, group, blocks(block, block + 1));
+            let byte = dev.range.offset + (place << dev.geometry.block_shift);
+            let size = 1 << dev.geometry.block_shift;
 
-            prop_assert_eq!(byte, place << dev.geometry.block_shift);
+            prop_assert_eq!(span.bytes(), bytes(byte, byte + size));
+            prop_assert_eq!(
+                span.sectors_in_group(span.bytes()),
+                sectors(block * size / SECTOR, (block + 1) * size / SECTOR)
+            );
         }
     }
 
@@ -185,9 +199,9 @@ proptest! {
     fn what_is_elsewhere_is_left_out(dev in small_device(), a in small_byte(), b in small_byte()) {
         let range = bytes(a.min(b), a.max(b));
         let own = (range.start..range.end).filter(|byte| dev.bytes().contains(byte));
-        let part = dev.target.whole().and_then(|whole| range.intersect(whole));
+        let part = dev.range.whole().and_then(|whole| range.intersect(whole));
 
-        prop_assert_eq!(dev.target.sectors_in(range).is_some(), part.is_some());
+        prop_assert_eq!(dev.range.sectors_in(range).is_some(), part.is_some());
         prop_assert!(part.map_or(0..0, |part| part.start..part.end).eq(own));
     }
 
@@ -203,7 +217,7 @@ proptest! {
         let failed = bytes(a.min(b), a.max(b));
 
         for span in dev.spans(failed) {
-            let at = dev.geometry.bytes_of(&dev.target, span.group, span.blocks);
+            let at = span.bytes();
             let mut want = (at.start..at.end)
                 .filter(|byte| (failed.start..failed.end).contains(byte))
                 .map(|byte| pos.checked_add(byte - at.start));
@@ -227,9 +241,9 @@ proptest! {
         let range = bytes(a.min(b), a.max(b));
         let want: BTreeSet<u64> = (range.start..range.end)
             .filter(|byte| dev.bytes().contains(byte))
-            .map(|byte| (byte - dev.target.offset) / SECTOR)
+            .map(|byte| (byte - dev.range.offset) / SECTOR)
             .collect();
-        let got = dev.target.sectors_in(range).map_or(0..0, |got| got.start..got.end);
+        let got = dev.range.sectors_in(range).map_or(0..0, |got| got.start..got.end);
 
         prop_assert!(got.eq(want));
     }
@@ -241,7 +255,7 @@ proptest! {
         len in wide(),
         (start, end) in wide_range(),
     ) {
-        let target = Target { offset, first, end: len };
+        let target = BuftargRange { offset, first, end: len };
         let begin = u128::from(offset) + u128::from(first) * 512;
         let stop = u128::from(offset) + u128::from(len) * 512;
         let fits = begin < stop && stop <= u128::from(u64::MAX);
@@ -268,13 +282,16 @@ proptest! {
         let first = u128::from(geo.first);
         let stride = u128::from(geo.stride);
         let size = u128::from(geo.blocks);
+        // Sectors that there can be.
+        let (start, end) = (start >> 9, (end >> 9).max((start >> 9) + 1));
+        let range = BuftargRange { offset: 0, first: 0, end };
         // Blocks from the first group's start.
         let mut at = (u128::from(start) / per_block).saturating_sub(first);
         let end_at = u128::from(end).div_ceil(per_block).saturating_sub(first);
         // Where the next block that belongs to a group is.
         let skip_gap = |at: u128| if at % stride < size { at } else { (at / stride + 1) * stride };
 
-        for got in geo.spans(sectors(start, end)).take(20) {
+        for got in geo.spans(&range, sectors(start, end)).take(20) {
             at = skip_gap(at);
             let stop = end_at.min(at - at % stride + size);
             prop_assert!(at < stop);
@@ -284,7 +301,7 @@ proptest! {
             at = stop;
         }
         at = skip_gap(at);
-        let all = geo.spans(sectors(start, end)).take(21).count() <= 20;
+        let all = geo.spans(&range, sectors(start, end)).take(21).count() <= 20;
         // Groups have numbers of 32 bits.
         prop_assert!(!all || at >= end_at || at / stride > u128::from(u32::MAX));
     }
@@ -297,19 +314,20 @@ proptest! {
         len in wide(),
         (start, end) in wide_range(),
     ) {
-        let target = Target { offset, first: 0, end: len };
+        let target = BuftargRange { offset, first: 0, end: len };
         let Some(found) = target.sectors_in(bytes(start, end)) else {
             return Ok(());
         };
 
-        for span in geo.spans(found).take(20) {
-            let byte = geo.byte_of(span.group, span.blocks.start);
+        for span in geo.spans(&target, found).take(20) {
             let place = u128::from(geo.first)
                 + u128::from(span.group) * u128::from(geo.stride)
                 + u128::from(span.blocks.start);
 
-            prop_assert_eq!(u128::from(byte), place << geo.block_shift);
-            prop_assert!(target.offset.checked_add(byte).is_some());
+            prop_assert_eq!(
+                u128::from(span.bytes().start),
+                u128::from(offset) + (place << geo.block_shift)
+            );
         }
     }
 }
@@ -318,7 +336,7 @@ proptest! {
 /// begins at 1 MiB and ends with the last group.
 fn data_device() -> Device {
     Device {
-        target: Target {
+        range: BuftargRange {
             offset: 1 << 20,
             first: 0,
             end: 360 * 8,
@@ -333,28 +351,10 @@ fn data_device() -> Device {
     }
 }
 
-/// Three groups of 24 blocks at 0, 32 and 64, with gaps between.
-fn device_with_gaps() -> Device {
-    Device {
-        target: Target {
-            offset: 0,
-            first: 0,
-            end: 96 * 8,
-        },
-        geometry: Geometry {
-            first: 0,
-            blocks: 24,
-            stride: 32,
-            block_shift: 12,
-        },
-        sizes: vec![24, 24, 24],
-    }
-}
-
 /// A realtime section that begins at block 50 of the device.
 fn realtime_section() -> Device {
     Device {
-        target: Target {
+        range: BuftargRange {
             offset: 0,
             first: 0,
             end: 250 * 8,
@@ -372,64 +372,31 @@ fn realtime_section() -> Device {
 impl Device {
     /// The spans of whole blocks, counted from the start of the partition.
     fn spans_of_blocks(&self, start: u64, end: u64) -> Vec<Span> {
-        let byte = |block| self.target.offset + (block << self.geometry.block_shift);
+        let byte = |block| self.range.offset + (block << self.geometry.block_shift);
 
         self.spans(bytes(byte(start), byte(end)))
     }
-}
 
-#[test]
-fn first_block_of_a_group() {
-    assert_eq!(data_device().spans_of_blocks(0, 1), [span(0, 0, 1)]);
-    assert_eq!(data_device().spans_of_blocks(100, 101), [span(1, 0, 1)]);
-}
-
-#[test]
-fn last_block_of_a_group() {
-    assert_eq!(data_device().spans_of_blocks(99, 100), [span(0, 99, 100)]);
-    assert_eq!(data_device().spans_of_blocks(299, 300), [span(2, 99, 100)]);
-}
-
-#[test]
-fn last_block_of_a_group_and_first_of_the_next() {
-    assert_eq!(
-        data_device().spans_of_blocks(99, 101),
-        [span(0, 99, 100), span(1, 0, 1)]
-    );
-}
-
-#[test]
-fn range_over_several_groups() {
-    assert_eq!(
-        data_device().spans_of_blocks(50, 250),
-        [span(0, 50, 100), span(1, 0, 100), span(2, 0, 50)]
-    );
-}
-
-#[test]
-fn range_across_the_shorter_last_group() {
-    let dev = data_device();
-    let spans = dev.spans_of_blocks(298, 500);
-
-    assert_eq!(spans, [span(2, 98, 100), span(3, 0, 60)]);
-    assert_eq!(dev.blocks_of(&spans).last(), Some(&(3, 59)));
+    fn places(&self, range: DeviceBytes) -> Vec<Place> {
+        places(self.spans(range))
+    }
 }
 
 #[test]
 fn shorter_last_group_of_a_longer_device() {
     let mut dev = data_device();
-    dev.target.end += 80 * 8;
+    dev.range.end += 80 * 8;
     let spans = dev.spans_of_blocks(350, 440);
 
     // Which blocks exist, the query finds out.
-    assert_eq!(spans, [span(3, 50, 100), span(4, 0, 40)]);
     assert_eq!(dev.blocks_of(&spans).len(), 10);
+    assert_eq!(places(spans), [span(3, 50, 100), span(4, 0, 40)]);
 }
 
 #[test]
 fn whole_device() {
     let dev = data_device();
-    let whole = dev.target.whole().unwrap();
+    let whole = dev.range.whole().unwrap();
 
     assert_eq!(whole, bytes(1 << 20, (1 << 20) + (360 << 12)));
     assert_eq!(dev.blocks_of(&dev.spans(whole)).len(), 360);
@@ -438,11 +405,11 @@ fn whole_device() {
 #[test]
 fn last_byte_of_the_device() {
     let dev = data_device();
-    let end = dev.target.whole().unwrap().end;
+    let end = dev.range.whole().unwrap().end;
 
-    assert_eq!(dev.spans(bytes(end - 1, end)), [span(3, 59, 60)]);
+    assert_eq!(dev.places(bytes(end - 1, end)), [span(3, 59, 60)]);
     assert_eq!(
-        dev.target.sectors_in(bytes(end - 1, end)),
+        dev.range.sectors_in(bytes(end - 1, end)),
         Some(sectors(360 * 8 - 1, 360 * 8))
     );
 }
@@ -450,18 +417,18 @@ fn last_byte_of_the_device() {
 #[test]
 fn byte_behind_the_last_of_the_device() {
     let dev = data_device();
-    let end = dev.target.whole().unwrap().end;
+    let end = dev.range.whole().unwrap().end;
 
-    assert_eq!(dev.target.sectors_in(bytes(end, end + 1)), None);
+    assert_eq!(dev.range.sectors_in(bytes(end, end + 1)), None);
 }
 
 #[test]
 fn device_that_ends_within_a_block() {
     let mut dev = data_device();
-    dev.target.end -= 1;
-    let end = dev.target.whole().unwrap().end;
+    dev.range.end -= 1;
+    let end = dev.range.whole().unwrap().end;
 
-    assert_eq!(dev.spans(bytes(end - 1, u64::MAX)), [span(3, 59, 60)]);
+    assert_eq!(dev.places(bytes(end - 1, u64::MAX)), [span(3, 59, 60)]);
 }
 
 #[test]
@@ -469,15 +436,15 @@ fn range_that_ends_at_the_last_number() {
     let dev = data_device();
 
     assert_eq!(
-        dev.spans(bytes(0, u64::MAX)),
-        dev.spans(dev.target.whole().unwrap())
+        dev.places(bytes(0, u64::MAX)),
+        dev.places(dev.range.whole().unwrap())
     );
-    assert_eq!(dev.target.sectors_in(bytes(u64::MAX - 1, u64::MAX)), None);
+    assert_eq!(dev.range.sectors_in(bytes(u64::MAX - 1, u64::MAX)), None);
 }
 
 #[test]
 fn target_that_ends_at_the_last_number() {
-    let target = Target {
+    let target = BuftargRange {
         offset: u64::MAX - 1024,
         first: 0,
         end: 2,
@@ -493,7 +460,7 @@ fn target_that_ends_at_the_last_number() {
 #[test]
 fn target_that_ends_beyond_any_byte() {
     for (offset, sectors) in [(u64::MAX - 1023, 2), (0, 1 << 55), (512, u64::MAX)] {
-        let target = Target {
+        let target = BuftargRange {
             offset,
             first: 0,
             end: sectors,
@@ -506,7 +473,7 @@ fn target_that_ends_beyond_any_byte() {
 
 #[test]
 fn empty_target() {
-    let target = Target {
+    let target = BuftargRange {
         offset: 4096,
         first: 0,
         end: 0,
@@ -520,29 +487,29 @@ fn empty_target() {
 fn empty_range() {
     let dev = data_device();
 
-    assert_eq!(dev.target.sectors_in(bytes(2 << 20, 2 << 20)), None);
+    assert_eq!(dev.range.sectors_in(bytes(2 << 20, 2 << 20)), None);
 }
 
 #[test]
 fn partition_that_starts_inside_the_range() {
-    let part = data_device().target.offset;
+    let part = data_device().range.offset;
 
     assert_eq!(
-        data_device().spans(bytes(part - 8192, part + 4096)),
+        data_device().places(bytes(part - 8192, part + 4096)),
         [span(0, 0, 1)]
     );
     assert_eq!(
-        data_device().spans(bytes(part - 1, part + 1)),
+        data_device().places(bytes(part - 1, part + 1)),
         [span(0, 0, 1)]
     );
 }
 
 #[test]
 fn partition_that_ends_inside_the_range() {
-    let end = data_device().target.whole().unwrap().end;
+    let end = data_device().range.whole().unwrap().end;
 
     assert_eq!(
-        data_device().spans(bytes(end - 4096, end + 8192)),
+        data_device().places(bytes(end - 4096, end + 8192)),
         [span(3, 59, 60)]
     );
 }
@@ -550,100 +517,83 @@ fn partition_that_ends_inside_the_range() {
 #[test]
 fn partition_inside_the_range() {
     let dev = data_device();
-    let whole = dev.target.whole().unwrap();
+    let whole = dev.range.whole().unwrap();
 
     assert_eq!(
-        dev.target.sectors_in(bytes(whole.start - 1, whole.end + 1)),
-        Some(sectors(0, dev.target.end))
+        dev.range.sectors_in(bytes(whole.start - 1, whole.end + 1)),
+        Some(sectors(0, dev.range.end))
     );
 }
 
 #[test]
 fn range_before_the_partition() {
-    let part = data_device().target.offset;
+    let part = data_device().range.offset;
 
-    assert_eq!(data_device().target.sectors_in(bytes(0, 4096)), None);
-    assert_eq!(data_device().target.sectors_in(bytes(0, part)), None);
+    assert_eq!(data_device().range.sectors_in(bytes(0, 4096)), None);
+    assert_eq!(data_device().range.sectors_in(bytes(0, part)), None);
 }
 
 #[test]
 fn range_behind_the_partition() {
-    let end = data_device().target.whole().unwrap().end;
+    let end = data_device().range.whole().unwrap().end;
 
-    assert_eq!(
-        data_device().target.sectors_in(bytes(end, end + 4096)),
-        None
-    );
+    assert_eq!(data_device().range.sectors_in(bytes(end, end + 4096)), None);
 }
 
 #[test]
 fn one_byte_is_a_sector_and_a_block() {
     let dev = data_device();
-    let byte = dev.target.offset + 7 * 4096 + 1000;
+    let byte = dev.range.offset + 7 * 4096 + 1000;
 
     assert_eq!(
-        dev.target.sectors_in(bytes(byte, byte + 1)),
+        dev.range.sectors_in(bytes(byte, byte + 1)),
         Some(sectors(7 * 8 + 1, 7 * 8 + 2))
     );
-    assert_eq!(dev.spans(bytes(byte, byte + 1)), [span(0, 7, 8)]);
+    assert_eq!(dev.places(bytes(byte, byte + 1)), [span(0, 7, 8)]);
 }
 
 #[test]
 fn two_bytes_in_two_sectors() {
     let dev = data_device();
-    let byte = dev.target.offset + 512;
+    let byte = dev.range.offset + 512;
 
     assert_eq!(
-        dev.target.sectors_in(bytes(byte - 1, byte + 1)),
+        dev.range.sectors_in(bytes(byte - 1, byte + 1)),
         Some(sectors(0, 2))
     );
-    assert_eq!(dev.spans(bytes(byte - 1, byte + 1)), [span(0, 0, 1)]);
+    assert_eq!(dev.places(bytes(byte - 1, byte + 1)), [span(0, 0, 1)]);
 }
 
 #[test]
 fn two_bytes_in_two_blocks() {
     let dev = data_device();
-    let byte = dev.target.offset + 7 * 4096;
+    let byte = dev.range.offset + 7 * 4096;
 
-    assert_eq!(dev.spans(bytes(byte - 1, byte + 1)), [span(0, 6, 8)]);
+    assert_eq!(dev.places(bytes(byte - 1, byte + 1)), [span(0, 6, 8)]);
 }
 
 #[test]
 fn blocks_of_one_sector() {
+    let range = BuftargRange {
+        offset: 0,
+        first: 0,
+        end: (1 << 55) - 1,
+    };
     let geo = Geometry {
         first: 0,
         blocks: 10,
         stride: 10,
         block_shift: 9,
     };
-    let spans: Vec<_> = geo.spans(sectors(9, 11)).collect();
+    let spans = geo.spans(&range, sectors(9, 11));
 
-    assert_eq!(spans, [span(0, 9, 10), span(1, 0, 1)]);
-}
-
-#[test]
-fn range_in_a_gap_only() {
-    assert_eq!(device_with_gaps().spans_of_blocks(24, 32), []);
-    assert_eq!(device_with_gaps().spans_of_blocks(57, 58), []);
-}
-
-#[test]
-fn range_across_a_gap() {
-    assert_eq!(
-        device_with_gaps().spans_of_blocks(23, 33),
-        [span(0, 23, 24), span(1, 0, 1)]
-    );
-}
-
-#[test]
-fn range_from_a_gap_to_a_gap() {
-    assert_eq!(device_with_gaps().spans_of_blocks(30, 60), [span(1, 0, 24)]);
+    assert_eq!(places(spans), [span(0, 9, 10), span(1, 0, 1)]);
 }
 
 /// The same, as a section of the data device: what comes before it is not its own.
 fn internal_section() -> Device {
     let mut dev = realtime_section();
-    dev.target.first = 50 * 8;
+    dev.range.first = 50 * 8;
     dev
 }
 
@@ -651,60 +601,60 @@ fn internal_section() -> Device {
 fn range_before_an_internal_section() {
     let dev = internal_section();
 
-    assert_eq!(dev.target.sectors_in(bytes(0, 50 << 12)), None);
+    assert_eq!(dev.range.sectors_in(bytes(0, 50 << 12)), None);
     assert_eq!(
-        dev.target.sectors_in(bytes(0, (50 << 12) + 1)),
+        dev.range.sectors_in(bytes(0, (50 << 12) + 1)),
         Some(sectors(50 * 8, 50 * 8 + 1))
     );
-    assert_eq!(dev.target.whole(), Some(bytes(50 << 12, 250 << 12)));
-}
-
-#[test]
-fn blocks_of_an_internal_section() {
-    assert_eq!(internal_section().spans_of_blocks(0, 51), [span(0, 0, 1)]);
-    assert_eq!(
-        internal_section().spans_of_blocks(149, 151),
-        [span(0, 99, 100), span(1, 0, 1)]
-    );
+    assert_eq!(dev.range.whole(), Some(bytes(50 << 12, 250 << 12)));
 }
 
 #[test]
 fn range_before_the_realtime_section() {
-    assert_eq!(realtime_section().spans_of_blocks(0, 50), []);
+    assert_eq!(places(realtime_section().spans_of_blocks(0, 50)), []);
 }
 
 #[test]
 fn realtime_section_that_starts_inside_the_range() {
-    assert_eq!(realtime_section().spans_of_blocks(49, 51), [span(0, 0, 1)]);
-}
-
-#[test]
-fn groups_of_a_realtime_section() {
     assert_eq!(
-        realtime_section().spans_of_blocks(149, 151),
-        [span(0, 99, 100), span(1, 0, 1)]
+        places(realtime_section().spans_of_blocks(49, 51)),
+        [span(0, 0, 1)]
     );
-    assert_eq!(realtime_section().geometry.byte_of(1, 2), 152 << 12);
 }
 
 #[test]
 fn last_sector_there_can_be() {
+    let range = BuftargRange {
+        offset: 0,
+        first: 0,
+        end: (1 << 55) - 1,
+    };
     let geo = Geometry {
         first: 0,
         blocks: u32::MAX,
         stride: 1 << 32,
         block_shift: 9,
     };
-    let last = sectors(u64::MAX - 2, u64::MAX);
+    // Its end is the last byte that there can be.
+    let last = sectors((1 << 55) - 3, (1 << 55) - 1);
 
     assert_eq!(
-        geo.spans(last).collect::<Vec<_>>(),
-        [span(u32::MAX, u64::from(u32::MAX) - 2, u64::from(u32::MAX))]
+        places(geo.spans(&range, last)),
+        [span(
+            (1 << 23) - 1,
+            u64::from(u32::MAX) - 2,
+            u64::from(u32::MAX)
+        )]
     );
 }
 
 #[test]
 fn groups_end_with_the_last_number_of_one() {
+    let range = BuftargRange {
+        offset: 0,
+        first: 0,
+        end: (1 << 55) - 1,
+    };
     let geo = Geometry {
         first: 0,
         blocks: 1,
@@ -714,14 +664,14 @@ fn groups_end_with_the_last_number_of_one() {
     let last = u64::from(u32::MAX);
 
     assert_eq!(
-        geo.spans(sectors(last, last + 9)).collect::<Vec<_>>(),
+        places(geo.spans(&range, sectors(last, last + 9))),
         [span(u32::MAX, 0, 1)]
     );
 }
 
 #[test]
 fn sectors_of_a_partition_are_bytes_behind_its_offset() {
-    let target = Target {
+    let target = BuftargRange {
         offset: 3 << 12,
         first: 0,
         end: 1 << 12,

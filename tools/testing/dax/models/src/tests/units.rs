@@ -23,20 +23,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn neighbours_have_no_block_in_common() {
-    assert_eq!(blocks(0, 5).intersect(blocks(5, 9)), None);
-    assert_eq!(blocks(5, 9).intersect(blocks(0, 5)), None);
-}
-
-#[test]
-fn nothing_is_in_an_empty_range() {
-    assert_eq!(blocks(5, 5).intersect(blocks(0, 9)), None);
-    assert_eq!(blocks(0, 9).intersect(blocks(5, 5)), None);
-}
-
-#[test]
-fn count_of_all_blocks_there_can_be() {
-    assert_eq!(blocks(0, u64::MAX).count(), u64::MAX);
-}

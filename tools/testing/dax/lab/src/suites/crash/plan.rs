@@ -35,7 +35,7 @@ const STAGES: [(&str, u32); 25] = [
     ("xfs_rust_cancel_staging", 3),
     ("xfs_rust_freed", 20),
     ("xfs_extent_busy_clear", 20),
-    ("xfs_rust_trace_repair", 20),
+    ("xfs_rust_flush", 3),
     ("xfs_reflink_end_cow", 20),
     ("xfs_free_extent_later", 20),
     ("xlog_ioend_work", 3),
