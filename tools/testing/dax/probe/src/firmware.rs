@@ -7,26 +7,22 @@
 //! driver lists (badblocks) can be older.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use clap::Subcommand;
 
-use crate::fault::PAGE_SIZE;
-use crate::kernel::{errno_name, last_errno};
+use crate::abi::{nd_cmd_pkg, With, ND_IOCTL_CALL};
 use crate::mce;
 use crate::pmem::Pmem;
+use crate::sys;
+use crate::units::PAGE;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 const BUSES: &str = "/sys/bus/nd/devices";
-/// _IOWR('N', 10, struct nd_cmd_pkg): calls a function of the firmware.
-const ND_IOCTL_CALL: libc::c_ulong =
-    (3 << 30) | ((HEADER as libc::c_ulong) << 16) | ((b'N' as libc::c_ulong) << 8) | 10;
-/// Size of struct nd_cmd_pkg. What goes in follows, and what comes out after that.
-const HEADER: usize = 64;
 /// More errors than the firmware has room for.
-const MAX_ANSWER: u32 = 32 << 10;
+const MAX_ANSWER: usize = 32 << 10;
+/// What any function takes.
+const MAX_INPUT: usize = 32;
 
 const INJECT: u64 = 7;
 const INJECTED: u64 = 9;
@@ -166,24 +162,20 @@ fn switch(number: u64, value: u32) -> Result<()> {
 }
 
 /// What a function answered, but no more than `room`.
-fn call(function: u64, input: &[u8], room: u32) -> Result<Vec<u8>> {
-    let mut packet = vec![0; HEADER];
-    packet[8..16].copy_from_slice(&function.to_le_bytes());
-    packet[16..20].copy_from_slice(&(input.len() as u32).to_le_bytes());
-    packet[20..24].copy_from_slice(&room.to_le_bytes());
-    packet.extend(input);
-    packet.resize(packet.len() + room as usize, 0);
-    let bus = open()?;
-    // SAFETY: the packet is as long as its header says.
-    let status = unsafe { libc::ioctl(bus.as_raw_fd(), ND_IOCTL_CALL, packet.as_mut_ptr()) };
-    ensure!(
-        status >= 0,
-        "function {function} of the firmware: {}",
-        errno_name(last_errno())
-    );
-    let size = u32::from_le_bytes(packet[60..64].try_into()?).min(room);
-    let answer = HEADER + input.len();
-    Ok(packet[answer..answer + size as usize].to_vec())
+fn call(function: u64, input: &[u8], room: usize) -> Result<Vec<u8>> {
+    let mut packet = With::<_, u8, { MAX_INPUT + MAX_ANSWER }>::new(nd_cmd_pkg {
+        command: function,
+        size_in: input.len() as u32,
+        size_out: room as u32,
+        ..Default::default()
+    });
+    // What comes out follows it.
+    packet.list[..input.len()].copy_from_slice(input);
+    // SAFETY: ND_IOCTL_CALL takes an nd_cmd_pkg and as many bytes as that says.
+    unsafe { sys::ioctl(&open()?, ND_IOCTL_CALL, &mut *packet) }
+        .with_context(|| format!("function {function} of the firmware"))?;
+    let size = room.min(packet.head.fw_size as usize);
+    Ok(packet.list[input.len()..][..size].to_vec())
 }
 
 /// The bus that has firmware.
@@ -241,10 +233,5 @@ mod tests {
         assert_eq!(errors[1], last);
         assert!(decode(&answer[..30]).is_err());
         assert!(decode(&[1, 0, 0, 0, 0, 0, 0, 0]).is_err());
-    }
-
-    #[test]
-    fn the_ioctl_is_as_in_the_header() {
-        assert_eq!(ND_IOCTL_CALL, 0xc040_4e0a);
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{bail, Result};
 use clap::{Parser, Subcommand};
 
+mod abi;
 mod area;
 mod bench;
 mod calls;
@@ -30,9 +31,12 @@ mod report;
 mod scenes;
 mod shared;
 mod supervise;
+mod sys;
+mod talk;
 mod torture;
 mod trace;
 mod trouble;
+mod units;
 mod window;
 mod xfs;
 
@@ -128,8 +132,7 @@ fn run(action: Action) -> Result<bool> {
             seconds,
             ..
         } => {
-            // SAFETY: geteuid cannot fail.
-            if unsafe { libc::geteuid() } != 0 {
+            if !nix::unistd::geteuid().is_root() {
                 bail!("only root can mount and inject errors");
             }
             supervise::play(&scenes::select(&only, &except)?, seconds)

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use crate::fault::PAGE_SIZE;
 use crate::kernel;
 use crate::kmsg;
 use crate::qmp::Monitor;
+use crate::units::PAGE;
 
 /// A bank that the kernel leaves alone.
 const BANK: u32 = 9;
@@ -91,7 +91,7 @@ impl Log {
     /// The same, for an error that nothing may be done about: some seconds after it is seen.
     fn consumed(&mut self, addr: u64) -> Result<Option<String>> {
         const ENOUGH: Duration = Duration::from_secs(5);
-        let pfn = addr / PAGE_SIZE as u64;
+        let pfn = addr / PAGE;
         let start = Instant::now();
         let (mut outcome, mut printed) = (None, None);
         while start.elapsed() < patience() {
@@ -119,7 +119,7 @@ impl Log {
     /// its badblock. Returns what memory_failure() made of the page, such as
     /// "Recovered".
     pub fn handled(&mut self, addr: u64) -> Result<String> {
-        let pfn = addr / PAGE_SIZE as u64;
+        let pfn = addr / PAGE;
         let deadline = Instant::now() + patience();
         let (mut outcome, mut printed) = (None, false);
         while Instant::now() < deadline {
@@ -165,7 +165,7 @@ fn recovery(line: &str, pfn: u64) -> Option<&str> {
 /// record.
 fn is_printed(line: &str, pfn: u64) -> bool {
     let mut words = line.split([' ', ';', '\n']);
-    let address = format!("{:x}", pfn * PAGE_SIZE as u64);
+    let address = format!("{:x}", pfn * PAGE);
     words.any(|word| word == "ADDR") && words.next() == Some(address.as_str())
 }
 

@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{killpg, Signal};
+use nix::unistd::Pid;
 
 use crate::kernel::{self, Health, Stuck};
 use crate::kmsg;
@@ -99,8 +101,7 @@ fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
 fn end_all(child: &mut Child) -> Vec<Stuck> {
     let group = child.id();
     let mut stuck = kernel::sleepers();
-    // SAFETY: kill(2) of the group that the scene was started in.
-    unsafe { libc::kill(-(group as i32), libc::SIGKILL) };
+    let _ = killpg(Pid::from_raw(group as i32), Signal::SIGKILL);
     for process in kernel::survivors(group) {
         if stuck.iter().all(|other| other.pid != process.pid) {
             stuck.push(process);

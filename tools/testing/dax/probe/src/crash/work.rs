@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use fastrand::Rng;
+use nix::sys::statvfs::fstatvfs;
 
 use super::journal::{Journal, Step, WORKERS};
 use super::model::Content;
@@ -84,14 +85,8 @@ fn fill(xfs: &Xfs) -> Result<()> {
 }
 
 fn free_bytes(file: &File) -> Result<u64> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: an all-zero statvfs is valid, and fstatvfs fills one.
-    let (ret, stat) = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::fstatvfs(file.as_raw_fd(), &mut stat), stat)
-    };
-    ensure!(ret == 0, "fstatvfs: {}", io::Error::last_os_error());
-    Ok(stat.f_bavail * stat.f_frsize)
+    let stat = fstatvfs(file).context("fstatvfs")?;
+    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// A machine check on the block at byte `at` of the device. One at a time.

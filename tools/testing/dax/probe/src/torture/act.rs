@@ -3,10 +3,11 @@
 //! Takes a step: the call, its outcome, and what the model makes of it.
 
 use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 
-use anyhow::{ensure, Result};
+use anyhow::{Context, Result};
+use nix::fcntl::{AtFlags, AT_FDCWD};
+use nix::unistd::linkat;
 
 use super::model::Slot;
 use super::op::Op;
@@ -93,7 +94,8 @@ impl World {
             Op::Link { slot } if slots.get(&slot).is_some_and(|slot| !slot.named) => {
                 let ino = slots[&slot].ino;
                 let from = format!("/proc/self/fd/{}", self.open[&ino].as_raw_fd());
-                link(&from, &self.path(slot).to_string_lossy())?;
+                let (to, flags) = (self.path(slot), AtFlags::AT_SYMLINK_FOLLOW);
+                linkat(AT_FDCWD, from.as_str(), AT_FDCWD, &to, flags).context("linkat")?;
                 self.open.remove(&ino);
                 self.model.slots.insert(slot, Slot { ino, named: true });
             }
@@ -133,21 +135,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn link(from: &str, to: &str) -> Result<()> {
-    let (from, to) = (std::ffi::CString::new(from)?, std::ffi::CString::new(to)?);
-    // SAFETY: two valid strings.
-    let ret = unsafe {
-        let here = libc::AT_FDCWD;
-        libc::linkat(
-            here,
-            from.as_ptr(),
-            here,
-            to.as_ptr(),
-            libc::AT_SYMLINK_FOLLOW,
-        )
-    };
-    ensure!(ret == 0, "linkat: {}", io::Error::last_os_error());
-    Ok(())
 }

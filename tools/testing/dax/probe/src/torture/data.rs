@@ -16,7 +16,7 @@ use super::model::{describe, pages_of, pattern, Content, Ino, Model, PAGE};
 use super::op::Op;
 use super::world::{errno, is_eio, World};
 use super::MAX_PAGES;
-use crate::calls;
+use crate::calls::{self, allocate};
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
 use crate::pmem::Page;
@@ -25,14 +25,6 @@ const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
 
 fn is_aligned(numbers: &[u64]) -> bool {
     numbers.iter().all(|n| n % PAGE == 0)
-}
-
-fn fallocate(file: &fs::File, mode: i32, at: u64, len: u64) -> io::Result<()> {
-    // SAFETY: touches no memory of this process.
-    match unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// The pages of a file that hold data, and not only space for them.
@@ -118,14 +110,14 @@ impl World {
             }
             Op::Reserve { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
                 let may = must(at + len > size && end_lost, may);
-                let call = |_: &World| fallocate(&file, 0, at, len);
+                let call = |_: &World| allocate(&file, 0, at, len);
                 self.change(&[ino], may, call, |m| m.grow(ino, at + len))?;
             }
             Op::Punch { at, len, .. } if len > 0 => {
                 let cut = len.min(size.next_multiple_of(PAGE).saturating_sub(at));
                 let may = must(cut > 0 && inode.blocked(at, cut).is_some(), May::Not);
                 let mode = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
-                let call = |_: &World| fallocate(&file, mode, at, len);
+                let call = |_: &World| allocate(&file, mode, at, len);
                 self.change(&[ino], may, call, |m| m.zero(ino, at, len))?;
             }
             Op::Zero { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
@@ -133,7 +125,7 @@ impl World {
                 // The end goes with the rest, if it lies in the range.
                 let end_lost = end_lost && at > size / PAGE * PAGE;
                 let may = must(blocked || (at + len > size && end_lost), May::Not);
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_ZERO_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_ZERO_RANGE, at, len);
                 let model = |m: &mut Model| {
                     m.zero(ino, at, len);
                     m.grow(ino, at + len);
@@ -147,19 +139,19 @@ impl World {
                     && size + len <= MAX_PAGES * PAGE
                     && !end_lost =>
             {
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_INSERT_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_INSERT_RANGE, at, len);
                 self.change(&[ino], may, call, |m| m.insert(ino, at, len))?;
             }
             Op::Collapse { at, len, .. }
                 if is_aligned(&[at, len]) && len > 0 && at + len < size && !end_lost =>
             {
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_COLLAPSE_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_COLLAPSE_RANGE, at, len);
                 self.change(&[ino], may, call, |m| m.collapse(ino, at, len))?;
             }
             Op::Unshare { at, len, .. } if len > 0 && at + len <= size => {
                 let shared = |n: usize| inode.is_lost(n) && self.model.is_shared(ino, n);
                 let may = must(pages_of(at, len).any(shared), may);
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_UNSHARE_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_UNSHARE_RANGE, at, len);
                 if self.change(&[ino], may, call, |m| m.unshare(ino, at, len))? {
                     self.ensure_unshared(ino, at, len)?;
                 }

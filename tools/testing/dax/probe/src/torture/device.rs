@@ -3,14 +3,14 @@
 //! The device and its filesystem as a whole: it grows, its driver goes, it is unmounted while it
 //! is in use, errors are cleared behind its back, or can't be.
 
-use std::ffi::CString;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::mount::MntFlags;
 
 use super::act::Done;
 use super::compare::marked;
@@ -22,10 +22,10 @@ use super::world::{errno, World};
 use crate::calls;
 use crate::firmware::{self, Refusing};
 use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::kernel::last_errno;
 use crate::pmem::Pmem;
 use crate::scenes::unbind;
 use crate::shared::Worker;
+use crate::sys;
 use crate::xfs::{self, MOUNT_POINT};
 
 /// Megabytes of the device that the filesystem may grow to.
@@ -125,10 +125,7 @@ impl World {
         self.actors.close()?;
         self.sync()?;
         super::settle()?;
-        let target = CString::new(MOUNT_POINT)?;
-        // SAFETY: a valid string.
-        let ret = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
-        ensure!(ret == 0, "umount -l: {}", io::Error::last_os_error());
+        xfs::umount_with(MntFlags::MNT_DETACH)?;
         self.strike(How::Check, at, &owners)?;
         self.load(mapper, area, page as usize, 1)?;
         self.let_go()?;
@@ -144,14 +141,8 @@ impl World {
         if !self.model.slots.get(&slot).is_some_and(|slot| slot.named) {
             return Ok(Done::Skipped);
         }
-        let path = CString::new(self.path(slot).to_string_lossy().as_bytes())?;
-        // SAFETY: a valid string.
-        let ret = unsafe { libc::swapon(path.as_ptr(), 0) };
-        let errno = last_errno();
-        ensure!(
-            ret == -1 && errno == libc::EINVAL,
-            "swapon: {ret}, errno {errno}"
-        );
+        let said = sys::swap_on(&self.path(slot));
+        ensure!(said == Err(Errno::EINVAL), "swapon: {said:?}");
         Ok(Done::Yes)
     }
 

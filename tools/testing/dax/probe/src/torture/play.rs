@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{killpg, Signal};
+use nix::unistd::Pid;
 
 use super::act::Done;
 use super::figures::{measure_pace, scaled};
@@ -188,8 +190,7 @@ fn hung(last: &str) -> String {
 
 /// Ends its processes, and unmounts what it left.
 fn clean_up(child: &mut Child) {
-    // SAFETY: kill(2) of the group that it was started in.
-    unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
     let _ = child.wait();
     for _ in 0..50 {
         if !xfs::is_mounted() || xfs::umount().is_ok() {

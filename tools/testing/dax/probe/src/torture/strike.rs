@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
+use nix::sys::signal::Signal;
 
 use super::act::Done;
 use super::compare::{bad_sectors, marked};
@@ -327,7 +328,7 @@ impl World {
         }
         self.quiet(mapper, &format!("consume {}", How::CPU))?;
         let outcome = mce::consume(How::CPU, Pmem(0).address(at)?);
-        self.mappers[&mapper].signal(libc::SIGUSR1);
+        self.mappers[&mapper].signal(Signal::SIGUSR1);
         let (_, _, signals) = self.ask(mapper, "stop")?;
         let Some(outcome) = outcome? else {
             // The driver of an NFIT lists it all the same.

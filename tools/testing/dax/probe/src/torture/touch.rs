@@ -3,18 +3,19 @@
 //! Other ways to memory that is mapped: a debugger, a pipe that holds a page, mlock(), and a
 //! process that runs another program.
 
-use std::io;
-
 use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::wait::{waitpid, WaitStatus};
+use nix::unistd::Pid;
 
 use super::act::Done;
 use super::model::{describe, Touch, PAGE};
 use super::op::Op;
 use super::strike::How;
 use super::world::World;
-use crate::kernel::last_errno;
+use crate::units::HUGE;
 
-const HUGE: u64 = 2 << 20;
 const WORD: u64 = 8;
 
 impl World {
@@ -89,18 +90,18 @@ impl World {
             Touch::Data(bytes) => {
                 let want = &bytes[offset as usize..(offset + WORD) as usize];
                 ensure!(
-                    got.as_ref().is_ok_and(|got| got.to_ne_bytes() == *want),
+                    got.is_ok_and(|got| got.to_ne_bytes() == *want),
                     "PTRACE_PEEKDATA: {got:x?}, not {want:x?} of {}",
                     describe(bytes)
                 );
             }
             other => ensure!(
-                got.as_ref().is_err_and(|errno| *errno == libc::EIO),
+                got == Err(Errno::EIO),
                 "PTRACE_PEEKDATA, {other:?}: {got:x?}"
             ),
         }
         if store {
-            ensure!(put == 0, "PTRACE_POKEDATA: errno {put}");
+            ensure!(put.is_ok(), "PTRACE_POKEDATA: {put:?}");
             let shared = self.model.is_shared(mapped.ino, mapped.first + n);
             for (at, byte) in (offset..).zip(value.to_ne_bytes()) {
                 self.model.store(mapper, area, n, at, byte);
@@ -144,39 +145,18 @@ impl World {
     }
 }
 
-/// What a debugger finds at an address of a process, or the error; and the error of what it puts
+/// What a debugger finds at an address of a process, or the error; and what comes of what it puts
 /// there.
-fn debug(pid: i32, addr: u64, value: Option<u64>) -> Result<(Result<u64, i32>, i32)> {
-    let ptrace = |request: libc::c_uint, addr: u64, data: u64| {
-        // SAFETY: a child of ours; the C library's PTRACE_PEEKDATA is not used.
-        unsafe { libc::syscall(libc::SYS_ptrace, request, pid, addr, data) }
-    };
+fn debug(pid: Pid, addr: u64, value: Option<u64>) -> Result<(nix::Result<i64>, nix::Result<()>)> {
+    ptrace::seize(pid, ptrace::Options::empty()).context("PTRACE_SEIZE")?;
+    ptrace::interrupt(pid).context("PTRACE_INTERRUPT")?;
+    let status = waitpid(pid, None)?;
     ensure!(
-        ptrace(libc::PTRACE_SEIZE, 0, 0) == 0 && ptrace(libc::PTRACE_INTERRUPT, 0, 0) == 0,
-        "PTRACE_SEIZE: {}",
-        io::Error::last_os_error()
+        matches!(status, WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)),
+        "a mapper does not stop for its debugger: {status:?}"
     );
-    let mut status = 0;
-    // SAFETY: a child of ours, and a valid int.
-    let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
-    ensure!(
-        waited == pid && libc::WIFSTOPPED(status),
-        "a mapper does not stop for its debugger: {status:#x}"
-    );
-    let mut word = 0u64;
-    let got = match ptrace(libc::PTRACE_PEEKDATA, addr, (&raw mut word) as u64) {
-        0 => Ok(word),
-        _ => Err(last_errno()),
-    };
-    let put = match value.map(|value| ptrace(libc::PTRACE_POKEDATA, addr, value)) {
-        None | Some(0) => 0,
-        Some(_) => last_errno(),
-    };
-    let detached = ptrace(libc::PTRACE_DETACH, 0, 0);
-    ensure!(
-        detached == 0,
-        "PTRACE_DETACH: {}",
-        io::Error::last_os_error()
-    );
+    let got = ptrace::read(pid, addr as *mut _);
+    let put = value.map_or(Ok(()), |value| ptrace::write(pid, addr as *mut _, value as i64));
+    ptrace::detach(pid, None).context("PTRACE_DETACH")?;
     Ok((got, put))
 }

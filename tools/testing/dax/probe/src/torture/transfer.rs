@@ -2,16 +2,19 @@
 
 //! The kernel copies from and to what processes map.
 
+use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
 
 use anyhow::{ensure, Result};
+use nix::errno::Errno;
+use nix::sys::uio::{process_vm_readv, RemoteIoVec};
 
 use super::act::Done;
 use super::model::{describe, Area, Content, Ino, Touch, PAGE};
 use super::op::Op;
 use super::world::World;
 use super::MAX_PAGES;
-use crate::fault::PAGE_SIZE;
+use crate::units::PAGE_SIZE;
 
 /// What a call returns that meets a page which can't be had.
 fn is_fault(ret: i64) -> bool {
@@ -134,28 +137,20 @@ impl World {
     fn peek(&mut self, mapper: u64, area: u64, page: u64, touch: &Touch) -> Result<()> {
         let addr = self.quiet(mapper, &format!("address {area} {page}"))?;
         let mut bytes = vec![0u8; PAGE_SIZE];
-        let local = libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: PAGE_SIZE,
-        };
-        let remote = libc::iovec {
-            iov_base: addr as *mut _,
-            iov_len: PAGE_SIZE,
-        };
+        let (base, len) = (addr as usize, PAGE_SIZE);
         let pid = self.mappers[&mapper].pid();
-        // SAFETY: the local buffer is as long as it says.
-        let ret = unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) };
-        let errno = crate::kernel::last_errno();
+        let local = &mut [IoSliceMut::new(&mut bytes)];
+        let read = process_vm_readv(pid, local, &[RemoteIoVec { base, len }]);
         match touch {
             Touch::Data(want) => ensure!(
-                ret == PAGE as isize && want[..] == bytes[..],
-                "process_vm_readv: {ret}, {}, not {}",
+                read == Ok(PAGE_SIZE) && want[..] == bytes[..],
+                "process_vm_readv: {read:?}, {}, not {}",
                 describe(&bytes),
                 describe(want)
             ),
             other => ensure!(
-                ret == -1 && is_fault(-i64::from(errno)),
-                "process_vm_readv, {other:?}: {ret}, errno {errno}"
+                matches!(read, Err(Errno::EFAULT | Errno::EHWPOISON)),
+                "process_vm_readv, {other:?}: {read:?}"
             ),
         }
         Ok(())
