@@ -212,9 +212,8 @@ impl Area {
         let (size, to) = (self.pages * PAGE_SIZE, Self::reserve(self.pages, fit)?);
         let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
         // SAFETY: the mapping is this one's alone, and so is the place where it goes.
-        let moved = unsafe {
-            mman::mremap(self.base.cast(), size, size, flags, Some(to.base.cast()))
-        };
+        let moved =
+            unsafe { mman::mremap(self.base.cast(), size, size, flags, Some(to.base.cast())) };
         moved.context("mremap")?;
         // There is nothing more to unmap.
         std::mem::forget(self);
@@ -347,7 +346,13 @@ impl Area {
         // The main thread may have ended.
         File::open("/proc/thread-self/pagemap")?.read_exact_at(&mut entries, at)?;
         let entries = entries.chunks_exact(8).flat_map(<[u8; 8]>::try_from);
-        let frame = |entry: u64| if entry & PRESENT != 0 { entry & FRAME } else { 0 };
+        let frame = |entry: u64| {
+            if entry & PRESENT != 0 {
+                entry & FRAME
+            } else {
+                0
+            }
+        };
         Ok(entries.map(u64::from_ne_bytes).map(frame).collect())
     }
 

@@ -162,7 +162,10 @@ impl Signal {
 
     /// The inverse of `Display`.
     pub fn parse(text: &str) -> Result<Self> {
-        let words = text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>();
+        let words = text
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<Vec<u64>, _>>();
         match words.ok().and_then(|words| words.try_into().ok()) {
             Some(words) => Ok(Self::of(words)),
             None => bail!("not a signal: {text}"),
@@ -200,7 +203,9 @@ static SEEN: AtomicUsize = AtomicUsize::new(0);
 /// Takes the signals seen since the last call, oldest first.
 pub fn take() -> Vec<Signal> {
     let seen = SEEN.load(SeqCst).min(SLOTS);
-    let words = LOG[..seen].iter().map(|slot| slot.each_ref().map(|w| w.load(SeqCst)));
+    let words = LOG[..seen]
+        .iter()
+        .map(|slot| slot.each_ref().map(|w| w.load(SeqCst)));
     let signals = words.map(Signal::of).collect();
     SEEN.store(0, SeqCst);
     signals

@@ -82,6 +82,18 @@ pub struct Error {
     pub length: u64,
 }
 
+impl Error {
+    pub fn new(address: u64, length: u64) -> Self {
+        Self { address, length }
+    }
+
+    /// Whether it lies in the page of a byte.
+    pub fn hits(&self, byte: u64) -> bool {
+        let page = byte - byte % PAGE;
+        self.address < page + PAGE && page < self.address + self.length
+    }
+}
+
 /// The errors that the firmware knows of, in order, with gaps between them.
 pub fn errors() -> Result<Vec<Error>> {
     decode(&call(INJECTED, &[], MAX_ANSWER)?)
@@ -94,11 +106,7 @@ pub fn exists() -> bool {
 
 /// An error, of which the kernel is not told.
 pub fn inject(error: Error) -> Result<()> {
-    let mut input = [error.address, error.length].map(u64::to_le_bytes).concat();
-    input.push(0);
-    let answer = call(INJECT, &input, 4)?;
-    ensure!(answer == [0; 4], "the firmware on {error:?}: {answer:?}");
-    Ok(())
+    tell(error.address, error.length, 0).with_context(|| format!("{error:?}"))
 }
 
 /// Whether the firmware refuses to clear errors. It does until it is told otherwise,
@@ -140,24 +148,24 @@ impl Drop for Refusing {
 /// raise one by itself. Without a CPU nobody has consumed the error; see [`mce`].
 pub fn consume(device: Pmem, offset: u64, cpu: Option<u32>) -> Result<String> {
     let address = device.address(offset)?;
-    // It is good to a page.
-    let page = address - address % PAGE;
-    let is_bad = |e: &Error| e.address < page + PAGE && page < e.address + e.length;
+    let known = errors()?.iter().any(|error| error.hits(address));
     ensure!(
-        errors()?.iter().any(is_bad),
-        "the firmware knows of no error in the page at {page:#x}"
+        known,
+        "the firmware knows of no error in the page of {address:#x}"
     );
     mce::deliver_to(cpu, address)
 }
 
 fn switch(number: u64, value: u32) -> Result<()> {
-    let mut input = [number, value.into()].map(u64::to_le_bytes).concat();
-    input.push(SWITCH);
+    tell(number, value.into(), SWITCH).with_context(|| format!("switch {number}"))
+}
+
+/// Calls `INJECT`.
+fn tell(first: u64, second: u64, options: u8) -> Result<()> {
+    let mut input = [first, second].map(u64::to_le_bytes).concat();
+    input.push(options);
     let answer = call(INJECT, &input, 4)?;
-    ensure!(
-        answer == [0; 4],
-        "the firmware does not know switch {number}: {answer:?}"
-    );
+    ensure!(answer == [0; 4], "the firmware refuses: {answer:?}");
     Ok(())
 }
 
@@ -206,10 +214,7 @@ fn decode(answer: &[u8]) -> Result<Vec<Error>> {
     let word = |bytes: &[u8]| -> Result<u64> { Ok(u64::from_le_bytes(bytes.try_into()?)) };
     let mut errors = Vec::new();
     for range in ranges.chunks(16) {
-        errors.push(Error {
-            address: word(&range[..8])?,
-            length: word(&range[8..])?,
-        });
+        errors.push(Error::new(word(&range[..8])?, word(&range[8..])?));
     }
     Ok(errors)
 }
@@ -226,11 +231,7 @@ mod tests {
         }
         let errors = decode(&answer).unwrap();
         assert_eq!(errors.len(), 2);
-        let last = Error {
-            address: 0x1_0030_0000,
-            length: 512,
-        };
-        assert_eq!(errors[1], last);
+        assert_eq!(errors[1], Error::new(0x1_0030_0000, 512));
         assert!(decode(&answer[..30]).is_err());
         assert!(decode(&[1, 0, 0, 0, 0, 0, 0, 0]).is_err());
     }

@@ -298,7 +298,9 @@ pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
 
 /// The extents that are free or hold data of files, from the first records of the map.
 pub fn all_data_or_free(file: &File) -> io::Result<Vec<Fsmap>> {
-    all_that(file, |extent| extent.is_data() || extent.is_of(FMR_OWN_FREE))
+    all_that(file, |extent| {
+        extent.is_data() || extent.is_of(FMR_OWN_FREE)
+    })
 }
 
 pub const RESERVED: &str = "reserved for copies";
@@ -344,9 +346,9 @@ pub fn is_free_on(file: &File, device: u32, at: u64) -> io::Result<bool> {
     if found.len() == FSMAP_RECORDS {
         return Err(io::Error::other("GETFSMAP: too many extents"));
     }
-    Ok(found.iter().any(|extent| {
-        extent.device == device && extent.is_of(FMR_OWN_FREE) && extent.contains(at)
-    }))
+    Ok(found
+        .iter()
+        .any(|extent| extent.device == device && extent.is_of(FMR_OWN_FREE) && extent.contains(at)))
 }
 
 /// Does something without root's rights.

@@ -44,7 +44,11 @@ impl Peer {
     }
 
     fn started<T>(_: T) -> Result<()> {
-        let ready = until(limit(5), Duration::from_millis(5), || Ok(READY.load(SeqCst)))?;
+        let ready = until(
+            limit(5),
+            Duration::from_millis(5),
+            || Ok(READY.load(SeqCst)),
+        )?;
         ensure!(ready, "the peer does not start");
         Ok(())
     }
@@ -83,7 +87,9 @@ pub fn poison_in_vfork(addr: *mut u8) -> Result<i32> {
         let order = unsafe { &*order.cast::<Order>() };
         // SAFETY: simulated poison leaves the memory as it is.
         let done = unsafe { sys::madvise(order.addr, PAGE_SIZE, libc::MADV_HWPOISON) };
-        order.errno.store(done.err().map_or(0, |e| e as i32), SeqCst);
+        order
+            .errno
+            .store(done.err().map_or(0, |e| e as i32), SeqCst);
         sys::exit_now(0)
     }
     let order = Order {

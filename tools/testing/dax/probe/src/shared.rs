@@ -83,6 +83,8 @@ impl Worker {
 /// Keeps this process on one CPU.
 pub fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
-    let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    let pinned = set
+        .set(cpu)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     pinned.with_context(|| format!("CPU {cpu}"))
 }

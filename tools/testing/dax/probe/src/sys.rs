@@ -151,7 +151,11 @@ pub fn set_real_time(on: bool) -> Result<()> {
     let param = libc::sched_param {
         sched_priority: on.into(),
     };
-    let policy = if on { libc::SCHED_FIFO } else { libc::SCHED_OTHER };
+    let policy = if on {
+        libc::SCHED_FIFO
+    } else {
+        libc::SCHED_OTHER
+    };
     // SAFETY: valid parameters.
     Errno::result(unsafe { libc::sched_setscheduler(0, policy, &param) }).map(drop)
 }

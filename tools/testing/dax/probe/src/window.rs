@@ -32,7 +32,9 @@ impl Window {
 
     /// Waits until a task waits there.
     pub fn wait(&self) -> Result<()> {
-        let waits = until(PATIENCE, Duration::from_millis(5), || Ok(get("waiting")? == "1"))?;
+        let waits = until(PATIENCE, Duration::from_millis(5), || {
+            Ok(get("waiting")? == "1")
+        })?;
         ensure!(waits, "no task gets to the window");
         Ok(())
     }

@@ -119,7 +119,11 @@ impl Xfs {
 
     /// With flags of mount(2), and more options.
     pub fn mount_with(&self, flags: libc::c_ulong, more: &str) -> Result<()> {
-        let mut options = String::from(if self.no_dax { "dax=never" } else { "dax=always" });
+        let mut options = String::from(if self.no_dax {
+            "dax=never"
+        } else {
+            "dax=always"
+        });
         if let Some(log) = &self.log {
             options += &format!(",logdev={log}");
         }
@@ -128,8 +132,14 @@ impl Xfs {
         }
         options += more;
         let (source, flags) = (self.data.path(), MsFlags::from_bits_retain(flags));
-        mount(Some(&*source), MOUNT_POINT, Some("xfs"), flags, Some(&*options))
-            .map_err(|e| anyhow!("mount -o {options}: {}", io::Error::from(e)))
+        mount(
+            Some(&*source),
+            MOUNT_POINT,
+            Some("xfs"),
+            flags,
+            Some(&*options),
+        )
+        .map_err(|e| anyhow!("mount -o {options}: {}", io::Error::from(e)))
     }
 
     /// Mounts it, which is not mounted, with a realtime device from now on.

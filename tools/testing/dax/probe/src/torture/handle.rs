@@ -61,7 +61,10 @@ impl Handle {
             mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).context("mkfifo")?;
             open(path, 0)
         };
-        Ok(Talk::new(make(&pipe(mapper, "in"))?, make(&pipe(mapper, "out"))?))
+        Ok(Talk::new(
+            make(&pipe(mapper, "in"))?,
+            make(&pipe(mapper, "out"))?,
+        ))
     }
 
     /// It runs its program anew; with that all mappings are gone.

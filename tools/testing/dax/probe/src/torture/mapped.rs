@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{ensure, Result};
 use nix::sys::mman::MapFlags;
 
-use super::model::{self, Kind};
+use super::model::{self, Kind, Touch};
 use crate::area::{Area, Fit, View, SYNC, WRITE};
 use crate::calls::open;
 use crate::fault;
@@ -21,6 +21,18 @@ pub const BEYOND: u8 = 2;
 pub const DENIED: u8 = 3;
 /// Signals that are none of these.
 pub const OTHER: u8 = 4;
+
+impl Touch {
+    /// What a process says of it.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Data(_) => GOOD,
+            Self::Lost => LOST,
+            Self::Beyond => BEYOND,
+            Self::Denied => DENIED,
+        }
+    }
+}
 
 /// A mapping, and its file: a mapping outlives its descriptor, whose number is to stay free.
 pub struct Mapped {
@@ -57,14 +69,12 @@ pub fn outcome(good: bool, addr: u64) -> u8 {
     let signals = fault::take();
     match (good, &signals[..]) {
         (true, []) => GOOD,
-        (false, [signal]) if signal.addr / PAGE == addr / PAGE => {
-            match signal.name().as_str() {
-                "BUS_MCEERR_AR" if signal.lsb == 12 => LOST,
-                "BUS_ADRERR" => BEYOND,
-                _ if signal.signo == libc::SIGSEGV => DENIED,
-                _ => OTHER,
-            }
-        }
+        (false, [signal]) if signal.addr / PAGE == addr / PAGE => match signal.name().as_str() {
+            "BUS_MCEERR_AR" if signal.lsb == 12 => LOST,
+            "BUS_ADRERR" => BEYOND,
+            _ if signal.signo == libc::SIGSEGV => DENIED,
+            _ => OTHER,
+        },
         _ => OTHER,
     }
 }

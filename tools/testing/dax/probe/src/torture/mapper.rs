@@ -260,7 +260,11 @@ impl Mapper {
     /// To another place, of the same alignment.
     fn relocate(&mut self, number: u64) -> Result<i64> {
         let Mapped { area, _file } = self.areas.remove(&number).context("no such area")?;
-        let fit = if area.is_aligned() { Fit::Huge } else { Fit::Split };
+        let fit = if area.is_aligned() {
+            Fit::Huge
+        } else {
+            Fit::Split
+        };
         let area = area.moved_to(fit)?;
         self.areas.insert(number, Mapped { area, _file });
         Ok(0)

@@ -10,46 +10,37 @@ use nix::sys::wait::{waitpid, WaitStatus};
 use nix::unistd::Pid;
 
 use super::act::Done;
-use super::model::{describe, Touch, PAGE};
-use super::op::Op;
+use super::model::{describe, Area, Touch};
+use super::op::{Op, Spot};
 use super::strike::How;
 use super::world::World;
-use crate::units::HUGE;
+use crate::units::PAGE;
 
 const WORD: u64 = 8;
 
 impl World {
     pub fn touch(&mut self, op: Op) -> Result<Done> {
-        if let Op::Exec { mapper } = op {
+        if let Op::Exec(mapper) = op {
             return self.exec(mapper);
         }
-        let (Op::Poke { mapper, area, .. }
-        | Op::Lock { mapper, area, .. }
-        | Op::Pipe { mapper, area, .. }) = op
-        else {
-            return Ok(Done::Skipped);
-        };
-        let Some(mapped) = self.model.area(mapper, area).cloned() else {
+        let Some((_, mapped)) = self.mapped(op) else {
             return Ok(Done::Skipped);
         };
         let pages = mapped.pages as u64;
         match op {
-            Op::Poke { page, word, .. } if page < pages => self.poke(mapper, area, page, word),
-            Op::Lock { page, pages: n, .. } if n > 0 && page + n <= pages => {
+            Op::Poke(spot, word) if spot.page < pages => self.poke(spot, &mapped, word),
+            Op::Lock(spot, n) if n > 0 && spot.page + n <= pages => {
                 // It would copy pages of a private mapping.
                 if mapped.kind.is_private() {
                     return Ok(Done::Skipped);
                 }
-                let ret = self.quiet(mapper, &format!("lock {area} {page} {n}"))?;
-                let bad = |n: u64| !matches!(self.model.touch(&mapped, n as usize), Touch::Data(_));
-                let want = (page..page + n).any(bad);
-                ensure!(
-                    (ret != 0) == want,
-                    "mlock: errno {ret}, an error was due: {want}"
-                );
+                let ret = self.quiet(spot.mapper, &format!("lock {spot} {n}"))?;
+                let want = self.meets_error(&mapped, spot.page, n);
+                let right = (ret != 0) == want;
+                ensure!(right, "mlock: errno {ret}, an error was due: {want}");
                 Ok(Done::Yes)
             }
-            Op::Pipe { page, .. } if page < pages => self.pipe(mapper, area, page),
+            Op::Pipe(spot) if spot.page < pages => self.pipe(spot, &mapped),
             _ => Ok(Done::Skipped),
         }
     }
@@ -66,24 +57,17 @@ impl World {
     }
 
     /// PTRACE_PEEKDATA, and PTRACE_POKEDATA where it may be written.
-    fn poke(&mut self, mapper: u64, area: u64, page: u64, word: u64) -> Result<Done> {
-        let mapped = self.model.area(mapper, area).context("no area")?.clone();
-        let n = page as usize;
-        let at = (mapped.first as u64 + page) * PAGE;
-        let valid = self.model.inodes[&mapped.ino]
-            .size
-            .saturating_sub(at)
-            .min(PAGE);
+    fn poke(&mut self, spot: Spot, mapped: &Area, word: u64) -> Result<Done> {
         let offset = word / 256 % (PAGE / WORD) * WORD;
-        let touch = self.model.touch(&mapped, n);
-        let addr = self.quiet(mapper, &format!("address {area} {page}"))? as u64 + offset;
-        let pid = self.mappers[&mapper].pid();
+        let touch = self.model.touch(mapped, spot.page as usize);
+        let addr = self.quiet(spot.mapper, &format!("address {spot}"))? as u64 + offset;
+        let pid = self.mappers[&spot.mapper].pid();
         let value = u64::from_ne_bytes([word as u8 | 1; 8]);
         // A store to what the model does not let be stored to is not tried, nor one that may
         // meet a block that is not repaired yet.
         let store = mapped.writable
             && matches!(touch, Touch::Data(_))
-            && offset + WORD <= valid
+            && offset + WORD <= self.valid(mapped, spot.page)
             && !self.may_meet();
         let (got, put) = debug(pid, addr, store.then_some(value))?;
         match &touch {
@@ -95,44 +79,39 @@ impl World {
                     describe(bytes)
                 );
             }
-            other => ensure!(
-                got == Err(Errno::EIO),
-                "PTRACE_PEEKDATA, {other:?}: {got:x?}"
-            ),
+            other => {
+                let right = got == Err(Errno::EIO);
+                ensure!(right, "PTRACE_PEEKDATA, {other:?}: {got:x?}");
+            }
         }
         if store {
             ensure!(put.is_ok(), "PTRACE_POKEDATA: {put:?}");
-            let shared = self.model.is_shared(mapped.ino, mapped.first + n);
-            for (at, byte) in (offset..).zip(value.to_ne_bytes()) {
-                self.model.store(mapper, area, n, at, byte);
-            }
-            let size = self.model.inodes[&mapped.ino].size;
-            if shared && !mapped.kind.is_private() && size >= HUGE {
-                // All of a huge page may have been copied.
-                self.learn_blocks(&[mapped.ino])?;
-            }
+            self.stored(spot, mapped, |model| {
+                for (at, byte) in (offset..).zip(value.to_ne_bytes()) {
+                    model.store(spot, at, byte);
+                }
+            })?;
         }
-        self.load(mapper, area, n, 1)?;
+        self.load(spot, 1)?;
         Ok(Done::Yes)
     }
 
     /// A page fails that a pipe holds.
-    fn pipe(&mut self, mapper: u64, area: u64, page: u64) -> Result<Done> {
-        let Some(at) = self.mapped_place(mapper, area, page)? else {
+    fn pipe(&mut self, spot: Spot, mapped: &Area) -> Result<Done> {
+        let Some(at) = self.mapped_place(spot)? else {
             return Ok(Done::Skipped);
         };
         let owners = self.owners_of(at)?;
-        let mapped = self.model.area(mapper, area).context("no area")?;
-        let Touch::Data(before) = self.model.touch(mapped, page as usize) else {
+        let Touch::Data(before) = self.model.touch(mapped, spot.page as usize) else {
             return Ok(Done::Skipped);
         };
         if self.model.lost() >= super::strike::MOST_LOST || owners.is_empty() {
             return Ok(Done::Skipped);
         }
-        let ret = self.quiet(mapper, &format!("pipe {area} {page}"))?;
+        let ret = self.quiet(spot.mapper, &format!("pipe {spot}"))?;
         ensure!(ret == PAGE as i64, "vmsplice: {ret}");
         self.strike(How::Check, at, &owners)?;
-        let (ret, bytes, signals) = self.ask(mapper, "drain")?;
+        let (ret, bytes, signals) = self.ask(spot.mapper, "drain")?;
         ensure!(signals.is_empty(), "a read of a pipe: {signals:?}");
         let refused = [libc::EIO, libc::EFAULT, libc::EHWPOISON].map(i64::from);
         ensure!(
@@ -140,7 +119,7 @@ impl World {
             "a read of a pipe with a page that failed: errno {ret}, {}",
             describe(&bytes)
         );
-        self.load(mapper, area, page as usize, 1)?;
+        self.load(spot, 1)?;
         Ok(Done::Yes)
     }
 }
@@ -152,11 +131,16 @@ fn debug(pid: Pid, addr: u64, value: Option<u64>) -> Result<(nix::Result<i64>, n
     ptrace::interrupt(pid).context("PTRACE_INTERRUPT")?;
     let status = waitpid(pid, None)?;
     ensure!(
-        matches!(status, WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)),
+        matches!(
+            status,
+            WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)
+        ),
         "a mapper does not stop for its debugger: {status:?}"
     );
     let got = ptrace::read(pid, addr as *mut _);
-    let put = value.map_or(Ok(()), |value| ptrace::write(pid, addr as *mut _, value as i64));
+    let put = value.map_or(Ok(()), |value| {
+        ptrace::write(pid, addr as *mut _, value as i64)
+    });
     ptrace::detach(pid, None).context("PTRACE_DETACH")?;
     Ok((got, put))
 }
