@@ -30,6 +30,7 @@ mod qmp;
 mod report;
 mod scenes;
 mod shared;
+mod spell;
 mod supervise;
 mod sys;
 mod talk;
@@ -38,6 +39,7 @@ mod trace;
 mod trouble;
 mod units;
 mod window;
+mod worker;
 mod xfs;
 
 /// Poison persistent memory and watch what becomes of the processes that map it.

@@ -3,23 +3,21 @@
 //! A machine that dies: work on a filesystem whose memory fails, and a look at what is
 //! left of it when the machine is up again. `dax-lab crash` kills the machine.
 
-use std::fs;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 
 mod check;
 mod journal;
 mod model;
 mod work;
 
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
 fn patience() -> Duration {
     crate::kernel::limit(60)
 }
-const WORKER: &str = "/sys/fs/xfs/pmem0/dax";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -63,31 +61,4 @@ fn mix(word: u64) -> u64 {
 /// The directory of a worker's files.
 fn directory(worker: u64) -> String {
     format!("w{worker}")
-}
-
-/// Waits until something is so; whether it came to that.
-fn until(patience: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + patience;
-    while !so()? {
-        if Instant::now() > end {
-            return Ok(false);
-        }
-        sleep(Duration::from_millis(20));
-    }
-    Ok(true)
-}
-
-/// One of the numbers that the mount's worker shows.
-fn count(name: &str) -> Result<u64> {
-    let path = Path::new(WORKER).join(name);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    text.trim().parse().context(text)
-}
-
-/// Waits until the mount's worker has nothing to do.
-fn settle() -> Result<()> {
-    let idle = until(patience(), || Ok(count("pending")? == 0))?;
-    let seconds = patience().as_secs();
-    ensure!(idle, "{WORKER}/pending is not 0 after {seconds} s");
-    Ok(())
 }

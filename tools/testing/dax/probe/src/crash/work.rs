@@ -11,13 +11,13 @@ use std::sync::Mutex;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use fastrand::Rng;
 use nix::sys::statvfs::fstatvfs;
 
-use super::journal::{Journal, Step, WORKERS};
+use super::journal::{Journal, Kind, Pages, Step, WORKERS};
 use super::model::Content;
-use super::{directory, say, PAGE};
+use super::{directory, say};
 use crate::area::Area;
 use crate::calls;
 use crate::fault;
@@ -26,6 +26,7 @@ use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::kernel::QuietConsole;
 use crate::mce;
 use crate::pmem::Pmem;
+use crate::units::PAGE;
 use crate::xfs::{Options, Xfs};
 
 /// So little is left free that what is freed is used again soon.
@@ -96,10 +97,7 @@ fn hit(at: u64) -> Result<()> {
     let address = Pmem(0).address(at)?;
     // It still knows when the machine is up again.
     if firmware::exists() {
-        firmware::inject(firmware::Error {
-            address,
-            length: PAGE,
-        })?;
+        firmware::inject(firmware::Error::new(address, PAGE))?;
     }
     mce::deliver(address).map(drop)
 }
@@ -217,16 +215,13 @@ impl Worker {
             Ok(()) => Step::Done,
             Err(_) => Step::Failed,
         })?;
-        match (step, done) {
+        match (step.group(), done) {
             (_, Ok(())) => Ok(true),
-            // Then nothing goes any more.
-            (Step::Remove { .. }, Err(e)) => Err(e),
-            (Step::Write { file, .. } | Step::Reserve { file, .. }, Err(_))
-            | (Step::Punch { file, .. } | Step::Truncate { file, .. }, Err(_))
-            | (Step::Clone { file, .. }, Err(_)) => {
-                self.remove_now(file)?;
+            (Kind::Change, Err(_)) => {
+                self.remove_now(step.number("file").context("no file")?)?;
                 Ok(false)
             }
+            // Then nothing goes any more.
             (_, Err(e)) => Err(e),
         }
     }
@@ -234,12 +229,7 @@ impl Worker {
     fn write(&mut self, file: u64, first: u64, pages: u64) -> Result<bool> {
         self.tag += 1;
         let tag = (self.run << 32) | (self.number << 28) | self.tag;
-        let step = Step::Write {
-            file,
-            first,
-            pages,
-            tag,
-        };
+        let step = Step::Write(Pages { file, first, pages }, tag);
         let old = self.files.get(&file).copied().unwrap_or(0);
         let fault_first = first < old && self.chance(30);
         let done = self.step(step, |this| {
@@ -268,30 +258,38 @@ impl Worker {
         Ok(done)
     }
 
+    fn maybe_sync(&mut self, file: u64) -> Result<()> {
+        match self.chance(self.syncs) {
+            true => self.sync(file),
+            false => Ok(()),
+        }
+    }
+
+    fn write_and_sync(&mut self, file: u64, first: u64, pages: u64) -> Result<()> {
+        match self.write(file, first, pages)? {
+            true => self.maybe_sync(file),
+            false => Ok(()),
+        }
+    }
+
     fn create(&mut self) -> Result<()> {
         self.next += 1;
         let file = self.next;
         let pages = self.rng.u64(1..=MAX_PAGES / 2);
-        if self.write(file, 0, pages)? && self.chance(self.syncs) {
-            self.sync(file)?;
-        }
-        Ok(())
+        self.write_and_sync(file, 0, pages)
     }
 
     fn rewrite(&mut self, file: u64) -> Result<()> {
         let (first, pages) = self.some(MAX_PAGES / 2);
         let first = first.min(self.files[&file]);
-        if self.write(file, first, pages)? && self.chance(self.syncs) {
-            self.sync(file)?;
-        }
-        Ok(())
+        self.write_and_sync(file, first, pages)
     }
 
     /// A clone, of which a page may be copied soon; then space is reserved around it.
     fn clone_file(&mut self, from: u64) -> Result<()> {
         self.next += 1;
         let file = self.next;
-        let done = self.step(Step::Clone { file, from }, |this| {
+        let done = self.step(Step::Clone(file, from), |this| {
             let to = File::create(this.path(file))?;
             ioctl::set_cow_extent_size(&to, (COW_PAGES * PAGE) as u32)?;
             ioctl::clone_file(&this.open(from)?, &to).context("FICLONE")
@@ -301,9 +299,7 @@ impl Worker {
         }
         let pages = self.files[&from];
         self.files.insert(file, pages);
-        if self.chance(self.syncs) {
-            self.sync(file)?;
-        }
+        self.maybe_sync(file)?;
         if pages > 0 && self.chance(70) {
             let page = self.rng.u64(..pages);
             if self.write(file, page, 1)? && self.chance(70) {
@@ -320,27 +316,22 @@ impl Worker {
             return Ok(());
         }
         let pages = self.rng.u64(1..=MAX_PAGES - first);
-        let step = Step::Reserve { file, first, pages };
+        let step = Step::Reserve(Pages { file, first, pages });
         let done = self.step(step, |this| {
-            let done = calls::fallocate(&this.open(file)?, 0, first * PAGE, pages * PAGE);
-            ensure!(done == "0", "fallocate: {done}");
-            Ok(())
+            let file = this.open(file)?;
+            Ok(calls::allocate(&file, 0, first * PAGE, pages * PAGE)?)
         })?;
         if !done {
             return Ok(());
         }
         self.files.insert(file, first + pages);
-        if self.chance(self.syncs) {
-            self.sync(file)?;
-        }
+        self.maybe_sync(file)?;
         for at in self.blocks(file, first, pages, 2)? {
             hit(at)?;
         }
         if self.chance(70) {
             let (at, count) = self.some(pages);
-            if self.write(file, first + at, count)? && self.chance(self.syncs) {
-                self.sync(file)?;
-            }
+            self.write_and_sync(file, first + at, count)?;
         }
         Ok(())
     }
@@ -365,10 +356,7 @@ impl Worker {
         pages: u64,
         act: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let (Step::Remove { file } | Step::Truncate { file, .. } | Step::Punch { file, .. }) = step
-        else {
-            bail!("{step:?}");
-        };
+        let file = step.number("file").context("no file")?;
         let before = self.blocks(file, first, pages, 1)?;
         let after = self.blocks(file, first, pages, 3)?;
         if self.chance(30) {
@@ -394,19 +382,22 @@ impl Worker {
             return Ok(());
         }
         let (first, pages) = self.some(all);
-        self.give_away(Step::Punch { file, first, pages }, first, pages, |this| {
-            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-            let file = this.open(file)?;
-            let done = calls::fallocate(&file, mode, first * PAGE, pages * PAGE);
-            ensure!(done == "0", "fallocate: {done}");
-            Ok(())
-        })
+        self.give_away(
+            Step::Punch(Pages { file, first, pages }),
+            first,
+            pages,
+            |this| {
+                let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                let file = this.open(file)?;
+                Ok(calls::allocate(&file, mode, first * PAGE, pages * PAGE)?)
+            },
+        )
     }
 
     fn truncate(&mut self, file: u64) -> Result<()> {
         let all = self.files[&file];
         let pages = self.rng.u64(..=all);
-        self.give_away(Step::Truncate { file, pages }, pages, all - pages, |this| {
+        self.give_away(Step::Truncate(file, pages), pages, all - pages, |this| {
             this.files.insert(file, pages);
             Ok(this.open(file)?.set_len(pages * PAGE)?)
         })
@@ -414,7 +405,7 @@ impl Worker {
 
     fn remove(&mut self, file: u64) -> Result<()> {
         let pages = self.files[&file];
-        self.give_away(Step::Remove { file }, 0, pages, |this| {
+        self.give_away(Step::Remove(file), 0, pages, |this| {
             this.files.remove(&file);
             Ok(fs::remove_file(this.path(file))?)
         })
@@ -424,7 +415,7 @@ impl Worker {
     fn remove_now(&mut self, file: u64) -> Result<()> {
         self.files.remove(&file);
         let path = self.path(file);
-        self.step(Step::Remove { file }, |_| match fs::remove_file(&path) {
+        self.step(Step::Remove(file), |_| match fs::remove_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             done => Ok(done?),
         })?;
@@ -442,15 +433,15 @@ impl Worker {
             return Ok(());
         };
         hit(at)?;
-        if self.chance(50) && self.write(file, page, 1)? && self.chance(self.syncs) {
-            self.sync(file)?;
+        match self.chance(50) {
+            true => self.write_and_sync(file, page, 1),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn sync(&mut self, file: u64) -> Result<()> {
         self.open(file)?.sync_all()?;
-        self.journal.add(Step::Synced { file })
+        self.journal.add(Step::Synced(file))
     }
 
     fn sync_all(&mut self) -> Result<()> {

@@ -25,7 +25,7 @@ pub enum Done {
 impl World {
     pub fn perform(&mut self, op: Op) -> Result<Done> {
         // What the worker has done since is no longer in the way.
-        if self.loose && super::pending()? == 0 && self.staging.is_empty() {
+        if self.loose && super::count("pending")? == 0 && self.staging.is_empty() {
             self.loose = super::count("stuck")? > 0;
         }
         if op.hits_nobody() {

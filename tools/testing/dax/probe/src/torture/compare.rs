@@ -196,7 +196,7 @@ impl World {
                 all.difference(some).map(|at| (*at, whose(at))).collect()
             };
             let (more, less) = (but(&marked, &lost), but(&lost, &marked));
-            let pending = super::pending()?;
+            let pending = super::count("pending")?;
             let corrupted = self.corrupted + 4 * (lost.len() + more.len()) as u64;
             let (counted, known) = (super::count("poisoned")?, self.known()?);
             // The worker says what it can't clear.
@@ -220,7 +220,7 @@ impl World {
                 self.reported
             );
             // What was found twice is counted twice.
-            let counts = counted >= self.reported || !super::has_worker();
+            let counts = counted >= self.reported || !crate::worker::exists();
             let knows = !self.firmware || known == marked;
             Ok(good && now == corrupted && pending == 0 && counts && knows)
         })?;
