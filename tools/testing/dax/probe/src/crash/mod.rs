@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 mod check;
+mod hit;
 mod journal;
 mod model;
 mod work;

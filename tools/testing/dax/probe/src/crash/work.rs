@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -15,17 +14,15 @@ use anyhow::{ensure, Context, Result};
 use fastrand::Rng;
 use nix::sys::statvfs::fstatvfs;
 
+use super::hit::{hit, hit_owned_by};
 use super::journal::{Journal, Kind, Pages, Step, WORKERS};
 use super::model::Content;
 use super::{directory, say};
 use crate::area::Area;
 use crate::calls;
 use crate::fault;
-use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::kernel::QuietConsole;
-use crate::mce;
-use crate::pmem::Pmem;
 use crate::units::PAGE;
 use crate::xfs::{Options, Xfs};
 
@@ -88,28 +85,6 @@ fn fill(xfs: &Xfs) -> Result<()> {
 fn free_bytes(file: &File) -> Result<u64> {
     let stat = fstatvfs(file).context("fstatvfs")?;
     Ok(stat.blocks_available() * stat.fragment_size())
-}
-
-/// A machine check on the block at byte `at` of the device. One at a time.
-fn hit(at: u64) -> Result<()> {
-    static MONITOR: Mutex<()> = Mutex::new(());
-    let _one = MONITOR.lock();
-    let address = Pmem(0).address(at)?;
-    // It still knows when the machine is up again.
-    if firmware::exists() {
-        firmware::inject(firmware::Error::new(address, PAGE))?;
-    }
-    mce::deliver(address).map(drop)
-}
-
-/// One on a block of a special owner, if there is any.
-fn hit_owned_by(root: &File, owner: u64, rng: &mut Rng) -> Result<()> {
-    let all = ioctl::all_owned_by(root, owner)?;
-    if all.is_empty() {
-        return Ok(());
-    }
-    let extent = all[rng.usize(..all.len())];
-    hit(extent.physical + rng.u64(..extent.length / PAGE) * PAGE)
 }
 
 struct Worker {

@@ -3,47 +3,10 @@
 //! The operations, and their form in a list: one a line, a word and numbers.
 
 use std::fmt;
-use std::str::FromStr;
 
-use anyhow::{bail, ensure, Context, Error, Result};
+use anyhow::{Context, Result};
 
-/// What an operation is about: numbers with names, as they stand in a list.
-trait Field: Sized {
-    fn write(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result;
-    fn read(name: &str, number: &mut dyn FnMut(&str) -> Result<u64>) -> Result<Self>;
-}
-
-impl Field for u64 {
-    fn write(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, " {name}={self}")
-    }
-
-    fn read(name: &str, number: &mut dyn FnMut(&str) -> Result<u64>) -> Result<Self> {
-        number(name)
-    }
-}
-
-/// Declares structs of numbers.
-macro_rules! places {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident),* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub struct $name {
-            $(pub $field: u64,)*
-        }
-
-        impl Field for $name {
-            fn write(&self, _: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(self.$field.write(stringify!($field), f)?;)*
-                Ok(())
-            }
-
-            fn read(_: &str, number: &mut dyn FnMut(&str) -> Result<u64>) -> Result<Self> {
-                Ok(Self { $($field: number(stringify!($field))?),* })
-            }
-        }
-    )*};
-}
+use crate::spell::{places, steps, Field};
 
 places! {
     /// Bytes of a file. A slot is a place for one, which has a name, or only a descriptor.
@@ -77,71 +40,12 @@ impl fmt::Display for Spot {
     }
 }
 
-/// Declares the operations with their words and the names of their numbers, by what takes them.
-macro_rules! operations {
-    ($($group:ident {
-        $($(#[$doc:meta])* $name:ident $word:literal $(($($field:ident: $type:ty),*))?;)*
-    })*) => {
-        /// An operation. What it needs may be missing, when others were taken out of the
-        /// list: then it does nothing.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Op {
-            $($($(#[$doc])* $name $(($($type),*))?,)*)*
-        }
-
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Group {
-            $($group,)*
-        }
-
-        #[allow(unused_variables)]
-        impl Op {
-            pub fn group(self) -> Group {
-                match self {
-                    $($(Self::$name $(($($field),*))? => Group::$group,)*)*
-                }
-            }
-        }
-
-        impl fmt::Display for Op {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $($(Self::$name $(($($field),*))? => {
-                        f.write_str($word)?;
-                        $($($field.write(stringify!($field), f)?;)*)?
-                    })*)*
-                }
-                Ok(())
-            }
-        }
-
-        impl FromStr for Op {
-            type Err = Error;
-
-            fn from_str(text: &str) -> Result<Self> {
-                let mut words = text.split_whitespace();
-                let first = words.next().unwrap_or_default();
-                let mut number = |name: &str| -> Result<u64> {
-                    let word = words.next().with_context(|| format!("{text}: no {name}"))?;
-                    let value = word.strip_prefix(name).and_then(|w| w.strip_prefix('='));
-                    let value = value.with_context(|| format!("{text}: no {name}"))?;
-                    Ok(value.parse()?)
-                };
-                let op = match first {
-                    $($($word => Self::$name $(($(
-                        <$type as Field>::read(stringify!($field), &mut number)?
-                    ),*))?,)*)*
-                    _ => bail!("no operation: {text}"),
-                };
-                ensure!(words.next().is_none(), "{text}: too many numbers");
-                Ok(op)
-            }
-        }
-    };
-}
-
 // `size` is in bytes; `salt` chooses one of several blocks.
-operations! {
+steps! {
+    /// An operation. What it needs may be missing, when others were taken out of the
+    /// list: then it does nothing.
+    Op by Group
+
     Names {
         Create "create" (slot: u64);
         /// A file without a name.
@@ -273,13 +177,6 @@ operations! {
 }
 
 impl Op {
-    /// The first of its numbers that has this name.
-    fn number(self, name: &str) -> Option<u64> {
-        let text = self.to_string();
-        let value = |word: &str| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
-        text.split(' ').find_map(value)
-    }
-
     /// The file that it is about.
     pub fn slot(self) -> Option<u64> {
         self.number("slot")
