@@ -186,18 +186,6 @@ impl Area {
         Ok(())
     }
 
-    pub fn protect(&self, prot: ProtFlags) -> nix::Result<()> {
-        let (at, len) = self.range(0, self.pages)?;
-        // SAFETY: the mapping holds nothing but the file.
-        unsafe { mman::mprotect(at, len, prot) }
-    }
-
-    pub fn lock(&self, page: usize, count: usize) -> nix::Result<()> {
-        let (at, len) = self.range(page, count)?;
-        // SAFETY: inside the mapping.
-        unsafe { mman::mlock(at, len) }
-    }
-
     fn without_huge_pages(&self, pages: usize) -> Result<()> {
         let said = self.advise_range(0, pages, libc::MADV_NOHUGEPAGE);
         said.context("MADV_NOHUGEPAGE")

@@ -64,7 +64,9 @@ impl Worker {
             // As wait(2) has it.
             let status = match waitpid(self.0, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(_, status)) => status << 8,
-                Ok(WaitStatus::Signaled(_, signal, dumped)) => signal as i32 | (dumped as i32) << 7,
+                Ok(WaitStatus::Signaled(_, signal, dumped)) => {
+                    signal as i32 | ((dumped as i32) << 7)
+                }
                 Err(_) => return "gone".into(),
                 Ok(_) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(20));

@@ -7,27 +7,21 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::thread::{self, sleep};
-use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use fastrand::Rng;
-use nix::sys::statvfs::fstatvfs;
 
+use super::directory;
 use super::hit::{hit, hit_owned_by};
-use super::journal::{Journal, Kind, Pages, Step, WORKERS};
+use super::journal::{Journal, Kind, Pages, Step};
 use super::model::Content;
-use super::{directory, say};
 use crate::area::Area;
 use crate::calls;
 use crate::fault;
-use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
-use crate::kernel::QuietConsole;
+use crate::ioctl::{self, XFS_FMR_OWN_COW};
 use crate::units::PAGE;
-use crate::xfs::{Options, Xfs};
+use crate::xfs::Xfs;
 
-/// So little is left free that what is freed is used again soon.
-const FREE: u64 = 48 << 20;
 const MAX_FILES: usize = 24;
 const MAX_PAGES: u64 = 48;
 /// Pages that a copy-on-write reserves at least.
@@ -37,58 +31,8 @@ pub fn name(file: u64) -> String {
     format!("f{file}")
 }
 
-/// Does not return while the machine lives, unless something is wrong.
-pub fn run(run: u64) -> Result<bool> {
-    let xfs = Xfs::new(&Options::default())?;
-    fill(&xfs)?;
-    fault::install()?;
-    let mut workers = Vec::new();
-    for number in 0..WORKERS {
-        let mut worker = Worker::new(&xfs, run, number)?;
-        worker.prepare()?;
-        workers.push(worker);
-    }
-    let root = xfs.root()?;
-    let _quiet = QuietConsole::new()?;
-    say("running");
-    let mut rng = Rng::with_seed(run);
-    let threads: Vec<_> = workers
-        .into_iter()
-        .map(|mut worker| {
-            thread::spawn(move || {
-                let end = worker.work();
-                say(&format!("worker {}: {end:#}", worker.number));
-            })
-        })
-        .collect();
-    loop {
-        sleep(Duration::from_millis(rng.u64(5..100)));
-        // As long as there is something to do.
-        if threads.iter().all(thread::JoinHandle::is_finished) {
-            sleep(Duration::from_secs(1));
-        } else if let Err(e) = hit_owned_by(&root, FMR_OWN_FREE, &mut rng) {
-            say(&format!("errors in free space: {e:#}"));
-        }
-    }
-}
-
-/// Takes most of the space away.
-fn fill(xfs: &Xfs) -> Result<()> {
-    let file = File::create(xfs.path("ballast"))?;
-    let free = free_bytes(&file)?;
-    ensure!(free > FREE, "the filesystem has {free} bytes");
-    let done = calls::fallocate(&file, 0, 0, (free - FREE) / PAGE * PAGE);
-    ensure!(done == "0", "fallocate: {done}");
-    Ok(())
-}
-
-fn free_bytes(file: &File) -> Result<u64> {
-    let stat = fstatvfs(file).context("fstatvfs")?;
-    Ok(stat.blocks_available() * stat.fragment_size())
-}
-
-struct Worker {
-    number: u64,
+pub struct Worker {
+    pub number: u64,
     run: u64,
     dir: PathBuf,
     root: File,
@@ -105,7 +49,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(xfs: &Xfs, run: u64, number: u64) -> Result<Self> {
+    pub fn new(xfs: &Xfs, run: u64, number: u64) -> Result<Self> {
         let dir = xfs.path(&directory(number));
         fs::create_dir(&dir)?;
         Ok(Self {
@@ -123,7 +67,7 @@ impl Worker {
     }
 
     /// Makes the files that there are at first, for certain.
-    fn prepare(&mut self) -> Result<()> {
+    pub fn prepare(&mut self) -> Result<()> {
         for _ in 0..MAX_FILES / 3 {
             self.create()?;
         }
@@ -131,7 +75,7 @@ impl Worker {
     }
 
     /// Why it ended.
-    fn work(&mut self) -> anyhow::Error {
+    pub fn work(&mut self) -> anyhow::Error {
         loop {
             if let Err(e) = self.turn() {
                 return e;

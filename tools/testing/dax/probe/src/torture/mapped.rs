@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{ensure, Result};
-use nix::sys::mman::MapFlags;
+use nix::sys::mman::{self, MapFlags, ProtFlags};
 
 use super::model::{self, Kind, Touch};
 use crate::area::{Area, Fit, View, SYNC, WRITE};
@@ -31,6 +31,20 @@ impl Touch {
             Self::Beyond => BEYOND,
             Self::Denied => DENIED,
         }
+    }
+}
+
+impl Area {
+    pub fn protect(&self, prot: ProtFlags) -> nix::Result<()> {
+        let (at, len) = self.range(0, self.pages())?;
+        // SAFETY: the mapping holds nothing but the file.
+        unsafe { mman::mprotect(at, len, prot) }
+    }
+
+    pub fn lock(&self, page: usize, count: usize) -> nix::Result<()> {
+        let (at, len) = self.range(page, count)?;
+        // SAFETY: inside the mapping.
+        unsafe { mman::mlock(at, len) }
     }
 }
 
