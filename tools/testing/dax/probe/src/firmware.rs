@@ -144,8 +144,8 @@ impl Drop for Refusing {
 }
 
 /// A machine check for byte `offset` of a device: what becomes of an error, which the
-/// firmware must know of, when somebody meets it. QEMU's memory is good and will not
-/// raise one by itself. Without a CPU nobody has consumed the error; see [`mce`].
+/// firmware must know of, when a load meets it. QEMU's memory is good and will not
+/// raise one by itself. Without a CPU no load has consumed the error; see [`mce`].
 pub fn consume(device: Pmem, offset: u64, cpu: Option<u32>) -> Result<String> {
     let address = device.address(offset)?;
     let known = errors()?.iter().any(|error| error.hits(address));

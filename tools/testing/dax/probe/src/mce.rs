@@ -24,7 +24,7 @@ fn patience() -> Duration {
 }
 const SYSFS: &str = "/sys/devices/system/machinecheck/machinecheck0";
 
-/// An error at physical address `addr` (in bytes) that nobody has consumed: action
+/// An error at physical address `addr` (in bytes) that no load has consumed: action
 /// is optional (SRAO). The kernel handles it later; [`Log`] tells when.
 pub fn srao(addr: u64) -> Result<()> {
     Monitor::open()?.human(&command(0, 0xbd00_0000_0000_00c0, 0xd, addr))

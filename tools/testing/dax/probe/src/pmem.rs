@@ -204,7 +204,7 @@ pub fn parse_address(text: &str) -> Result<u64, ParseIntError> {
     }
 }
 
-/// Reports an error to the kernel that nobody has consumed (hwpoison-inject); the
+/// Reports an error to the kernel that no load has consumed (hwpoison-inject); the
 /// name of the error it returns.
 pub fn corrupt(pfn: u64) -> Result<String> {
     ensure!(

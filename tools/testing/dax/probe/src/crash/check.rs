@@ -25,7 +25,7 @@ use crate::xfs::{self, Xfs};
 /// Whether the filesystem is as it must be. Says what is not.
 pub fn run(run: u64, harm: bool) -> Result<bool> {
     say("mounting");
-    // Who wants to stop us meanwhile needs a moment.
+    // dax-lab may stop this guest here, for which it needs a moment.
     sleep(Duration::from_millis(100));
     let xfs = Xfs::existing()?;
     xfs.mount()?;
@@ -243,7 +243,7 @@ fn place(file: &File, at: u64) -> String {
     }
 }
 
-/// Blocks that are free, marked, and stay so though nobody was told.
+/// Blocks that are free, marked, and stay so though no process was told.
 fn free_and_marked(root: &File, patience: Duration) -> Result<Vec<String>> {
     let mut blocks = Vec::new();
     let clean = until(patience, PAUSE, || {

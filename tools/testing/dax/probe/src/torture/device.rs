@@ -178,7 +178,7 @@ impl World {
         Ok(Done::Yes)
     }
 
-    /// The firmware refuses to clear an error of a file: whoever writes there is told.
+    /// The firmware refuses to clear an error of a file: a write there fails.
     fn refuse(&mut self, slot: u64, page: u64) -> Result<Done> {
         let at = self.place(slot, page)?;
         let (Some(at), Some(ino)) = (at, self.model.ino(slot)) else {
@@ -221,7 +221,7 @@ impl World {
         Ok(Done::Yes)
     }
 
-    /// The same for a block that nobody owns: it stays bad, and is repaired when the mount looks
+    /// The same for a block without an owner: it stays bad, and is repaired when the mount looks
     /// again.
     fn refuse_free(&mut self, salt: u64) -> Result<Done> {
         super::settle()?;

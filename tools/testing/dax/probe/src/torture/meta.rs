@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Errors in metadata and in the log. The filesystem may be shut down for them, but no file
-//! loses anything. What was on the device is put back where it is still bad, as a copy that
-//! somebody has kept: then the filesystem must be whole.
+//! loses anything. What was on the device is put back, from a copy, where it is still bad:
+//! then the filesystem must be whole.
 
 use std::os::unix::fs::FileExt;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory fails: who owns it, who must be told, what is lost.
+//! Memory fails: its owners, the processes that must be told, and what is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -291,7 +291,7 @@ impl World {
         self.stats.found(len);
         let address = Pmem(0).address(at)?;
         let known = |e: &firmware::Error| e.hits(address);
-        // What nobody owns is cleared, perhaps before it is seen here.
+        // What has no owner is cleared, perhaps before it is seen here.
         let found = super::until(|| match repaired {
             true => {
                 Ok(!firmware::errors()?.iter().any(known) || Pmem(0).bad_pages()?.contains(&at))

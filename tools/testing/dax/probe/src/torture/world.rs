@@ -110,7 +110,7 @@ impl World {
         })
     }
 
-    /// Whether a copy may be made to a block that is bad: who makes it gets an error.
+    /// Whether a copy may be made to a block that is bad: the call that makes it fails.
     pub fn may_meet(&self) -> bool {
         self.loose || !self.staging.is_empty()
     }
