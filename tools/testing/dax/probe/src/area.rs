@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A mapping of the scene's own process, and what touches of it meet.
+//! A mapping of this process, and what touches of it meet.
 
-use std::fs::OpenOptions;
-use std::io;
-use std::os::fd::AsRawFd;
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::ptr::NonNull;
 
 use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::sys::mman::{self, MRemapFlags, MapFlags, ProtFlags};
+use nix::sys::resource::{getrusage, UsageWho};
 
-use crate::fault::{self, PAGE_SIZE};
-use crate::kernel::{errno_name, last_errno};
-use crate::map::place;
+use crate::fault;
+use crate::kernel::outcome_name;
 use crate::process::pattern;
-
-const HUGE: usize = 2 << 20;
+use crate::sys;
+use crate::units::{HUGE_SIZE, PAGE_SIZE};
 
 /// What page tables hold of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,97 +41,197 @@ impl Leaf {
     }
 }
 
-/// The first pages of a file, mapped but not touched.
+/// Where a mapping goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// To a place of the kernel's choice.
+    Any,
+    /// Where huge pages fit.
+    Huge,
+    /// Where they never do.
+    Split,
+}
+
+pub const READ: ProtFlags = ProtFlags::PROT_READ;
+pub const WRITE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+/// Write faults end when the file's metadata is on the device.
+pub const SYNC: MapFlags = MapFlags::MAP_SHARED_VALIDATE.union(MapFlags::MAP_SYNC);
+
+/// What of a file is mapped, and how.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub file: &'a File,
+    pub first: usize,
+    pub pages: usize,
+    pub prot: ProtFlags,
+    pub flags: MapFlags,
+}
+
+/// Pages of memory that nothing else uses, most times of a file: mapped but not touched.
 pub struct Area {
-    base: *mut u8,
+    base: NonNull<u8>,
     pages: usize,
 }
 
 impl Area {
     pub fn shared(file: &Path, pages: usize) -> Result<Self> {
-        Self::new(file, pages, libc::MAP_SHARED)
+        Self::of(file, pages, Fit::Any, MapFlags::MAP_SHARED)
     }
 
     pub fn private(file: &Path, pages: usize) -> Result<Self> {
-        Self::new(file, pages, libc::MAP_PRIVATE)
+        Self::of(file, pages, Fit::Any, MapFlags::MAP_PRIVATE)
     }
 
-    /// A write fault ends when the file's metadata is on the device (MAP_SYNC).
     pub fn synchronous(file: &Path, pages: usize) -> Result<Self> {
-        Self::new(file, pages, libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC)
+        Self::of(file, pages, Fit::Any, SYNC)
     }
 
     /// What its page tables will hold is known beforehand.
     pub fn with_leaf(file: &Path, pages: usize, leaf: Leaf, private: bool) -> Result<Self> {
-        let kind = if private {
-            libc::MAP_PRIVATE
-        } else {
-            libc::MAP_SHARED
+        let flags = match private {
+            true => MapFlags::MAP_PRIVATE,
+            false => MapFlags::MAP_SHARED,
         };
-        let at = place(pages * PAGE_SIZE, true, leaf == Leaf::Split)?;
-        let area = Self::at(at, file, pages, kind | libc::MAP_FIXED)?;
+        let fit = match leaf {
+            Leaf::Split => Fit::Split,
+            _ => Fit::Huge,
+        };
+        let area = Self::of(file, pages, fit, flags)?;
         if leaf == Leaf::Small {
-            // SAFETY: the mapping that was made just now.
-            let ret = unsafe { libc::madvise(at, pages * PAGE_SIZE, libc::MADV_NOHUGEPAGE) };
-            ensure!(ret == 0, "MADV_NOHUGEPAGE: {}", io::Error::last_os_error());
+            area.without_huge_pages(pages)?;
         }
         Ok(area)
     }
 
-    fn new(file: &Path, pages: usize, flags: i32) -> Result<Self> {
-        Self::at(std::ptr::null_mut(), file, pages, flags)
+    /// The first pages of a file.
+    fn of(file: &Path, pages: usize, fit: Fit, flags: MapFlags) -> Result<Self> {
+        fault::install()?;
+        let name = file.display().to_string();
+        let file = OpenOptions::new().read(true).write(true).open(file);
+        let view = View {
+            file: &file.context(name.clone())?,
+            first: 0,
+            pages,
+            prot: WRITE,
+            flags,
+        };
+        Self::map(view, fit).context(name)
     }
 
-    /// At a place of the kernel's choice, or over a reservation.
-    fn at(at: *mut libc::c_void, file: &Path, pages: usize, flags: i32) -> Result<Self> {
-        fault::install()?;
-        let name = file.display();
-        let file = OpenOptions::new().read(true).write(true).open(file);
-        let file = file.with_context(|| name.to_string())?;
-        // SAFETY: a new mapping at a place of the kernel's choice, or over what place()
-        // has reserved for it.
-        let base = unsafe {
-            libc::mmap(
-                at,
-                pages * PAGE_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                flags,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        ensure!(
-            base != libc::MAP_FAILED,
-            "mmap {name}: {}",
-            io::Error::last_os_error()
-        );
-        let base = base.cast();
+    pub fn map(view: View<'_>, fit: Fit) -> Result<Self> {
+        if fit != Fit::Any {
+            let area = Self::reserve(view.pages, fit)?;
+            area.put(0, view)?;
+            return Ok(area);
+        }
+        // SAFETY: a new mapping at a place of the kernel's choice.
+        let base = unsafe { view.map(None)? };
+        let pages = view.pages;
         Ok(Self { base, pages })
+    }
+
+    /// Maps the same twice, one time after the other; first without huge pages.
+    pub fn twice(view: View<'_>, fit: Fit) -> Result<Self> {
+        let area = Self::reserve(2 * view.pages, fit)?;
+        area.put(0, view)?;
+        area.without_huge_pages(view.pages)?;
+        area.put(view.pages, view)?;
+        Ok(area)
+    }
+
+    /// Address space without memory.
+    pub fn reserve(pages: usize, fit: Fit) -> Result<Self> {
+        let (mut len, none) = (pages * PAGE_SIZE, ProtFlags::PROT_NONE);
+        if fit != Fit::Any {
+            len += 2 * HUGE_SIZE;
+        }
+        let mut base = anonymous(None, len, none, MapFlags::MAP_PRIVATE)?;
+        if fit != Fit::Any {
+            let split = if fit == Fit::Split { PAGE_SIZE } else { 0 };
+            let offset = base.align_offset(HUGE_SIZE) + split;
+            // SAFETY: there is room for it.
+            base = unsafe { base.add(offset) };
+        }
+        Ok(Self { base, pages })
+    }
+
+    /// Memory that forked processes share.
+    pub fn forked(pages: usize) -> Result<Self> {
+        let base = anonymous(None, pages * PAGE_SIZE, WRITE, MapFlags::MAP_SHARED)?;
+        Ok(Self { base, pages })
+    }
+
+    /// Maps a file over pages of it.
+    pub fn put(&self, page: usize, view: View<'_>) -> Result<()> {
+        let at = self.get(page, view.pages)?;
+        // SAFETY: these pages are of this area alone.
+        unsafe { view.map(NonZeroUsize::new(at as usize)).map(drop) }
+    }
+
+    /// Maps new memory over all of it.
+    pub fn clear(&self) -> Result<()> {
+        let (at, len) = (self.base.addr(), self.pages * PAGE_SIZE);
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+        anonymous(Some(at), len, WRITE, flags).map(drop)
+    }
+
+    /// Fills the first pages of a place, which then have memory.
+    pub fn fill(&self, pages: usize, byte: u8) -> nix::Result<()> {
+        let (at, len) = self.range(0, pages)?;
+        // SAFETY: these pages are of this area alone.
+        unsafe {
+            mman::mprotect(at, len, WRITE)?;
+            at.cast::<u8>().write_bytes(byte, len);
+        }
+        Ok(())
+    }
+
+    fn without_huge_pages(&self, pages: usize) -> Result<()> {
+        let said = self.advise_range(0, pages, libc::MADV_NOHUGEPAGE);
+        said.context("MADV_NOHUGEPAGE")
     }
 
     /// Moves it to another place (mremap).
     pub fn moved(self) -> Result<Self> {
-        let pages = self.pages;
-        let size = pages * PAGE_SIZE;
-        let to = place(size, true, false)?;
-        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        // SAFETY: the mapping is this one's alone, and place() has reserved where it goes.
-        let base = unsafe { libc::mremap(self.base.cast(), size, size, flags, to) };
-        ensure!(base == to, "mremap: {}", io::Error::last_os_error());
+        self.moved_to(Fit::Huge)
+    }
+
+    pub fn moved_to(self, fit: Fit) -> Result<Self> {
+        let (size, to) = (self.pages * PAGE_SIZE, Self::reserve(self.pages, fit)?);
+        let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
+        // SAFETY: the mapping is this one's alone, and so is the place where it goes.
+        let moved =
+            unsafe { mman::mremap(self.base.cast(), size, size, flags, Some(to.base.cast())) };
+        moved.context("mremap")?;
         // There is nothing more to unmap.
         std::mem::forget(self);
-        let base = base.cast();
-        Ok(Self { base, pages })
+        Ok(to)
+    }
+
+    pub fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    pub fn pages(&self) -> usize {
+        self.pages
     }
 
     /// Whether huge pages fit.
     pub fn is_aligned(&self) -> bool {
-        self.base as usize % HUGE == 0
+        self.base.addr().get() % HUGE_SIZE == 0
     }
 
     pub fn addr(&self, page: usize) -> *mut u8 {
         assert!(page < self.pages);
-        self.base.wrapping_add(page * PAGE_SIZE)
+        self.base().wrapping_add(page * PAGE_SIZE)
+    }
+
+    /// The address of `count` pages from this one on, if they lie in it.
+    pub fn get(&self, page: usize, count: usize) -> Result<*mut u8> {
+        let all = self.pages;
+        let good = count > 0 && page < all && count <= all - page;
+        ensure!(good, "page {page} is not mapped");
+        Ok(self.addr(page))
     }
 
     /// Loads a byte: "reads" if it is the expected one.
@@ -142,22 +246,22 @@ impl Area {
 
     /// [`load`](Self::load), with a handler that does not return but jumps.
     pub fn load_jump(&self, page: usize) -> String {
-        // SAFETY: as above; this process has no other thread.
+        // SAFETY: addr() is inside the mapping; this process has no other thread.
         let got = unsafe { fault::load_jump(self.addr(page)) };
         self.outcome(got.map(|_| "reads".into()))
     }
 
     /// Stores the byte that is expected there: "stored".
     pub fn store(&self, page: usize) -> String {
-        // SAFETY: as above; the mapping holds nothing but the file.
+        // SAFETY: addr() is inside the mapping, which holds nothing but the file.
         let done = unsafe { fault::store(self.addr(page), pattern(page)) };
         self.outcome(done.then(|| "stored".into()))
     }
 
     /// The outcome of a touch, after the signals that came with it.
     fn outcome(&self, done: Option<String>) -> String {
-        let signals = fault::take();
-        let mut words: Vec<_> = (signals.iter().map(|s| s.describe(self.base as u64))).collect();
+        let (signals, base) = (fault::take(), self.base() as u64);
+        let mut words: Vec<_> = signals.iter().map(|s| s.describe(base)).collect();
         words.extend(done);
         words.join("; ")
     }
@@ -167,7 +271,7 @@ impl Area {
         if fault::seen() == 0 {
             return Vec::new();
         }
-        let page = |addr: u64| (addr as usize - self.base as usize) / PAGE_SIZE;
+        let page = |addr: u64| (addr as usize - self.base() as usize) / PAGE_SIZE;
         fault::take().iter().map(|s| page(s.addr)).collect()
     }
 
@@ -182,45 +286,104 @@ impl Area {
         "reads".into()
     }
 
-    /// How many page faults it takes to load all pages.
+    /// How many page faults that wait for no device it takes to load all pages.
     pub fn faults(&self) -> i64 {
-        let before = minor_faults();
+        let faults = || getrusage(UsageWho::RUSAGE_SELF).map_or(0, |u| u.minor_page_faults());
+        let before = faults();
         for page in 0..self.pages {
-            // SAFETY: as above.
+            // SAFETY: addr() is inside the mapping.
             let _ = unsafe { fault::load(self.addr(page)) };
         }
-        minor_faults() - before
+        faults() - before
+    }
+
+    /// What calls on some pages are told.
+    pub fn range(&self, page: usize, count: usize) -> nix::Result<(NonNull<c_void>, usize)> {
+        let at = self.get(page, count).ok().and_then(NonNull::new);
+        Ok((at.ok_or(Errno::EINVAL)?.cast(), count * PAGE_SIZE))
     }
 
     /// msync(MS_SYNC) of a page; the error's name, or 0.
     pub fn msync(&self, page: usize) -> String {
+        outcome_name(self.msync_range(page, 1))
+    }
+
+    pub fn msync_range(&self, page: usize, count: usize) -> nix::Result<()> {
+        let (at, len) = self.range(page, count)?;
         // SAFETY: inside the mapping.
-        let ret = unsafe { libc::msync(self.addr(page).cast(), PAGE_SIZE, libc::MS_SYNC) };
-        errno_name(if ret == 0 { 0 } else { last_errno() })
+        unsafe { mman::msync(at, len, mman::MsFlags::MS_SYNC) }
     }
 
     /// madvise() on a page; the error's name, or 0.
     pub fn advise(&self, page: usize, advice: i32) -> String {
-        // SAFETY: inside the mapping; no advice given here takes memory away from
-        // what the program keeps elsewhere.
-        let ret = unsafe { libc::madvise(self.addr(page).cast(), PAGE_SIZE, advice) };
-        errno_name(if ret == 0 { 0 } else { last_errno() })
+        outcome_name(self.advise_range(page, 1, advice))
+    }
+
+    pub fn advise_range(&self, page: usize, count: usize, advice: i32) -> nix::Result<()> {
+        let (at, len) = self.range(page, count)?;
+        // SAFETY: inside the mapping, in which nothing else of the program lives.
+        unsafe { sys::madvise(at.as_ptr().cast(), len, advice) }
+    }
+
+    /// The page frames behind some pages, 0 where none is mapped.
+    pub fn frames(&self, page: usize, count: usize) -> Result<Vec<u64>> {
+        const PRESENT: u64 = 1 << 63;
+        const FRAME: u64 = (1 << 55) - 1;
+        let mut entries = vec![0; count * 8];
+        let at = self.get(page, count)? as u64 / PAGE_SIZE as u64 * 8;
+        // The main thread may have ended.
+        File::open("/proc/thread-self/pagemap")?.read_exact_at(&mut entries, at)?;
+        let entries = entries.chunks_exact(8).flat_map(<[u8; 8]>::try_from);
+        let frame = |entry: u64| {
+            if entry & PRESENT != 0 {
+                entry & FRAME
+            } else {
+                0
+            }
+        };
+        Ok(entries.map(u64::from_ne_bytes).map(frame).collect())
+    }
+
+    pub fn frame(&self, page: usize) -> Result<u64> {
+        Ok(self.frames(page, 1)?[0])
     }
 }
 
-/// Page faults of this process so far that waited for no device.
-fn minor_faults() -> i64 {
-    // SAFETY: an all-zero rusage is valid, and getrusage() fills it.
-    unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
-        usage.ru_minflt
+impl View<'_> {
+    /// # Safety
+    ///
+    /// What is at `at`, if that is a place, is not used any more.
+    unsafe fn map(self, at: Option<NonZeroUsize>) -> Result<NonNull<u8>> {
+        let Self { file, prot, .. } = self;
+        let flags = match at {
+            Some(_) => self.flags | MapFlags::MAP_FIXED,
+            None => self.flags,
+        };
+        let len = NonZeroUsize::new(self.pages * PAGE_SIZE).context("no pages")?;
+        let offset = (self.first * PAGE_SIZE) as i64;
+        // SAFETY: the caller's promise, or a new mapping at a place of the kernel's choice.
+        let base = unsafe { mman::mmap(at, len, prot, flags, file, offset) };
+        Ok(base.context("mmap")?.cast())
     }
+}
+
+/// Memory of no file; with MAP_FIXED in the place of what an area has there.
+fn anonymous(
+    at: Option<NonZeroUsize>,
+    len: usize,
+    prot: ProtFlags,
+    flags: MapFlags,
+) -> Result<NonNull<u8>> {
+    let len = NonZeroUsize::new(len).context("no pages")?;
+    // SAFETY: at a place of the kernel's choice, or over memory of an area, which nothing uses.
+    let base = unsafe { mman::mmap_anonymous(at, len, prot, flags) };
+    Ok(base.context("mmap")?.cast())
 }
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: the mapping that new() made, of which no pointer is kept.
-        unsafe { libc::munmap(self.base.cast(), self.pages * PAGE_SIZE) };
+        // SAFETY: mappings of this area, of which no pointer is kept. What lies around a place
+        // for huge pages stays reserved.
+        let _ = unsafe { mman::munmap(self.base.cast(), self.pages * PAGE_SIZE) };
     }
 }

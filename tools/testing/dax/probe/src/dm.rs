@@ -56,7 +56,7 @@ impl Writecache {
     }
 }
 
-/// A mapped device. It goes when nobody uses it any more.
+/// A mapped device. It goes with its last user.
 struct Mapped(&'static str);
 
 impl Mapped {

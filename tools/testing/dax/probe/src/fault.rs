@@ -9,15 +9,17 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
+use libc::{BUS_ADRERR, BUS_MCEERR_AO, BUS_MCEERR_AR};
+use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal as Signo};
+use nix::unistd::gettid;
 
-pub const PAGE_SIZE: usize = 4096;
+use crate::sys::exit_now;
+use crate::units::PAGE;
 
-const BUS_ADRERR: i32 = 2;
-const BUS_MCEERR_AR: i32 = 4;
-const BUS_MCEERR_AO: i32 = 5;
+pub use crate::units::PAGE_SIZE;
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the fixup of a touch is written for x86-64");
@@ -113,12 +115,12 @@ pub unsafe fn copy(to: &mut [u8], addr: *const u8) -> bool {
 /// As for [`load`], and no other thread calls this.
 pub unsafe fn load_jump(addr: *const u8) -> Option<u8> {
     let mut environment = [0u128; 16];
-    ENVIRONMENT.store(environment.as_mut_ptr().cast(), Ordering::SeqCst);
+    ENVIRONMENT.store(environment.as_mut_ptr().cast(), SeqCst);
     // SAFETY: the function saves its registers in the environment, and stays on the
     // stack until the load is done or the handler has jumped back into it. The rest
     // is the caller's promise.
     let got = unsafe { dax_probe_load_jump(addr, environment.as_mut_ptr().cast()) };
-    ENVIRONMENT.store(null_mut(), Ordering::SeqCst);
+    ENVIRONMENT.store(null_mut(), SeqCst);
     u8::try_from(got).ok()
 }
 
@@ -147,8 +149,8 @@ impl Signal {
     /// Describes the signal as one that belongs to a mapping at `base`.
     pub fn describe(&self, base: u64) -> String {
         let at = self.addr.wrapping_sub(base);
-        let page = at / PAGE_SIZE as u64;
-        let place = match at % PAGE_SIZE as u64 {
+        let page = at / PAGE;
+        let place = match at % PAGE {
             0 if page < 1 << 32 => format!("page {page}"),
             _ => format!("address {:#x}", self.addr),
         };
@@ -160,90 +162,68 @@ impl Signal {
 
     /// The inverse of `Display`.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut fields = text.split(',').map(str::parse::<u64>);
-        let mut next = || match fields.next() {
-            Some(Ok(n)) => Ok(n),
-            _ => bail!("not a signal: {text}"),
-        };
-        Ok(Self {
-            signo: next()? as i32,
-            code: next()? as i32,
-            addr: next()?,
-            lsb: next()?,
-            task: next()? as u32,
-        })
+        let words = text
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<Vec<u64>, _>>();
+        match words.ok().and_then(|words| words.try_into().ok()) {
+            Some(words) => Ok(Self::of(words)),
+            None => bail!("not a signal: {text}"),
+        }
+    }
+
+    fn of([signo, code, addr, lsb, task]: [u64; 5]) -> Self {
+        Self {
+            signo: signo as i32,
+            code: code as i32,
+            addr,
+            lsb,
+            task: task as u32,
+        }
+    }
+
+    fn words(&self) -> [u64; 5] {
+        let (signo, code, task) = (self.signo as u64, self.code as u64, self.task.into());
+        [signo, code, self.addr, self.lsb, task]
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            signo,
-            code,
-            addr,
-            lsb,
-            task,
-        } = self;
+        let [signo, code, addr, lsb, task] = self.words();
         write!(f, "{signo},{code},{addr},{lsb},{task}")
     }
 }
 
-struct Slot {
-    signo: AtomicU64,
-    code: AtomicU64,
-    addr: AtomicU64,
-    lsb: AtomicU64,
-    task: AtomicU64,
-}
-
 const SLOTS: usize = 64;
 // What the handler writes must be lock-free; the array is filled once per take().
-static LOG: [Slot; SLOTS] = [const {
-    Slot {
-        signo: AtomicU64::new(0),
-        code: AtomicU64::new(0),
-        addr: AtomicU64::new(0),
-        lsb: AtomicU64::new(0),
-        task: AtomicU64::new(0),
-    }
-}; SLOTS];
+static LOG: [[AtomicU64; 5]; SLOTS] = [const { [const { AtomicU64::new(0) }; 5] }; SLOTS];
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes the signals seen since the last call, oldest first.
 pub fn take() -> Vec<Signal> {
-    let seen = SEEN.load(Ordering::SeqCst).min(SLOTS);
-    let signals = LOG[..seen]
+    let seen = SEEN.load(SeqCst).min(SLOTS);
+    let words = LOG[..seen]
         .iter()
-        .map(|slot| Signal {
-            signo: slot.signo.load(Ordering::SeqCst) as i32,
-            code: slot.code.load(Ordering::SeqCst) as i32,
-            addr: slot.addr.load(Ordering::SeqCst),
-            lsb: slot.lsb.load(Ordering::SeqCst),
-            task: slot.task.load(Ordering::SeqCst) as u32,
-        })
-        .collect();
-    SEEN.store(0, Ordering::SeqCst);
+        .map(|slot| slot.each_ref().map(|w| w.load(SeqCst)));
+    let signals = words.map(Signal::of).collect();
+    SEEN.store(0, SeqCst);
     signals
 }
 
 /// Number of signals since the last [`take`].
 pub fn seen() -> usize {
-    SEEN.load(Ordering::SeqCst)
+    SEEN.load(SeqCst)
 }
 
 /// Receives SIGBUS and SIGSEGV from now on.
 pub fn install() -> Result<()> {
-    // SAFETY: an all-zero sigaction is valid, and the handler only does what a
-    // signal handler may do: atomics, and a change of the saved registers.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        for signo in [libc::SIGBUS, libc::SIGSEGV] {
-            if libc::sigaction(signo, &action, std::ptr::null_mut()) != 0 {
-                bail!("sigaction: {}", std::io::Error::last_os_error());
-            }
-        }
+    let handler = SigHandler::SigAction(handler);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    for signo in [Signo::SIGBUS, Signo::SIGSEGV] {
+        // SAFETY: the handler only does what a signal handler may do: atomics, and a change of
+        // the saved registers.
+        unsafe { sigaction(signo, &action) }.context("sigaction")?;
     }
     Ok(())
 }
@@ -256,17 +236,20 @@ extern "C" fn handler(signo: i32, info: *mut libc::siginfo_t, context: *mut c_vo
         let context = &mut *context.cast::<libc::ucontext_t>();
         ((*info).si_code, (*info).si_addr() as u64, lsb, context)
     };
-    let n = SEEN.fetch_add(1, Ordering::SeqCst);
+    let n = SEEN.fetch_add(1, SeqCst);
     if let Some(slot) = LOG.get(n) {
-        slot.signo.store(signo as u64, Ordering::SeqCst);
-        slot.code.store(code as u64, Ordering::SeqCst);
-        slot.addr.store(addr, Ordering::SeqCst);
-        slot.lsb.store(lsb as u64, Ordering::SeqCst);
-        // SAFETY: gettid cannot fail, and may be called in a handler.
-        let task = unsafe { libc::gettid() };
-        slot.task.store(task as u64, Ordering::SeqCst);
+        let signal = Signal {
+            signo,
+            code,
+            addr,
+            lsb: lsb as u64,
+            task: gettid().as_raw() as u32,
+        };
+        for (place, word) in slot.iter().zip(signal.words()) {
+            place.store(word, SeqCst);
+        }
     }
-    let environment = ENVIRONMENT.load(Ordering::SeqCst);
+    let environment = ENVIRONMENT.load(SeqCst);
     if !environment.is_null() && code != BUS_MCEERR_AO {
         // SAFETY: load_jump() waits there, and below it are only frames that nothing
         // needs to be done for.
@@ -286,40 +269,49 @@ fn fix_up(signo: i32, code: i32, context: &mut libc::ucontext_t) {
         }
     } else if signo == libc::SIGSEGV {
         // A bug of the probe itself: without a fixup it would fault for ever.
-        // SAFETY: _exit may be called in a handler.
-        unsafe { libc::_exit(139) };
+        exit_now(139);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use nix::sys::memfd::{memfd_create, MFdFlags};
+    use nix::sys::mman::MapFlags;
+
     use super::*;
+    use crate::area::{Area, Fit, View, WRITE};
 
     /// A page behind the end of a file is mapped, but a touch of it faults.
     #[test]
     fn a_fault_is_survived_and_reported() {
         install().unwrap();
-        // SAFETY: a new mapping at a place of the kernel's choice, touched only
-        // through load() and store().
+        let file = memfd_create(c"probe", MFdFlags::empty()).unwrap();
+        let file = File::from(file);
+        file.set_len(PAGE).unwrap();
+        let view = View {
+            file: &file,
+            first: 0,
+            pages: 2,
+            prot: WRITE,
+            flags: MapFlags::MAP_SHARED,
+        };
+        let area = Area::map(view, Fit::Any).unwrap();
+        let (first, second) = (area.addr(0), area.addr(1));
+        // SAFETY: the mapping is touched only through load() and store().
         unsafe {
-            let file = libc::memfd_create(c"probe".as_ptr(), 0);
-            assert_eq!(libc::ftruncate(file, PAGE_SIZE as i64), 0);
-            let prot = libc::PROT_READ | libc::PROT_WRITE;
-            let null = std::ptr::null_mut();
-            let base = libc::mmap(null, 2 * PAGE_SIZE, prot, libc::MAP_SHARED, file, 0);
-            assert_ne!(base, libc::MAP_FAILED);
-            let base = base.cast::<u8>();
-            assert!(store(base, 7));
-            assert_eq!(load(base), Some(7));
-            assert_eq!(load(base.add(PAGE_SIZE)), None);
-            assert!(!store(base.add(PAGE_SIZE), 7));
+            assert!(store(first, 7));
+            assert_eq!(load(first), Some(7));
+            assert_eq!(load(second), None);
+            assert!(!store(second, 7));
             let signals = take();
             assert_eq!(signals.len(), 2);
-            assert_eq!(signals[0].describe(base as u64), "BUS_ADRERR page 1");
+            assert_eq!(signals[0].describe(first as u64), "BUS_ADRERR page 1");
             for _ in 0..2 {
-                assert_eq!(load_jump(base.add(PAGE_SIZE)), None);
+                assert_eq!(load_jump(second), None);
             }
-            assert_eq!(load_jump(base), Some(7));
+            assert_eq!(load_jump(first), Some(7));
             assert_eq!(take().len(), 2);
             assert_eq!(seen(), 0);
         }

@@ -7,26 +7,22 @@
 //! driver lists (badblocks) can be older.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use clap::Subcommand;
 
-use crate::fault::PAGE_SIZE;
-use crate::kernel::{errno_name, last_errno};
+use crate::abi::{nd_cmd_pkg, With, ND_IOCTL_CALL};
 use crate::mce;
 use crate::pmem::Pmem;
+use crate::sys;
+use crate::units::PAGE;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 const BUSES: &str = "/sys/bus/nd/devices";
-/// _IOWR('N', 10, struct nd_cmd_pkg): calls a function of the firmware.
-const ND_IOCTL_CALL: libc::c_ulong =
-    (3 << 30) | ((HEADER as libc::c_ulong) << 16) | ((b'N' as libc::c_ulong) << 8) | 10;
-/// Size of struct nd_cmd_pkg. What goes in follows, and what comes out after that.
-const HEADER: usize = 64;
 /// More errors than the firmware has room for.
-const MAX_ANSWER: u32 = 32 << 10;
+const MAX_ANSWER: usize = 32 << 10;
+/// What any function takes.
+const MAX_INPUT: usize = 32;
 
 const INJECT: u64 = 7;
 const INJECTED: u64 = 9;
@@ -86,6 +82,18 @@ pub struct Error {
     pub length: u64,
 }
 
+impl Error {
+    pub fn new(address: u64, length: u64) -> Self {
+        Self { address, length }
+    }
+
+    /// Whether it lies in the page of a byte.
+    pub fn hits(&self, byte: u64) -> bool {
+        let page = byte - byte % PAGE;
+        self.address < page + PAGE && page < self.address + self.length
+    }
+}
+
 /// The errors that the firmware knows of, in order, with gaps between them.
 pub fn errors() -> Result<Vec<Error>> {
     decode(&call(INJECTED, &[], MAX_ANSWER)?)
@@ -98,11 +106,7 @@ pub fn exists() -> bool {
 
 /// An error, of which the kernel is not told.
 pub fn inject(error: Error) -> Result<()> {
-    let mut input = [error.address, error.length].map(u64::to_le_bytes).concat();
-    input.push(0);
-    let answer = call(INJECT, &input, 4)?;
-    ensure!(answer == [0; 4], "the firmware on {error:?}: {answer:?}");
-    Ok(())
+    tell(error.address, error.length, 0).with_context(|| format!("{error:?}"))
 }
 
 /// Whether the firmware refuses to clear errors. It does until it is told otherwise,
@@ -140,50 +144,46 @@ impl Drop for Refusing {
 }
 
 /// A machine check for byte `offset` of a device: what becomes of an error, which the
-/// firmware must know of, when somebody meets it. QEMU's memory is good and will not
-/// raise one by itself. Without a CPU nobody has consumed the error; see [`mce`].
+/// firmware must know of, when a load meets it. QEMU's memory is good and will not
+/// raise one by itself. Without a CPU no load has consumed the error; see [`mce`].
 pub fn consume(device: Pmem, offset: u64, cpu: Option<u32>) -> Result<String> {
     let address = device.address(offset)?;
-    // It is good to a page.
-    let page = address - address % PAGE;
-    let is_bad = |e: &Error| e.address < page + PAGE && page < e.address + e.length;
+    let known = errors()?.iter().any(|error| error.hits(address));
     ensure!(
-        errors()?.iter().any(is_bad),
-        "the firmware knows of no error in the page at {page:#x}"
+        known,
+        "the firmware knows of no error in the page of {address:#x}"
     );
     mce::deliver_to(cpu, address)
 }
 
 fn switch(number: u64, value: u32) -> Result<()> {
-    let mut input = [number, value.into()].map(u64::to_le_bytes).concat();
-    input.push(SWITCH);
+    tell(number, value.into(), SWITCH).with_context(|| format!("switch {number}"))
+}
+
+/// Calls `INJECT`.
+fn tell(first: u64, second: u64, options: u8) -> Result<()> {
+    let mut input = [first, second].map(u64::to_le_bytes).concat();
+    input.push(options);
     let answer = call(INJECT, &input, 4)?;
-    ensure!(
-        answer == [0; 4],
-        "the firmware does not know switch {number}: {answer:?}"
-    );
+    ensure!(answer == [0; 4], "the firmware refuses: {answer:?}");
     Ok(())
 }
 
 /// What a function answered, but no more than `room`.
-fn call(function: u64, input: &[u8], room: u32) -> Result<Vec<u8>> {
-    let mut packet = vec![0; HEADER];
-    packet[8..16].copy_from_slice(&function.to_le_bytes());
-    packet[16..20].copy_from_slice(&(input.len() as u32).to_le_bytes());
-    packet[20..24].copy_from_slice(&room.to_le_bytes());
-    packet.extend(input);
-    packet.resize(packet.len() + room as usize, 0);
-    let bus = open()?;
-    // SAFETY: the packet is as long as its header says.
-    let status = unsafe { libc::ioctl(bus.as_raw_fd(), ND_IOCTL_CALL, packet.as_mut_ptr()) };
-    ensure!(
-        status >= 0,
-        "function {function} of the firmware: {}",
-        errno_name(last_errno())
-    );
-    let size = u32::from_le_bytes(packet[60..64].try_into()?).min(room);
-    let answer = HEADER + input.len();
-    Ok(packet[answer..answer + size as usize].to_vec())
+fn call(function: u64, input: &[u8], room: usize) -> Result<Vec<u8>> {
+    let mut packet = With::<_, u8, { MAX_INPUT + MAX_ANSWER }>::new(nd_cmd_pkg {
+        command: function,
+        size_in: input.len() as u32,
+        size_out: room as u32,
+        ..Default::default()
+    });
+    // What comes out follows it.
+    packet.list[..input.len()].copy_from_slice(input);
+    // SAFETY: ND_IOCTL_CALL takes an nd_cmd_pkg and as many bytes as that says.
+    unsafe { sys::ioctl(&open()?, ND_IOCTL_CALL, &mut *packet) }
+        .with_context(|| format!("function {function} of the firmware"))?;
+    let size = room.min(packet.head.fw_size as usize);
+    Ok(packet.list[input.len()..][..size].to_vec())
 }
 
 /// The bus that has firmware.
@@ -214,10 +214,7 @@ fn decode(answer: &[u8]) -> Result<Vec<Error>> {
     let word = |bytes: &[u8]| -> Result<u64> { Ok(u64::from_le_bytes(bytes.try_into()?)) };
     let mut errors = Vec::new();
     for range in ranges.chunks(16) {
-        errors.push(Error {
-            address: word(&range[..8])?,
-            length: word(&range[8..])?,
-        });
+        errors.push(Error::new(word(&range[..8])?, word(&range[8..])?));
     }
     Ok(errors)
 }
@@ -234,17 +231,8 @@ mod tests {
         }
         let errors = decode(&answer).unwrap();
         assert_eq!(errors.len(), 2);
-        let last = Error {
-            address: 0x1_0030_0000,
-            length: 512,
-        };
-        assert_eq!(errors[1], last);
+        assert_eq!(errors[1], Error::new(0x1_0030_0000, 512));
         assert!(decode(&answer[..30]).is_err());
         assert!(decode(&[1, 0, 0, 0, 0, 0, 0, 0]).is_err());
-    }
-
-    #[test]
-    fn the_ioctl_is_as_in_the_header() {
-        assert_eq!(ND_IOCTL_CALL, 0xc040_4e0a);
     }
 }

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 
 use crate::pace::{self, Reference};
 
@@ -16,22 +17,39 @@ pub fn last_errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// Symbolic name of an error that the scenes expect.
+/// Symbolic name of an error.
 pub fn errno_name(errno: i32) -> String {
-    match errno {
-        0 => "0".into(),
-        libc::EIO => "EIO".into(),
-        libc::EBUSY => "EBUSY".into(),
-        libc::EUCLEAN => "EFSCORRUPTED".into(),
-        libc::EAGAIN => "EAGAIN".into(),
-        libc::EFAULT => "EFAULT".into(),
-        libc::ENOSPC => "ENOSPC".into(),
-        libc::ENODEV => "ENODEV".into(),
-        libc::ENXIO => "ENXIO".into(),
-        libc::EOPNOTSUPP => "EOPNOTSUPP".into(),
-        libc::EHWPOISON => "EHWPOISON".into(),
-        n => format!("errno {n}"),
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno if errno == 0 => "0".into(),
+        Errno::UnknownErrno => format!("errno {errno}"),
+        Errno::EUCLEAN => "EFSCORRUPTED".into(),
+        errno => format!("{errno:?}"),
     }
+}
+
+pub fn error_name(error: &io::Error) -> String {
+    errno_name(error.raw_os_error().unwrap_or(-1))
+}
+
+/// "0", or the error's name.
+pub fn outcome_name<T>(done: nix::Result<T>) -> String {
+    errno_name(done.err().map_or(0, |errno| errno as i32))
+}
+
+/// Waits until something is so, with pauses; whether it came to that.
+pub fn until(
+    limit: Duration,
+    pause: Duration,
+    mut so: impl FnMut() -> Result<bool>,
+) -> Result<bool> {
+    let end = Instant::now() + limit;
+    while !so()? {
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        sleep(pause);
+    }
+    Ok(true)
 }
 
 /// Kilobytes of memory that count as lost.
@@ -268,8 +286,12 @@ impl QuietConsole {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::process::Command;
+
+    use nix::sys::signal::{kill, Signal};
+    use nix::unistd::Pid;
+
+    use super::*;
 
     #[test]
     fn a_name_may_hold_anything() {
@@ -296,8 +318,7 @@ mod tests {
         }
         let later = std::thread::spawn(move || {
             sleep(Duration::from_millis(100));
-            // SAFETY: a child of this process that is not waited for yet.
-            unsafe { libc::kill(pids[1] as i32, libc::SIGCONT) };
+            kill(Pid::from_raw(pids[1] as i32), Signal::SIGCONT).unwrap();
         });
         let found = lasting(PAUSE * 3, stopped);
         later.join().unwrap();

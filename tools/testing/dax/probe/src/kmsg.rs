@@ -40,9 +40,18 @@ impl Log {
 
     /// The records since the last look that tell of a fault of the kernel's own.
     pub fn trouble(&mut self) -> Result<Vec<String>> {
+        self.told(&[])
+    }
+
+    /// These, and those that have any of some more words.
+    pub fn told(&mut self, more: &[&str]) -> Result<Vec<String>> {
         let mut found = Vec::new();
         while let Some(line) = self.line()? {
-            if trouble::WORDS.iter().any(|word| line.contains(word)) {
+            if trouble::WORDS
+                .iter()
+                .chain(more)
+                .any(|word| line.contains(word))
+            {
                 // Behind its level, number and time; before what it is about.
                 let text = line.split_once(';').map_or(line.as_str(), |(_, text)| text);
                 found.extend(text.lines().next().map(String::from));

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{bail, Result};
 use clap::{Parser, Subcommand};
 
+mod abi;
 mod area;
 mod bench;
 mod calls;
@@ -29,11 +30,16 @@ mod qmp;
 mod report;
 mod scenes;
 mod shared;
+mod spell;
 mod supervise;
+mod sys;
+mod talk;
 mod torture;
 mod trace;
 mod trouble;
+mod units;
 mod window;
+mod worker;
 mod xfs;
 
 /// Poison persistent memory and watch what becomes of the processes that map it.
@@ -133,8 +139,7 @@ fn run(action: Action) -> Result<bool> {
             seconds,
             ..
         } => {
-            // SAFETY: geteuid cannot fail.
-            if unsafe { libc::geteuid() } != 0 {
+            if !nix::unistd::geteuid().is_root() {
                 bail!("only root can mount and inject errors");
             }
             supervise::play(&scenes::select(&only, &except)?, seconds)

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 
-use crate::fault::PAGE_SIZE;
 use crate::kernel;
 use crate::kmsg;
 use crate::qmp::Monitor;
+use crate::units::PAGE;
 
 /// A bank that the kernel leaves alone.
 const BANK: u32 = 9;
@@ -24,7 +24,7 @@ fn patience() -> Duration {
 }
 const SYSFS: &str = "/sys/devices/system/machinecheck/machinecheck0";
 
-/// An error at physical address `addr` (in bytes) that nobody has consumed: action
+/// An error at physical address `addr` (in bytes) that no load has consumed: action
 /// is optional (SRAO). The kernel handles it later; [`Log`] tells when.
 pub fn srao(addr: u64) -> Result<()> {
     Monitor::open()?.human(&command(0, 0xbd00_0000_0000_00c0, 0xd, addr))
@@ -88,12 +88,11 @@ impl Log {
         Ok(Self(kmsg::Log::new()?))
     }
 
-    /// The same, for an error that nothing may be done about: some seconds after it is seen.
-    fn consumed(&mut self, addr: u64) -> Result<Option<String>> {
-        const ENOUGH: Duration = Duration::from_secs(5);
-        let pfn = addr / PAGE_SIZE as u64;
-        let start = Instant::now();
-        let (mut outcome, mut printed) = (None, None);
+    /// Reads until the kernel is through with the error at `addr`, or has printed it and said no
+    /// more for `enough`: what memory_failure() made of the page, and whether it was printed.
+    fn follow(&mut self, addr: u64, enough: Duration) -> Result<(Option<String>, bool)> {
+        let (pfn, start) = (addr / PAGE, Instant::now());
+        let (mut outcome, mut printed) = (None, None::<Instant>);
         while start.elapsed() < patience() {
             if let Some(line) = self.0.line()? {
                 outcome = recovery(&line, pfn).map(String::from).or(outcome);
@@ -102,47 +101,35 @@ impl Log {
                 }
                 continue;
             }
-            let Some(since) = printed else {
-                sleep(Duration::from_millis(5));
-                continue;
-            };
-            if outcome.is_some() || since.elapsed() > ENOUGH {
-                return Ok(outcome);
+            if printed.is_some_and(|since| outcome.is_some() || since.elapsed() > enough) {
+                break;
             }
             sleep(Duration::from_millis(5));
         }
-        bail!("machine check at {addr:#x}: the kernel says nothing")
+        Ok((outcome, printed.is_some()))
+    }
+
+    /// For an error that nothing may be done about: some seconds after it is seen.
+    fn consumed(&mut self, addr: u64) -> Result<Option<String>> {
+        match self.follow(addr, Duration::from_secs(5))? {
+            (outcome, true) => Ok(outcome),
+            _ => bail!("machine check at {addr:#x}: the kernel says nothing"),
+        }
     }
 
     /// Waits until the kernel is through with the error at `addr`: memory_failure()
     /// has run, and for an SRAO the page has left the direct map and the driver has
     /// its badblock. Returns what memory_failure() made of the page, such as
-    /// "Recovered".
+    /// "Recovered". The process that met an SRAR does this itself, later.
     pub fn handled(&mut self, addr: u64) -> Result<String> {
-        let pfn = addr / PAGE_SIZE as u64;
-        let deadline = Instant::now() + patience();
-        let (mut outcome, mut printed) = (None, false);
-        while Instant::now() < deadline {
-            let Some(line) = self.0.line()? else {
-                sleep(Duration::from_millis(10));
-                continue;
-            };
-            if let Some(action) = recovery(&line, pfn) {
-                outcome = Some(action.to_string());
-            }
-            printed |= is_printed(&line, pfn);
-            // The process that met an SRAR does this itself, later.
-            if let (Some(action), true) = (&outcome, printed) {
-                return Ok(action.clone());
-            }
-        }
+        let what = match self.follow(addr, patience())? {
+            (Some(action), true) => return Ok(action),
+            (None, false) => "the kernel says nothing",
+            (None, true) => "seen, but no recovery action",
+            (Some(_), false) => "memory_failure() ran, but the rest is not done",
+        };
         bail!(
-            "machine check at {addr:#x}: {} in {} s",
-            match (&outcome, printed) {
-                (None, false) => "the kernel says nothing",
-                (None, true) => "seen, but no recovery action",
-                (Some(_), _) => "memory_failure() ran, but the rest is not done",
-            },
+            "machine check at {addr:#x}: {what} in {} s",
             patience().as_secs()
         )
     }
@@ -165,7 +152,7 @@ fn recovery(line: &str, pfn: u64) -> Option<&str> {
 /// record.
 fn is_printed(line: &str, pfn: u64) -> bool {
     let mut words = line.split([' ', ';', '\n']);
-    let address = format!("{:x}", pfn * PAGE_SIZE as u64);
+    let address = format!("{:x}", pfn * PAGE);
     words.any(|word| word == "ADDR") && words.next() == Some(address.as_str())
 }
 

@@ -2,6 +2,7 @@
 
 //! The pmem devices: where they lie, and how to poison a page of theirs.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::num::ParseIntError;
@@ -10,13 +11,15 @@ use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 
-use crate::fault::PAGE_SIZE;
-use crate::kernel::errno_name;
+use crate::calls::said;
+use crate::kernel::error_name;
+use crate::units::{PAGE, PAGE_SIZE};
+
+pub use crate::units::SECTOR;
 
 pub const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
 /// The number of ranges for which the driver's list has room.
 pub const MAX_BADBLOCKS: usize = 512;
-pub const SECTOR: u64 = 512;
 pub const DRIVER: &str = "/sys/bus/nd/drivers/nd_pmem";
 
 /// The word on a guest's kernel command line with its name, from qemu.rs of the lab.
@@ -62,7 +65,7 @@ impl Pmem {
 
     /// The page frame of byte `offset` of the device.
     pub fn pfn(self, offset: u64) -> Result<u64> {
-        Ok(self.address(offset)? / PAGE_SIZE as u64)
+        Ok(self.address(offset)? / PAGE)
     }
 
     /// The bad blocks that the driver knows of: "none", or ranges of sectors, each
@@ -77,9 +80,27 @@ impl Pmem {
         Ok(ranges.join(" "))
     }
 
+    /// The bytes at which the bad sectors begin.
+    pub fn bad_sectors(self) -> Result<BTreeSet<u64>> {
+        let list = self.badblocks()?;
+        let mut sectors = BTreeSet::new();
+        for range in list.split(' ').filter(|range| *range != "none") {
+            let (first, len) = range.split_once('+').context("no range")?;
+            let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
+            sectors.extend((first..first + len).map(|n| n * SECTOR));
+        }
+        Ok(sectors)
+    }
+
+    /// The bytes at which the pages begin that have bad sectors.
+    pub fn bad_pages(self) -> Result<BTreeSet<u64>> {
+        let sectors = self.bad_sectors()?.into_iter();
+        Ok(sectors.map(|at| at / PAGE * PAGE).collect())
+    }
+
     /// Has the driver list the page at byte `at` as bad, without a machine check.
     pub fn list_bad(self, at: u64) -> Result<()> {
-        self.list(at, PAGE_SIZE as u64)
+        self.list(at, PAGE)
     }
 
     /// Has it list `len` bytes from byte `at` on.
@@ -126,7 +147,7 @@ impl Pmem {
         Ok(match read {
             Ok(()) if page.0 == [0; PAGE_SIZE] => "zeros".into(),
             Ok(()) => "other data".into(),
-            Err(e) => errno_name(e.raw_os_error().unwrap_or(-1)),
+            Err(e) => error_name(&e),
         })
     }
 
@@ -135,17 +156,12 @@ impl Pmem {
     pub fn overwrite_bad(self) -> Result<()> {
         // sysfs shows no more than a page of them at a time.
         for _ in 0..MAX_BADBLOCKS {
-            let list = self.badblocks()?;
-            if list == "none" {
+            let pages = self.bad_pages()?;
+            if pages.is_empty() {
                 break;
             }
-            for range in list.split(' ') {
-                let (first, len) = range.split_once('+').context("no range")?;
-                let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
-                let page = PAGE_SIZE as u64;
-                for n in first * SECTOR / page..((first + len) * SECTOR).div_ceil(page) {
-                    self.overwrite(n * page)?;
-                }
+            for at in pages {
+                self.overwrite(at)?;
             }
         }
         Ok(())
@@ -157,11 +173,8 @@ impl Pmem {
         const AT_ONCE: usize = 256;
 
         let device = self.open()?;
-        let mut pages = vec![Page([0; PAGE_SIZE]); AT_ONCE];
-        // SAFETY: The pages follow one another, and have nothing but bytes.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), AT_ONCE * PAGE_SIZE)
-        };
+        let mut pages = Page::zeroes(AT_ONCE);
+        let bytes = Page::bytes_mut(&mut pages);
         let mut at = 0;
         loop {
             let (size, pages) = match device.read_at(bytes, at) {
@@ -170,7 +183,7 @@ impl Pmem {
                 Err(_) => (bytes.len(), AT_ONCE),
             };
             for page in 0..pages as u64 {
-                let at = at + page * PAGE_SIZE as u64;
+                let at = at + page * PAGE;
                 if self.read(at)? == "EIO" {
                     self.overwrite(at)?;
                 }
@@ -185,6 +198,18 @@ impl Pmem {
 #[repr(C, align(4096))]
 pub struct Page(pub [u8; PAGE_SIZE]);
 
+impl Page {
+    pub fn zeroes(count: usize) -> Vec<Self> {
+        vec![Self([0; PAGE_SIZE]); count]
+    }
+
+    pub fn bytes_mut(pages: &mut [Self]) -> &mut [u8] {
+        let len = size_of_val(pages);
+        // SAFETY: pages follow one another, and have nothing but bytes.
+        unsafe { std::slice::from_raw_parts_mut(pages.as_mut_ptr().cast(), len) }
+    }
+}
+
 /// Decimal, or hexadecimal with 0x.
 pub fn parse_address(text: &str) -> Result<u64, ParseIntError> {
     match text.strip_prefix("0x") {
@@ -193,7 +218,7 @@ pub fn parse_address(text: &str) -> Result<u64, ParseIntError> {
     }
 }
 
-/// Reports an error to the kernel that nobody has consumed (hwpoison-inject); the
+/// Reports an error to the kernel that no load has consumed (hwpoison-inject); the
 /// name of the error it returns.
 pub fn corrupt(pfn: u64) -> Result<String> {
     ensure!(
@@ -201,9 +226,5 @@ pub fn corrupt(pfn: u64) -> Result<String> {
         "no {CORRUPT_PFN} (CONFIG_HWPOISON_INJECT)"
     );
     let mut file = fs::OpenOptions::new().write(true).open(CORRUPT_PFN)?;
-    let errno = match file.write_all(pfn.to_string().as_bytes()) {
-        Ok(()) => 0,
-        Err(e) => e.raw_os_error().unwrap_or(-1),
-    };
-    Ok(errno_name(errno))
+    Ok(said(file.write_all(pfn.to_string().as_bytes())))
 }

@@ -2,11 +2,10 @@
 
 //! A scene's handle on a `dax-probe map` process.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use crate::fault::Signal;
 use crate::kernel::{self, errno_name};
+use crate::talk::Talk;
 
 /// Longest time a probe may take to answer; emulated machines are slow.
 fn patience() -> Duration {
@@ -22,8 +22,7 @@ fn patience() -> Duration {
 
 pub struct Probe {
     child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
+    talk: Talk,
     base: u64,
     first: usize,
 }
@@ -71,23 +70,14 @@ impl<'a> Map<'a> {
 
     /// Starts the process and lets it read all its pages.
     pub fn start(self) -> Result<Probe> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .arg("map")
-            .arg(self.file)
-            .args(["--first", &self.first.to_string()])
-            .args(["--pages", &self.pages.to_string()])
-            .args(self.early.then_some("--early"))
-            .args(self.extra)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let stdin = child.stdin.take().context("no stdin")?;
-        let stdout = child.stdout.take().context("no stdout")?;
+        let (first, pages) = (self.first.to_string(), self.pages.to_string());
+        let words = ["map", "--first", &first, "--pages", &pages].into_iter();
+        let words = words.chain(self.early.then_some("--early"));
+        let words = words.chain(self.extra.iter().copied()).map(OsString::from);
+        let (child, talk) = Talk::start(words.chain([self.file.into()]))?;
         let mut probe = Probe {
             child,
-            stdin,
-            stdout: BufReader::new(stdout),
+            talk,
             base: 0,
             first: self.first,
         };
@@ -101,24 +91,18 @@ impl<'a> Map<'a> {
 impl Probe {
     fn ask(&mut self, command: &str) -> Result<String> {
         // A probe that is gone shows in the answer.
-        let _ = writeln!(self.stdin, "{command}");
+        let _ = self.talk.say(command);
         self.line()
     }
 
     fn line(&mut self) -> Result<String> {
-        let mut fd = libc::pollfd {
-            fd: self.stdout.get_ref().as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one valid pollfd. Every answer is one line, so nothing of it is
-        // left in the reader's buffer.
-        if unsafe { libc::poll(&mut fd, 1, patience().as_millis() as i32) } == 0 {
-            bail!("no answer in {} s", patience().as_secs());
+        let patience = patience();
+        if !self.talk.answers(patience) {
+            bail!("no answer in {} s", patience.as_secs());
         }
-        let mut line = String::new();
-        if self.stdout.read_line(&mut line)? == 0 {
-            match self.exit(patience()) {
+        let line = self.talk.line()?;
+        if line.is_empty() {
+            match self.exit(patience) {
                 Some(status) => bail!("{}", describe_exit(status)),
                 None => bail!("neither answers nor ends"),
             }
@@ -127,25 +111,19 @@ impl Probe {
     }
 
     fn answer(&mut self, kind: &str) -> Result<String> {
-        let line = self.line()?;
-        match line.strip_prefix(kind) {
-            Some(rest) => Ok(rest.trim_start().into()),
-            None => bail!("{line} in place of {kind}"),
-        }
+        after(&self.line()?, kind)
     }
 
     /// MADV_HWPOISON on a page; the name of the error it returned.
     pub fn poison(&mut self, page: usize) -> Result<String> {
         let answer = self.ask(&format!("poison {page}"))?;
-        let errno = answer.strip_prefix("errno ").context("no errno")?;
-        Ok(errno_name(errno.parse()?))
+        Ok(errno_name(after(&answer, "errno")?.parse()?))
     }
 
     /// As [`Probe::poison`], by a child that has the same memory, in vfork(2).
     pub fn poison_in_vfork(&mut self, page: usize) -> Result<String> {
         let answer = self.ask(&format!("vfork-poison {page}"))?;
-        let errno = answer.strip_prefix("errno ").context("no errno")?;
-        Ok(errno_name(errno.parse()?))
+        Ok(errno_name(after(&answer, "errno")?.parse()?))
     }
 
     /// Has the page taken out of the process's page tables (MADV_DONTNEED).
@@ -161,7 +139,7 @@ impl Probe {
 
     fn present(&mut self, page: usize) -> Result<u64> {
         let answer = self.ask(&format!("pfn {page}"))?;
-        Ok(answer.strip_prefix("pfn ").context("no pfn")?.parse()?)
+        Ok(after(&answer, "pfn")?.parse()?)
     }
 
     /// The page frame behind a page.
@@ -297,8 +275,16 @@ impl Probe {
     }
 }
 
+/// What follows the word for its kind in an answer.
+fn after(answer: &str, kind: &str) -> Result<String> {
+    match answer.strip_prefix(kind) {
+        Some(rest) => Ok(rest.trim_start().into()),
+        None => bail!("{answer} in place of {kind}"),
+    }
+}
+
 fn parse_signals(answer: &str) -> Result<Vec<Signal>> {
-    let list = answer.strip_prefix("signals").context("no signals")?;
+    let list = after(answer, "signals")?;
     list.split_whitespace().map(Signal::parse).collect()
 }
 

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use anyhow::{bail, ensure, Context, Result};
 use serde_json::{json, Value};
 
 use crate::kernel;
+use crate::talk::is_ready;
 
 const PORTS: &str = "/sys/class/virtio-ports";
 /// The name that dax-lab gives to the port.
@@ -108,15 +108,8 @@ impl Monitor {
     /// Until there is something to read.
     fn wait(&self, deadline: Instant) -> Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut fd = libc::pollfd {
-            fd: self.port.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one valid pollfd.
-        let ready = unsafe { libc::poll(&mut fd, 1, left.as_millis() as i32) };
         ensure!(
-            ready != 0,
+            is_ready(&self.port, left),
             "QEMU's monitor: no answer in {} s",
             patience().as_secs()
         );

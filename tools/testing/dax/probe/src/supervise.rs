@@ -3,14 +3,16 @@
 //! Plays scenes, each in a process of its own with a deadline, and prints what
 //! became of them. A scene that hangs in the kernel cannot take this one along.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{killpg, Signal};
+use nix::unistd::Pid;
 
 use crate::kernel::{self, Health, Stuck};
 use crate::kmsg;
@@ -66,7 +68,8 @@ fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()?;
-    let lines = follow(&mut child)?;
+    let (sender, lines) = mpsc::channel();
+    follow(child.stdout.take().context("no stdout")?, sender);
     let mut said = Said::default();
     let status = loop {
         // Processes of the scene may hold the pipe for ever; its own end counts.
@@ -99,8 +102,7 @@ fn play_one(scene: &Scene, seconds: u64) -> Result<Outcome> {
 fn end_all(child: &mut Child) -> Vec<Stuck> {
     let group = child.id();
     let mut stuck = kernel::sleepers();
-    // SAFETY: kill(2) of the group that the scene was started in.
-    unsafe { libc::kill(-(group as i32), libc::SIGKILL) };
+    kill_group(child);
     for process in kernel::survivors(group) {
         if stuck.iter().all(|other| other.pid != process.pid) {
             stuck.push(process);
@@ -111,17 +113,17 @@ fn end_all(child: &mut Child) -> Vec<Stuck> {
     stuck
 }
 
-fn follow(child: &mut Child) -> Result<Receiver<String>> {
-    let stdout = child.stdout.take().context("no stdout")?;
-    let (sender, receiver) = mpsc::channel();
+/// Passes lines on, until there are no more, or nothing wants them.
+pub fn follow(from: impl Read + Send + 'static, to: Sender<String>) {
     thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
+        let mut lines = BufReader::new(from).lines().map_while(Result::ok);
+        lines.try_for_each(|line| to.send(line))
     });
-    Ok(receiver)
+}
+
+/// Kills all processes of a group.
+pub fn kill_group(leader: &Child) {
+    let _ = killpg(Pid::from_raw(leader.id() as i32), Signal::SIGKILL);
 }
 
 /// What a scene has told that speaks against it.

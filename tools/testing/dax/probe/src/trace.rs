@@ -30,15 +30,24 @@ impl Trace {
 
     /// Forgets what has come so far.
     pub fn clear(&self) -> Result<()> {
-        Ok(fs::write(format!("{TRACING}/trace"), "")?)
+        set("trace", "")
     }
 
     /// What has come, each in the words of the event.
     pub fn events(&self) -> Result<Vec<String>> {
-        let path = format!("{TRACING}/trace");
-        let trace = fs::read_to_string(&path).context(path)?;
-        Ok(parse(&trace, self.name))
+        Ok(parse(&all()?, self.name))
     }
+}
+
+/// What has come of all events.
+pub fn all() -> Result<String> {
+    let path = format!("{TRACING}/trace");
+    fs::read_to_string(&path).context(path)
+}
+
+pub fn set(file: &str, value: &str) -> Result<()> {
+    let path = format!("{TRACING}/{file}");
+    fs::write(&path, value).context(path)
 }
 
 fn parse(trace: &str, name: &str) -> Vec<String> {

@@ -6,11 +6,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::kernel::until;
 use crate::xfs::run;
 
 const MODULE: &str = "/lab/window.ko";
@@ -32,19 +32,16 @@ impl Window {
 
     /// Waits until a task waits there.
     pub fn wait(&self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        let path = format!("{PARAMETERS}/waiting");
-        while fs::read_to_string(&path).context(path.clone())?.trim() != "1" {
-            ensure!(Instant::now() < end, "no task gets to the window");
-            sleep(Duration::from_millis(5));
-        }
+        let waits = until(PATIENCE, Duration::from_millis(5), || {
+            Ok(get("waiting")? == "1")
+        })?;
+        ensure!(waits, "no task gets to the window");
         Ok(())
     }
 
     /// Lets it go. Whether it still waited.
     pub fn go(self) -> Result<bool> {
-        let path = format!("{PARAMETERS}/waiting");
-        let waited = fs::read_to_string(&path).context(path)?.trim() == "1";
+        let waited = get("waiting")? == "1";
         set("go", "1")?;
         Ok(waited)
     }
@@ -52,8 +49,7 @@ impl Window {
 
 /// How often the function of the last window was called.
 pub fn hits() -> Result<String> {
-    let path = format!("{PARAMETERS}/hits");
-    Ok(fs::read_to_string(&path).context(path)?.trim().into())
+    get("hits")
 }
 
 impl Drop for Window {
@@ -61,6 +57,11 @@ impl Drop for Window {
         // Best effort.
         let _ = set("go", "1");
     }
+}
+
+fn get(parameter: &str) -> Result<String> {
+    let path = format!("{PARAMETERS}/{parameter}");
+    Ok(fs::read_to_string(&path).context(path)?.trim().into())
 }
 
 fn set(parameter: &str, value: &str) -> Result<()> {

@@ -2,7 +2,6 @@
 
 //! An XFS for one scene: made, filled, mounted, unmounted, checked.
 
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,14 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
+use nix::mount::{mount, umount2, MntFlags, MsFlags};
 
-use crate::fault::PAGE_SIZE;
+use crate::calls::said;
 use crate::ioctl;
 use crate::pmem::Pmem;
 use crate::process::pattern;
+use crate::sys;
+use crate::units::{HUGE, PAGE_SIZE};
 
 pub const MOUNT_POINT: &str = "/mnt/scene";
-const STATX_ATTR_DAX: u64 = 0x0020_0000;
 
 /// Which devices and features.
 #[derive(Default)]
@@ -106,7 +107,7 @@ impl Xfs {
         let file = xfs.file(name, pages)?;
         let at = ioctl::physical(&File::open(&file)?, 0)?;
         ensure!(
-            at % (2 << 20) == 0,
+            at % HUGE == 0,
             "the file lies at {at:#x}, not on a 2 MiB boundary"
         );
         Ok((xfs, file))
@@ -130,23 +131,15 @@ impl Xfs {
             options += &format!(",rtdev={}", rt.path());
         }
         options += more;
-        let [source, target, kind, data] =
-            [&self.data.path(), MOUNT_POINT, "xfs", &options].map(|s: &str| CString::new(s));
-        let (source, target, kind, data) = (source?, target?, kind?, data?);
-        // SAFETY: four valid strings.
-        let ret = unsafe {
-            libc::mount(
-                source.as_ptr(),
-                target.as_ptr(),
-                kind.as_ptr(),
-                flags,
-                data.as_ptr().cast(),
-            )
-        };
-        if ret != 0 {
-            bail!("mount -o {options}: {}", io::Error::last_os_error());
-        }
-        Ok(())
+        let (source, flags) = (self.data.path(), MsFlags::from_bits_retain(flags));
+        mount(
+            Some(&*source),
+            MOUNT_POINT,
+            Some("xfs"),
+            flags,
+            Some(&*options),
+        )
+        .map_err(|e| anyhow!("mount -o {options}: {}", io::Error::from(e)))
     }
 
     /// Mounts it, which is not mounted, with a realtime device from now on.
@@ -239,19 +232,15 @@ pub fn try_write(path: &Path) -> String {
         file.write_all_at(b"x", 0)?;
         file.sync_all()
     };
-    crate::kernel::errno_name(match write() {
-        Ok(()) => 0,
-        Err(e) => e.raw_os_error().unwrap_or(-1),
-    })
+    said(write())
 }
 
 pub fn umount() -> Result<()> {
-    let target = CString::new(MOUNT_POINT)?;
-    // SAFETY: a valid string.
-    if unsafe { libc::umount2(target.as_ptr(), 0) } != 0 {
-        bail!("umount: {}", io::Error::last_os_error());
-    }
-    Ok(())
+    umount_with(MntFlags::empty())
+}
+
+pub fn umount_with(flags: MntFlags) -> Result<()> {
+    umount2(MOUNT_POINT, flags).map_err(|e| anyhow!("umount: {}", io::Error::from(e)))
 }
 
 pub fn is_mounted() -> bool {
@@ -264,25 +253,8 @@ pub fn is_mounted() -> bool {
 
 /// Without DAX a scene would test the page cache and pass or fail for nothing.
 fn ensure_dax(path: &Path) -> Result<()> {
-    let name = CString::new(path.to_string_lossy().as_bytes())?;
-    // SAFETY: an all-zero statx is valid, and the arguments are a string and it.
-    let (ret, stat) = unsafe {
-        let mut stat: libc::statx = std::mem::zeroed();
-        let ret = libc::statx(
-            libc::AT_FDCWD,
-            name.as_ptr(),
-            0,
-            libc::STATX_BASIC_STATS,
-            &mut stat,
-        );
-        (ret, stat)
-    };
-    ensure!(ret == 0, "statx: {}", io::Error::last_os_error());
-    ensure!(
-        stat.stx_attributes & STATX_ATTR_DAX != 0,
-        "{} is not a DAX file",
-        path.display()
-    );
+    let is_dax = sys::is_dax(path).context("statx")?;
+    ensure!(is_dax, "{} is not a DAX file", path.display());
     Ok(())
 }
 

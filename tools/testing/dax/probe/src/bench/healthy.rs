@@ -3,17 +3,16 @@
 //! Page faults, reads and writes of a DAX file whose memory is good, and reads of its device.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::str::FromStr;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, Result};
+use nix::sys::mman::MapFlags;
 
 use super::now;
-use crate::fault::PAGE_SIZE;
-use crate::map;
-use crate::pmem::Pmem;
+use crate::area::{Area, Fit, View, WRITE};
+use crate::pmem::{Page, Pmem};
+use crate::units::{PAGE, PAGE_SIZE};
 use crate::xfs::Xfs;
 
 const PAGES: usize = 2048;
@@ -47,7 +46,7 @@ pub struct Healthy {
     /// Past the page cache.
     device: File,
     /// Where the file is mapped: never with huge pages.
-    base: *mut libc::c_void,
+    area: Area,
 }
 
 impl Healthy {
@@ -59,7 +58,7 @@ impl Healthy {
                 .read(true)
                 .custom_flags(libc::O_DIRECT)
                 .open(Pmem(0).path())?,
-            base: map::place(PAGES * PAGE_SIZE, false, true)?,
+            area: Area::reserve(PAGES, Fit::Split)?,
         })
     }
 
@@ -70,9 +69,9 @@ impl Healthy {
             match kind {
                 Kind::WriteFault => self.fault(true)?,
                 Kind::ReadFault => self.fault(false)?,
-                Kind::Pread => self.pread()?,
+                Kind::Pread => read(&self.file)?,
                 Kind::Pwrite => self.pwrite()?,
-                Kind::Bio => self.bio()?,
+                Kind::Bio => read(&self.device)?,
             }
         }
         Ok(now() - start)
@@ -80,12 +79,18 @@ impl Healthy {
 
     /// Maps the file, touches each page, and unmaps it.
     fn fault(&self, write: bool) -> Result<()> {
-        self.place(self.file.as_raw_fd(), libc::MAP_SHARED)?;
-        let base: *mut u8 = self.base.cast();
+        let view = View {
+            file: &self.file,
+            first: 0,
+            pages: PAGES,
+            prot: WRITE,
+            flags: MapFlags::MAP_SHARED,
+        };
+        self.area.put(0, view)?;
         for page in 0..PAGES {
+            let byte = self.area.addr(page);
             // SAFETY: inside the mapping, which holds nothing but the file.
             unsafe {
-                let byte = base.add(page * PAGE_SIZE);
                 if write {
                     byte.write_volatile(page as u8);
                 } else {
@@ -94,50 +99,22 @@ impl Healthy {
             }
         }
         // The place stays ours.
-        self.place(-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
-    }
-
-    fn place(&self, fd: i32, flags: i32) -> Result<()> {
-        // SAFETY: takes the place of the reservation or of the last mapping there.
-        let at = unsafe {
-            libc::mmap(
-                self.base,
-                PAGES * PAGE_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                flags | libc::MAP_FIXED,
-                fd,
-                0,
-            )
-        };
-        ensure!(at == self.base, "mmap: {}", io::Error::last_os_error());
-        Ok(())
-    }
-
-    fn pread(&self) -> Result<()> {
-        read(&self.file)
-    }
-
-    fn bio(&self) -> Result<()> {
-        read(&self.device)
+        self.area.clear()
     }
 
     fn pwrite(&self) -> Result<()> {
         let data = [0x5a; PAGE_SIZE];
-        for page in 0..PAGES {
-            self.file.write_all_at(&data, (page * PAGE_SIZE) as u64)?;
+        for page in 0..PAGES as u64 {
+            self.file.write_all_at(&data, page * PAGE)?;
         }
         Ok(())
     }
 }
 
-/// What O_DIRECT can read to.
-#[repr(align(4096))]
-struct Page([u8; PAGE_SIZE]);
-
 fn read(file: &File) -> Result<()> {
     let mut page = Page([0; PAGE_SIZE]);
-    for n in 0..PAGES {
-        file.read_exact_at(&mut page.0, (n * PAGE_SIZE) as u64)?;
+    for n in 0..PAGES as u64 {
+        file.read_exact_at(&mut page.0, n * PAGE)?;
     }
     Ok(())
 }

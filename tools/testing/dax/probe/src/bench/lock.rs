@@ -3,11 +3,11 @@
 //! How long the AGF buffer is locked, from XFS's tracepoints.
 
 use std::collections::HashMap;
-use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-const TRACING: &str = "/sys/kernel/tracing";
+use crate::trace::{all, set};
+
 const LOCKED: [&str; 2] = ["xfs_buf_lock_done", "xfs_buf_trylock"];
 const UNLOCKED: &str = "xfs_buf_unlock";
 
@@ -22,10 +22,8 @@ impl Trace {
         set("trace_clock", "mono")?;
         set("trace", "")?;
         for event in LOCKED.into_iter().chain([UNLOCKED]) {
-            set(
-                &format!("events/xfs/{event}/filter"),
-                &format!("bno == {sector}"),
-            )?;
+            let filter = format!("bno == {sector}");
+            set(&format!("events/xfs/{event}/filter"), &filter)?;
             set(&format!("events/xfs/{event}/enable"), "1")?;
         }
         set("tracing_on", "1")?;
@@ -35,8 +33,7 @@ impl Trace {
     /// Ends tracing. Nanoseconds for which process `pid` held the buffer, each time.
     pub fn holds(self, pid: u32) -> Result<Vec<u64>> {
         set("tracing_on", "0")?;
-        let path = format!("{TRACING}/trace");
-        Ok(holds(&fs::read_to_string(&path).context(path)?, pid))
+        Ok(holds(&all()?, pid))
     }
 }
 
@@ -47,11 +44,6 @@ impl Drop for Trace {
             let _ = set(&format!("events/xfs/{event}/enable"), "0");
         }
     }
-}
-
-fn set(file: &str, value: &str) -> Result<()> {
-    let path = format!("{TRACING}/{file}");
-    fs::write(&path, value).context(path)
 }
 
 fn holds(trace: &str, pid: u32) -> Vec<u64> {

@@ -6,11 +6,15 @@
 //! ...`. All times are nanoseconds of CLOCK_MONOTONIC.
 
 use std::fs;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
+use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
+use nix::time::{clock_gettime, ClockId};
+use nix::unistd::pause;
 
 use crate::kernel::QuietConsole;
+use crate::map::answer;
 use crate::shared::{pin, Worker};
 use crate::xfs::{Options, Xfs};
 
@@ -77,12 +81,6 @@ pub fn run(args: &Args) -> Result<()> {
     bench.end()
 }
 
-fn answer(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
-}
-
 /// What times depend on beside the kernel.
 fn about() -> String {
     let read = |path: &str| {
@@ -98,13 +96,8 @@ fn about() -> String {
 
 /// Nanoseconds of CLOCK_MONOTONIC. May be called in a signal handler.
 fn now() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a valid timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    time.map_or(0, |time| time.as_nanos() as u64)
 }
 
 struct Bench {
@@ -154,8 +147,7 @@ impl Bench {
         }
         while self.idle.len() < count {
             self.idle.push(Worker::start(|| loop {
-                // SAFETY: waits for a signal.
-                unsafe { libc::pause() };
+                pause();
             })?);
         }
         Ok(())

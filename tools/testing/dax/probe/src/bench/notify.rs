@@ -2,7 +2,7 @@
 
 //! One injection: how long until the last signal.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,14 +12,13 @@ use anyhow::{ensure, Context, Result};
 use super::mapper::Mapper;
 use super::now;
 use crate::pmem::CORRUPT_PFN;
+use crate::worker;
 
 /// So long after the last signal, and after the write has returned, no other one is
 /// expected. One that came later would be found by the next sample.
 const QUIET_NS: u64 = 5_000_000;
 /// A kernel that does not signal at all.
 const PATIENCE_NS: u64 = 20_000_000_000;
-/// Reports to write and space to repair.
-const PENDING: &str = "/sys/fs/xfs/pmem0/dax/pending";
 
 /// What the mapper maps: `count` times page frame `pfn`, in the group of the AGF at
 /// sector `agf`.
@@ -54,7 +53,10 @@ pub fn sample(mapper: &mut Mapper, mapped: &Mapped) -> Result<Sample> {
         .context(CORRUPT_PFN)?;
     let pfn = mapped.pfn.to_string();
     mapper.reset();
-    settle()?;
+    // What the last sample has left for later, if the kernel has such.
+    if worker::exists() {
+        worker::settle(Duration::from_nanos(PATIENCE_NS), Duration::from_millis(1))?;
+    }
 
     let start = now();
     inject.write_all(pfn.as_bytes()).context("injection")?;
@@ -76,16 +78,6 @@ pub fn sample(mapper: &mut Mapper, mapped: &Mapped) -> Result<Sample> {
         returned: returned - start,
         signals,
     })
-}
-
-/// Waits until what the last sample has left for later is done, if the kernel has such.
-fn settle() -> Result<()> {
-    let end = now() + PATIENCE_NS;
-    while fs::read_to_string(PENDING).is_ok_and(|text| text.trim() != "0") {
-        ensure!(now() < end, "{PENDING} is not 0");
-        sleep(Duration::from_millis(1));
-    }
-    Ok(())
 }
 
 fn wait(mapper: &Mapper, returned: u64) -> Result<(u64, u64)> {

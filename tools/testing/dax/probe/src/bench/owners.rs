@@ -3,17 +3,15 @@
 //! Files that share one block.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::fault::PAGE_SIZE;
+use crate::calls;
 use crate::ioctl;
 use crate::pmem::Pmem;
+use crate::units::{PAGE, SECTOR};
 use crate::xfs::Xfs;
-
-const SECTOR: u64 = 512;
 
 /// Files `dir/0` to `dir/N-1`, each of the same single page.
 pub struct Group {
@@ -34,8 +32,7 @@ impl Group {
             ioctl::clone_file(&first, &clone).context("FICLONE")?;
         }
         let root = xfs.root()?;
-        // SAFETY: syncfs of a file that is open.
-        unsafe { libc::syncfs(root.as_raw_fd()) };
+        calls::sync_filesystem(&root)?;
         let at = ioctl::physical(&first, 0)?;
         let geometry = ioctl::geometry(&root)?;
         let ag_bytes = u64::from(geometry.agblocks) * u64::from(geometry.blocksize);
@@ -44,7 +41,7 @@ impl Group {
         Ok(Self {
             owners,
             dir,
-            pfn: Pmem(0).pfn(at / PAGE_SIZE as u64 * PAGE_SIZE as u64)?,
+            pfn: Pmem(0).pfn(at / PAGE * PAGE)?,
             agf,
         })
     }

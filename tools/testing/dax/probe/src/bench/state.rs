@@ -9,15 +9,14 @@ use std::process::Command;
 use anyhow::{bail, ensure, Result};
 
 use crate::calls::open;
-use crate::fault::PAGE_SIZE;
 use crate::ioctl;
 use crate::mce;
 use crate::pmem::Pmem;
+use crate::units::PAGE;
 use crate::xfs::{self, fill, Xfs};
 
 const MOUNT_POINT: &str = "/mnt/other";
 const PAGES: usize = 4;
-const PAGE: u64 = PAGE_SIZE as u64;
 
 #[derive(Default)]
 pub struct State {

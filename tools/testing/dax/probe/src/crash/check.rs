@@ -13,21 +13,23 @@ use anyhow::{Context, Result};
 
 use super::journal::{Journal, WORKERS};
 use super::model::{self, Content, Files, Page};
-use super::{count, directory, patience, say, settle, until, work, PAGE};
+use super::{directory, patience, say, work, PAUSE};
 use crate::calls;
-use crate::fault::PAGE_SIZE;
 use crate::ioctl;
+use crate::kernel::until;
 use crate::pmem::Pmem;
+use crate::units::{PAGE, PAGE_SIZE};
+use crate::worker::{count, settle};
 use crate::xfs::{self, Xfs};
 
 /// Whether the filesystem is as it must be. Says what is not.
 pub fn run(run: u64, harm: bool) -> Result<bool> {
     say("mounting");
-    // Who wants to stop us meanwhile needs a moment.
+    // dax-lab may stop this guest here, for which it needs a moment.
     sleep(Duration::from_millis(100));
     let xfs = Xfs::existing()?;
     xfs.mount()?;
-    settle()?;
+    settle(patience(), PAUSE)?;
     let look = Look::new(&xfs, run, patience())?;
     for what in &look.found {
         say(&format!("bad: {what}"));
@@ -120,6 +122,7 @@ fn make_longer(file: &Path) -> Result<String> {
 }
 
 /// What was seen of all files.
+#[derive(Default)]
 struct Look {
     /// What must not be.
     found: Vec<String>,
@@ -135,8 +138,8 @@ struct Look {
 
 impl std::fmt::Display for Look {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (files, pages, refused) = (self.files, self.pages, self.refused);
-        let steps = self.steps;
+        let (steps, files, pages) = (self.steps, self.files, self.pages);
+        let refused = self.refused;
         write!(
             f,
             "{steps} steps, {files} files, {pages} pages, {refused} of them EIO"
@@ -146,24 +149,13 @@ impl std::fmt::Display for Look {
 
 impl Look {
     fn new(xfs: &Xfs, run: u64, patience: Duration) -> Result<Self> {
-        let mut look = Self {
-            found: Vec::new(),
-            lost: Vec::new(),
-            certain: Vec::new(),
-            steps: 0,
-            files: 0,
-            pages: 0,
-            refused: 0,
-        };
-        let marked = marked()?;
+        let mut look = Self::default();
+        let marked = Pmem(0).bad_pages()?;
         for worker in 0..WORKERS {
             let journal = Journal::all(run, worker)?;
             look.steps += journal.len();
-            look.directory(
-                &xfs.path(&directory(worker)),
-                Files::after(&journal),
-                &marked,
-            )?;
+            let dir = xfs.path(&directory(worker));
+            look.directory(&dir, Files::after(&journal), &marked)?;
         }
         if look.steps == 0 {
             look.found.push("the journal is empty".into());
@@ -201,13 +193,11 @@ impl Look {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         let there = len.div_ceil(PAGE) as usize;
-        let pages = &model.pages[..there.min(model.pages.len())];
+        let (pages, rest) = model.pages.split_at(there.min(model.pages.len()));
         if len % PAGE != 0
             || there > model.pages.len()
             || !pages.iter().all(Page::may_be_present)
-            || !model.pages[there.min(model.pages.len())..]
-                .iter()
-                .all(Page::may_be_absent)
+            || !rest.iter().all(Page::may_be_absent)
         {
             self.bad(path, &format!("{there} pages, {len} bytes"));
         }
@@ -232,11 +222,8 @@ impl Look {
                     self.refused += 1;
                     let is_marked = |at| marked.contains(&at);
                     if !ioctl::physical(&file, at).is_ok_and(is_marked) {
-                        let place = place(&file, at);
-                        self.bad(
-                            path,
-                            &format!("page {n}: EIO, {place}, which is not marked"),
-                        );
+                        let what = format!("EIO, {}, which is not marked", place(&file, at));
+                        self.bad(path, &format!("page {n}: {what}"));
                     }
                 }
                 Err(e) => self.bad(path, &format!("page {n}: {e}")),
@@ -256,36 +243,20 @@ fn place(file: &File, at: u64) -> String {
     }
 }
 
-/// The bytes of the device at which the blocks begin that its driver has marked.
-fn marked() -> Result<BTreeSet<u64>> {
-    const SECTORS: u64 = PAGE / 512;
-    let list = Pmem(0).badblocks()?;
-    let mut blocks = BTreeSet::new();
-    for range in list.split(' ').filter(|range| *range != "none") {
-        let (first, len) = range.split_once('+').context("no range")?;
-        let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
-        for n in first / SECTORS..(first + len).div_ceil(SECTORS) {
-            blocks.insert(n * PAGE);
-        }
-    }
-    Ok(blocks)
-}
-
-/// Blocks that are free, marked, and stay so though nobody was told.
+/// Blocks that are free, marked, and stay so though no process was told.
 fn free_and_marked(root: &File, patience: Duration) -> Result<Vec<String>> {
     let mut blocks = Vec::new();
-    let look = |blocks: &mut Vec<u64>| -> Result<bool> {
-        let free = |at: &u64| ioctl::is_free(root, *at);
+    let clean = until(patience, PAUSE, || {
         blocks.clear();
-        for at in marked()? {
-            if free(&at)? {
+        for at in Pmem(0).bad_pages()? {
+            if ioctl::is_free(root, at)? {
                 blocks.push(at);
             }
         }
         // The worker says what it can't clear.
         Ok(count("pending")? == 0 && blocks.len() as u64 <= count("stuck")?)
-    };
-    if until(patience, || look(&mut blocks))? {
+    })?;
+    if clean {
         return Ok(Vec::new());
     }
     let line = |at: u64| format!("the block at {at:#x} is free and marked");

@@ -6,101 +6,48 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{ensure, Context, Result};
 
-use crate::fault::PAGE_SIZE;
+use super::mix;
 use crate::pmem::{Page, Pmem};
+use crate::spell::{places, steps, Field};
+use crate::units::{PAGE, PAGE_SIZE};
 
 /// Each worker has this many records, of a page each.
 const RECORDS: u64 = 1 << 15;
 pub const WORKERS: u64 = 3;
 
-/// A step is written down before it is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Of whole pages; a file that is not there is created.
-    Write {
-        file: u64,
-        first: u64,
-        pages: u64,
-        tag: u64,
-    },
-    /// Unwritten space.
-    Reserve {
-        file: u64,
-        first: u64,
-        pages: u64,
-    },
-    Punch {
-        file: u64,
-        first: u64,
-        pages: u64,
-    },
-    Truncate {
-        file: u64,
-        pages: u64,
-    },
-    /// A new file that shares all of another's blocks.
-    Clone {
-        file: u64,
-        from: u64,
-    },
-    Remove {
-        file: u64,
-    },
-    /// The step before this one is done.
-    Done,
-    /// It met an error.
-    Failed,
-    /// A file is on the device.
-    Synced {
-        file: u64,
-    },
-    /// All that this worker did is on the device.
-    SyncedAll,
+places! {
+    /// Pages of a file.
+    Pages { file, first, pages }
 }
 
-impl Step {
-    fn encode(self) -> [u64; 5] {
-        match self {
-            Self::Write {
-                file,
-                first,
-                pages,
-                tag,
-            } => [1, file, first, pages, tag],
-            Self::Reserve { file, first, pages } => [2, file, first, pages, 0],
-            Self::Punch { file, first, pages } => [3, file, first, pages, 0],
-            Self::Truncate { file, pages } => [4, file, 0, pages, 0],
-            Self::Clone { file, from } => [5, file, 0, 0, from],
-            Self::Remove { file } => [6, file, 0, 0, 0],
-            Self::Done => [7, 0, 0, 0, 0],
-            Self::Failed => [8, 0, 0, 0, 0],
-            Self::Synced { file } => [9, file, 0, 0, 0],
-            Self::SyncedAll => [10, 0, 0, 0, 0],
-        }
-    }
+steps! {
+    /// A step is written down before it is taken.
+    Step by Kind
 
-    fn decode(words: [u64; 5]) -> Result<Self> {
-        let [kind, file, first, pages, last] = words;
-        Ok(match kind {
-            1 => Self::Write {
-                file,
-                first,
-                pages,
-                tag: last,
-            },
-            2 => Self::Reserve { file, first, pages },
-            3 => Self::Punch { file, first, pages },
-            4 => Self::Truncate { file, pages },
-            5 => Self::Clone { file, from: last },
-            6 => Self::Remove { file },
-            7 => Self::Done,
-            8 => Self::Failed,
-            9 => Self::Synced { file },
-            10 => Self::SyncedAll,
-            _ => bail!("no step of a journal: {words:?}"),
-        })
+    Change {
+        /// A file that is not there is created.
+        Write "write" (pages: Pages, tag: u64);
+        /// Unwritten space.
+        Reserve "reserve" (pages: Pages);
+        Punch "punch" (pages: Pages);
+        Truncate "truncate" (file: u64, pages: u64);
+        /// A new file that shares all of another's blocks.
+        Clone "clone" (file: u64, from: u64);
+    }
+    Removal {
+        Remove "remove" (file: u64);
+    }
+    Outcome {
+        /// The step before this one is done.
+        Done "done";
+        /// It met an error.
+        Failed "failed";
+        /// A file is on the device.
+        Synced "synced" (file: u64);
+        /// All that this worker did is on the device.
+        SyncedAll "synced-all";
     }
 }
 
@@ -124,26 +71,25 @@ impl Journal {
     }
 
     fn at(&self) -> u64 {
-        (self.worker * RECORDS + self.next) * PAGE_SIZE as u64
+        (self.worker * RECORDS + self.next) * PAGE
     }
 
     /// What stands before a record's step: a record of another run, or one that the
     /// machine died over, is none.
-    fn head(&self, step: &[u64; 5]) -> [u64; 3] {
+    fn head(&self, step: &str) -> Vec<u8> {
+        let start = mix(self.run ^ mix(self.next));
         let sum = step
-            .iter()
-            .fold(self.run ^ self.next, |sum, word| super::mix(sum ^ word));
-        [self.run, self.next, sum]
+            .bytes()
+            .fold(start, |sum, byte| mix(sum ^ u64::from(byte)));
+        [self.run, self.next, sum].map(u64::to_le_bytes).concat()
     }
 
     pub fn add(&mut self, step: Step) -> Result<()> {
         ensure!(self.next < RECORDS, "the journal is full");
-        let step = step.encode();
+        let step = step.to_string();
+        let record = [&self.head(&step), step.as_bytes()].concat();
         let mut page = Page([0; PAGE_SIZE]);
-        let words = self.head(&step).into_iter().chain(step);
-        for (bytes, word) in page.0.chunks_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
+        page.0[..record.len()].copy_from_slice(&record);
         self.device.write_all_at(&page.0, self.at())?;
         self.next += 1;
         Ok(())
@@ -156,17 +102,14 @@ impl Journal {
         }
         let mut page = Page([0; PAGE_SIZE]);
         self.device.read_exact_at(&mut page.0, self.at())?;
-        let mut words = [0; 8];
-        for (word, bytes) in words.iter_mut().zip(page.0.chunks(8)) {
-            *word = u64::from_le_bytes(bytes.try_into()?);
-        }
-        let [head @ .., a, b, c, d, e] = words;
-        let step = [a, b, c, d, e];
-        if head != self.head(&step) {
+        let (head, step) = page.0.split_at(3 * 8);
+        let step = step.split(|byte| *byte == 0).next().unwrap_or_default();
+        let step = String::from_utf8_lossy(step);
+        if *head != self.head(&step) {
             return Ok(None);
         }
         self.next += 1;
-        Step::decode(step).map(Some)
+        step.parse().map(Some)
     }
 
     /// All of a run's records.
@@ -186,33 +129,26 @@ mod tests {
 
     #[test]
     fn steps_survive() {
+        let (file, first) = (1, 2);
+        let pages = Pages {
+            file,
+            first,
+            pages: 3,
+        };
         for step in [
-            Step::Write {
-                file: 1,
-                first: 2,
-                pages: 3,
-                tag: 4,
-            },
-            Step::Reserve {
-                file: 1,
-                first: 2,
-                pages: 3,
-            },
-            Step::Punch {
-                file: 1,
-                first: 2,
-                pages: 3,
-            },
-            Step::Truncate { file: 1, pages: 2 },
-            Step::Clone { file: 1, from: 2 },
-            Step::Remove { file: 1 },
+            Step::Write(pages, 4),
+            Step::Reserve(pages),
+            Step::Punch(pages),
+            Step::Truncate(1, 2),
+            Step::Clone(1, 2),
+            Step::Remove(1),
             Step::Done,
             Step::Failed,
-            Step::Synced { file: 1 },
+            Step::Synced(1),
             Step::SyncedAll,
         ] {
-            assert_eq!(Step::decode(step.encode()).unwrap(), step);
+            assert_eq!(step.to_string().parse::<Step>().unwrap(), step);
         }
-        assert!(Step::decode([0; 5]).is_err());
+        assert!("".parse::<Step>().is_err());
     }
 }

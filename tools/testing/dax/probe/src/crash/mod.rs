@@ -3,23 +3,39 @@
 //! A machine that dies: work on a filesystem whose memory fails, and a look at what is
 //! left of it when the machine is up again. `dax-lab crash` kills the machine.
 
-use std::fs;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use fastrand::Rng;
+use nix::sys::statvfs::fstatvfs;
+
+use crate::calls;
+use crate::fault;
+use crate::ioctl::FMR_OWN_FREE;
+use crate::kernel::QuietConsole;
+use crate::units::PAGE;
+use crate::xfs::{Options, Xfs};
 
 mod check;
+mod hit;
 mod journal;
 mod model;
 mod work;
 
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+use hit::hit_owned_by;
+use journal::WORKERS;
+use work::Worker;
+
+/// So little is left free that what is freed is used again soon.
+const FREE: u64 = 48 << 20;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
 fn patience() -> Duration {
     crate::kernel::limit(60)
 }
-const WORKER: &str = "/sys/fs/xfs/pmem0/dax";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -42,9 +58,59 @@ pub fn run(args: &Args) -> Result<bool> {
         }
     }
     match args.run {
-        Some(run) => work::run(run),
+        Some(run) => work(run),
         None => Ok(true),
     }
+}
+
+/// Does not return while the machine lives, unless something is wrong.
+fn work(run: u64) -> Result<bool> {
+    let xfs = Xfs::new(&Options::default())?;
+    fill(&xfs)?;
+    fault::install()?;
+    let mut workers = Vec::new();
+    for number in 0..WORKERS {
+        let mut worker = Worker::new(&xfs, run, number)?;
+        worker.prepare()?;
+        workers.push(worker);
+    }
+    let root = xfs.root()?;
+    let _quiet = QuietConsole::new()?;
+    say("running");
+    let mut rng = Rng::with_seed(run);
+    let threads: Vec<_> = workers
+        .into_iter()
+        .map(|mut worker| {
+            thread::spawn(move || {
+                let end = worker.work();
+                say(&format!("worker {}: {end:#}", worker.number));
+            })
+        })
+        .collect();
+    loop {
+        sleep(Duration::from_millis(rng.u64(5..100)));
+        // As long as there is something to do.
+        if threads.iter().all(thread::JoinHandle::is_finished) {
+            sleep(Duration::from_secs(1));
+        } else if let Err(e) = hit_owned_by(&root, FMR_OWN_FREE, &mut rng) {
+            say(&format!("errors in free space: {e:#}"));
+        }
+    }
+}
+
+/// Takes most of the space away.
+fn fill(xfs: &Xfs) -> Result<()> {
+    let file = File::create(xfs.path("ballast"))?;
+    let free = free_bytes(&file)?;
+    ensure!(free > FREE, "the filesystem has {free} bytes");
+    let done = calls::fallocate(&file, 0, 0, (free - FREE) / PAGE * PAGE);
+    ensure!(done == "0", "fallocate: {done}");
+    Ok(())
+}
+
+fn free_bytes(file: &File) -> Result<u64> {
+    let stat = fstatvfs(file).context("fstatvfs")?;
+    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// A line for dax-lab.
@@ -63,31 +129,4 @@ fn mix(word: u64) -> u64 {
 /// The directory of a worker's files.
 fn directory(worker: u64) -> String {
     format!("w{worker}")
-}
-
-/// Waits until something is so; whether it came to that.
-fn until(patience: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + patience;
-    while !so()? {
-        if Instant::now() > end {
-            return Ok(false);
-        }
-        sleep(Duration::from_millis(20));
-    }
-    Ok(true)
-}
-
-/// One of the numbers that the mount's worker shows.
-fn count(name: &str) -> Result<u64> {
-    let path = Path::new(WORKER).join(name);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    text.trim().parse().context(text)
-}
-
-/// Waits until the mount's worker has nothing to do.
-fn settle() -> Result<()> {
-    let idle = until(patience(), || Ok(count("pending")? == 0))?;
-    let seconds = patience().as_secs();
-    ensure!(idle, "{WORKER}/pending is not 0 after {seconds} s");
-    Ok(())
 }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::journal::Step;
-use crate::fault::PAGE_SIZE;
+use super::journal::{Pages, Step};
+use crate::units::PAGE_SIZE;
 
 const WORDS: usize = PAGE_SIZE / 8;
 
@@ -166,20 +166,17 @@ impl Files {
         let mut files = Self::default();
         for (n, step) in steps.iter().enumerate() {
             files.take(*step);
-            if let Step::Write {
-                file, first, pages, ..
-            } = *step
-            {
-                let outcome = steps.get(n + 1);
-                if outcome == Some(&Step::Done) {
-                    continue;
-                }
-                for page in files.file(file).range(first, first + pages) {
-                    page.torn = true;
-                    // Space may have been made for what then could not be written.
-                    if outcome.is_some() {
-                        page.old.push(Content::Zero);
-                    }
+            let (Step::Write(pages, _), outcome) = (*step, steps.get(n + 1)) else {
+                continue;
+            };
+            if outcome == Some(&Step::Done) {
+                continue;
+            }
+            for page in files.pages(pages) {
+                page.torn = true;
+                // Space may have been made for what then could not be written.
+                if outcome.is_some() {
+                    page.old.push(Content::Zero);
                 }
             }
         }
@@ -190,38 +187,36 @@ impl Files {
         self.0.entry(number).or_default()
     }
 
+    fn pages(&mut self, Pages { file, first, pages }: Pages) -> &mut [Page] {
+        self.file(file).range(first, first + pages)
+    }
+
     fn take(&mut self, step: Step) {
         match step {
-            Step::Write {
-                file,
-                first,
-                pages,
-                tag,
-            } => {
-                let file = self.file(file);
-                file.create();
-                for (page, n) in file.range(first, first + pages).iter_mut().zip(first..) {
+            Step::Write(pages, tag) => {
+                self.file(pages.file).create();
+                for (page, n) in self.pages(pages).iter_mut().zip(pages.first..) {
                     page.set(Content::Data { tag, page: n });
                 }
             }
-            Step::Reserve { file, first, pages } => {
+            Step::Reserve(Pages { file, first, pages }) => {
                 let file = self.file(file);
                 file.create();
                 file.range(first + pages, first + pages);
             }
-            Step::Punch { file, first, pages } => {
-                for page in self.file(file).range(first, first + pages) {
+            Step::Punch(pages) => {
+                for page in self.pages(pages) {
                     page.set(Content::Zero);
                 }
             }
-            Step::Truncate { file, pages } => {
+            Step::Truncate(file, pages) => {
                 let file = self.file(file);
                 file.range(pages, pages);
                 for page in &mut file.pages[pages as usize..] {
                     page.set(Content::Absent);
                 }
             }
-            Step::Clone { file, from } => {
+            Step::Clone(file, from) => {
                 let source = self.file(from).pages.clone();
                 let file = self.file(file);
                 file.create();
@@ -229,12 +224,12 @@ impl Files {
                     page.set(like.now);
                 }
             }
-            Step::Remove { file } => {
+            Step::Remove(file) => {
                 let file = self.file(file);
                 file.unsure |= file.exists;
                 file.exists = false;
             }
-            Step::Synced { file } => self.file(file).sync(),
+            Step::Synced(file) => self.file(file).sync(),
             Step::SyncedAll => self.0.values_mut().for_each(File::sync),
             Step::Done | Step::Failed => (),
         }
@@ -245,12 +240,12 @@ impl Files {
 mod tests {
     use super::*;
 
-    const WRITE: Step = Step::Write {
-        file: 7,
-        first: 0,
-        pages: 2,
-        tag: 0x100,
-    };
+    const WRITE: Step = Step::Write(pages(0, 2), 0x100);
+
+    const fn pages(first: u64, pages: u64) -> Pages {
+        let file = 7;
+        Pages { file, first, pages }
+    }
 
     fn data(tag: u64, page: u64) -> Vec<u8> {
         Content::Data { tag, page }.bytes()
@@ -262,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_durable_is_certain() {
-        let steps = [WRITE, Step::Done, Step::Synced { file: 7 }];
+        let steps = [WRITE, Step::Done, Step::Synced(7)];
         let page = page(&steps, 1);
         assert!(page.is_certain() && !page.may_be_absent());
         assert_eq!(page.judge(&data(0x100, 1)), None);
@@ -276,13 +271,8 @@ mod tests {
 
     #[test]
     fn what_is_not_synced_may_be_old_or_new() {
-        let again = Step::Write {
-            file: 7,
-            first: 1,
-            pages: 1,
-            tag: 0x200,
-        };
-        let synced = Step::Synced { file: 7 };
+        let again = Step::Write(pages(1, 1), 0x200);
+        let synced = Step::Synced(7);
         let (old, new) = (data(0x100, 1), data(0x200, 1));
         let half = [&new[..2048], &old[2048..]].concat();
         let under_way = page(&[WRITE, Step::Done, synced, again], 1);
@@ -304,7 +294,7 @@ mod tests {
             WRITE,
             Step::Done,
             Step::SyncedAll,
-            Step::Remove { file: 7 },
+            Step::Remove(7),
             Step::Done,
         ];
         let files = Files::after(&steps);
@@ -317,12 +307,7 @@ mod tests {
 
     #[test]
     fn what_is_truncated_is_there_or_not() {
-        let steps = [
-            WRITE,
-            Step::Done,
-            Step::SyncedAll,
-            Step::Truncate { file: 7, pages: 1 },
-        ];
+        let steps = [WRITE, Step::Done, Step::SyncedAll, Step::Truncate(7, 1)];
         let (first, second) = (page(&steps, 0), page(&steps, 1));
         assert!(first.is_certain());
         assert!(second.may_be_absent() && second.may_be_present());
@@ -334,11 +319,7 @@ mod tests {
         let steps = [
             WRITE,
             Step::Done,
-            Step::Reserve {
-                file: 7,
-                first: 1,
-                pages: 3,
-            },
+            Step::Reserve(pages(1, 3)),
             Step::Done,
             Step::SyncedAll,
         ];
@@ -355,10 +336,10 @@ mod tests {
         let steps = [
             WRITE,
             Step::Done,
-            Step::Clone { file: 8, from: 7 },
+            Step::Clone(8, 7),
             Step::Done,
-            Step::Synced { file: 8 },
-            Step::Remove { file: 7 },
+            Step::Synced(8),
+            Step::Remove(7),
         ];
         let files = Files::after(&steps);
         assert!(files.0[&8].must_exist());

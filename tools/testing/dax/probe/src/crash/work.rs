@@ -7,28 +7,21 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::thread::{self, sleep};
-use std::time::Duration;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result};
 use fastrand::Rng;
 
-use super::journal::{Journal, Step, WORKERS};
+use super::directory;
+use super::hit::{hit, hit_owned_by};
+use super::journal::{Journal, Kind, Pages, Step};
 use super::model::Content;
-use super::{directory, say, PAGE};
 use crate::area::Area;
 use crate::calls;
 use crate::fault;
-use crate::firmware;
-use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
-use crate::kernel::QuietConsole;
-use crate::mce;
-use crate::pmem::Pmem;
-use crate::xfs::{Options, Xfs};
+use crate::ioctl::{self, XFS_FMR_OWN_COW};
+use crate::units::PAGE;
+use crate::xfs::Xfs;
 
-/// So little is left free that what is freed is used again soon.
-const FREE: u64 = 48 << 20;
 const MAX_FILES: usize = 24;
 const MAX_PAGES: u64 = 48;
 /// Pages that a copy-on-write reserves at least.
@@ -38,89 +31,8 @@ pub fn name(file: u64) -> String {
     format!("f{file}")
 }
 
-/// Does not return while the machine lives, unless something is wrong.
-pub fn run(run: u64) -> Result<bool> {
-    let xfs = Xfs::new(&Options::default())?;
-    fill(&xfs)?;
-    fault::install()?;
-    let mut workers = Vec::new();
-    for number in 0..WORKERS {
-        let mut worker = Worker::new(&xfs, run, number)?;
-        worker.prepare()?;
-        workers.push(worker);
-    }
-    let root = xfs.root()?;
-    let _quiet = QuietConsole::new()?;
-    say("running");
-    let mut rng = Rng::with_seed(run);
-    let threads: Vec<_> = workers
-        .into_iter()
-        .map(|mut worker| {
-            thread::spawn(move || {
-                let end = worker.work();
-                say(&format!("worker {}: {end:#}", worker.number));
-            })
-        })
-        .collect();
-    loop {
-        sleep(Duration::from_millis(rng.u64(5..100)));
-        // As long as there is something to do.
-        if threads.iter().all(thread::JoinHandle::is_finished) {
-            sleep(Duration::from_secs(1));
-        } else if let Err(e) = hit_owned_by(&root, FMR_OWN_FREE, &mut rng) {
-            say(&format!("errors in free space: {e:#}"));
-        }
-    }
-}
-
-/// Takes most of the space away.
-fn fill(xfs: &Xfs) -> Result<()> {
-    let file = File::create(xfs.path("ballast"))?;
-    let free = free_bytes(&file)?;
-    ensure!(free > FREE, "the filesystem has {free} bytes");
-    let done = calls::fallocate(&file, 0, 0, (free - FREE) / PAGE * PAGE);
-    ensure!(done == "0", "fallocate: {done}");
-    Ok(())
-}
-
-fn free_bytes(file: &File) -> Result<u64> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: an all-zero statvfs is valid, and fstatvfs fills one.
-    let (ret, stat) = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::fstatvfs(file.as_raw_fd(), &mut stat), stat)
-    };
-    ensure!(ret == 0, "fstatvfs: {}", io::Error::last_os_error());
-    Ok(stat.f_bavail * stat.f_frsize)
-}
-
-/// A machine check on the block at byte `at` of the device. One at a time.
-fn hit(at: u64) -> Result<()> {
-    static MONITOR: Mutex<()> = Mutex::new(());
-    let _one = MONITOR.lock();
-    let address = Pmem(0).address(at)?;
-    // It still knows when the machine is up again.
-    if firmware::exists() {
-        firmware::inject(firmware::Error {
-            address,
-            length: PAGE,
-        })?;
-    }
-    mce::deliver(address).map(drop)
-}
-
-/// One on a block of a special owner, if there is any.
-fn hit_owned_by(root: &File, owner: u64, rng: &mut Rng) -> Result<()> {
-    let all = ioctl::all_owned_by(root, owner)?;
-    if all.is_empty() {
-        return Ok(());
-    }
-    let extent = all[rng.usize(..all.len())];
-    hit(extent.physical + rng.u64(..extent.length / PAGE) * PAGE)
-}
-
-struct Worker {
-    number: u64,
+pub struct Worker {
+    pub number: u64,
     run: u64,
     dir: PathBuf,
     root: File,
@@ -137,7 +49,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(xfs: &Xfs, run: u64, number: u64) -> Result<Self> {
+    pub fn new(xfs: &Xfs, run: u64, number: u64) -> Result<Self> {
         let dir = xfs.path(&directory(number));
         fs::create_dir(&dir)?;
         Ok(Self {
@@ -155,7 +67,7 @@ impl Worker {
     }
 
     /// Makes the files that there are at first, for certain.
-    fn prepare(&mut self) -> Result<()> {
+    pub fn prepare(&mut self) -> Result<()> {
         for _ in 0..MAX_FILES / 3 {
             self.create()?;
         }
@@ -163,7 +75,7 @@ impl Worker {
     }
 
     /// Why it ended.
-    fn work(&mut self) -> anyhow::Error {
+    pub fn work(&mut self) -> anyhow::Error {
         loop {
             if let Err(e) = self.turn() {
                 return e;
@@ -222,16 +134,13 @@ impl Worker {
             Ok(()) => Step::Done,
             Err(_) => Step::Failed,
         })?;
-        match (step, done) {
+        match (step.group(), done) {
             (_, Ok(())) => Ok(true),
-            // Then nothing goes any more.
-            (Step::Remove { .. }, Err(e)) => Err(e),
-            (Step::Write { file, .. } | Step::Reserve { file, .. }, Err(_))
-            | (Step::Punch { file, .. } | Step::Truncate { file, .. }, Err(_))
-            | (Step::Clone { file, .. }, Err(_)) => {
-                self.remove_now(file)?;
+            (Kind::Change, Err(_)) => {
+                self.remove_now(step.number("file").context("no file")?)?;
                 Ok(false)
             }
+            // Then nothing goes any more.
             (_, Err(e)) => Err(e),
         }
     }
@@ -239,12 +148,7 @@ impl Worker {
     fn write(&mut self, file: u64, first: u64, pages: u64) -> Result<bool> {
         self.tag += 1;
         let tag = (self.run << 32) | (self.number << 28) | self.tag;
-        let step = Step::Write {
-            file,
-            first,
-            pages,
-            tag,
-        };
+        let step = Step::Write(Pages { file, first, pages }, tag);
         let old = self.files.get(&file).copied().unwrap_or(0);
         let fault_first = first < old && self.chance(30);
         let done = self.step(step, |this| {
@@ -273,30 +177,38 @@ impl Worker {
         Ok(done)
     }
 
+    fn maybe_sync(&mut self, file: u64) -> Result<()> {
+        match self.chance(self.syncs) {
+            true => self.sync(file),
+            false => Ok(()),
+        }
+    }
+
+    fn write_and_sync(&mut self, file: u64, first: u64, pages: u64) -> Result<()> {
+        match self.write(file, first, pages)? {
+            true => self.maybe_sync(file),
+            false => Ok(()),
+        }
+    }
+
     fn create(&mut self) -> Result<()> {
         self.next += 1;
         let file = self.next;
         let pages = self.rng.u64(1..=MAX_PAGES / 2);
-        if self.write(file, 0, pages)? && self.chance(self.syncs) {
-            self.sync(file)?;
-        }
-        Ok(())
+        self.write_and_sync(file, 0, pages)
     }
 
     fn rewrite(&mut self, file: u64) -> Result<()> {
         let (first, pages) = self.some(MAX_PAGES / 2);
         let first = first.min(self.files[&file]);
-        if self.write(file, first, pages)? && self.chance(self.syncs) {
-            self.sync(file)?;
-        }
-        Ok(())
+        self.write_and_sync(file, first, pages)
     }
 
     /// A clone, of which a page may be copied soon; then space is reserved around it.
     fn clone_file(&mut self, from: u64) -> Result<()> {
         self.next += 1;
         let file = self.next;
-        let done = self.step(Step::Clone { file, from }, |this| {
+        let done = self.step(Step::Clone(file, from), |this| {
             let to = File::create(this.path(file))?;
             ioctl::set_cow_extent_size(&to, (COW_PAGES * PAGE) as u32)?;
             ioctl::clone_file(&this.open(from)?, &to).context("FICLONE")
@@ -306,9 +218,7 @@ impl Worker {
         }
         let pages = self.files[&from];
         self.files.insert(file, pages);
-        if self.chance(self.syncs) {
-            self.sync(file)?;
-        }
+        self.maybe_sync(file)?;
         if pages > 0 && self.chance(70) {
             let page = self.rng.u64(..pages);
             if self.write(file, page, 1)? && self.chance(70) {
@@ -325,27 +235,22 @@ impl Worker {
             return Ok(());
         }
         let pages = self.rng.u64(1..=MAX_PAGES - first);
-        let step = Step::Reserve { file, first, pages };
+        let step = Step::Reserve(Pages { file, first, pages });
         let done = self.step(step, |this| {
-            let done = calls::fallocate(&this.open(file)?, 0, first * PAGE, pages * PAGE);
-            ensure!(done == "0", "fallocate: {done}");
-            Ok(())
+            let file = this.open(file)?;
+            Ok(calls::allocate(&file, 0, first * PAGE, pages * PAGE)?)
         })?;
         if !done {
             return Ok(());
         }
         self.files.insert(file, first + pages);
-        if self.chance(self.syncs) {
-            self.sync(file)?;
-        }
+        self.maybe_sync(file)?;
         for at in self.blocks(file, first, pages, 2)? {
             hit(at)?;
         }
         if self.chance(70) {
             let (at, count) = self.some(pages);
-            if self.write(file, first + at, count)? && self.chance(self.syncs) {
-                self.sync(file)?;
-            }
+            self.write_and_sync(file, first + at, count)?;
         }
         Ok(())
     }
@@ -370,10 +275,7 @@ impl Worker {
         pages: u64,
         act: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let (Step::Remove { file } | Step::Truncate { file, .. } | Step::Punch { file, .. }) = step
-        else {
-            bail!("{step:?}");
-        };
+        let file = step.number("file").context("no file")?;
         let before = self.blocks(file, first, pages, 1)?;
         let after = self.blocks(file, first, pages, 3)?;
         if self.chance(30) {
@@ -399,19 +301,22 @@ impl Worker {
             return Ok(());
         }
         let (first, pages) = self.some(all);
-        self.give_away(Step::Punch { file, first, pages }, first, pages, |this| {
-            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-            let file = this.open(file)?;
-            let done = calls::fallocate(&file, mode, first * PAGE, pages * PAGE);
-            ensure!(done == "0", "fallocate: {done}");
-            Ok(())
-        })
+        self.give_away(
+            Step::Punch(Pages { file, first, pages }),
+            first,
+            pages,
+            |this| {
+                let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                let file = this.open(file)?;
+                Ok(calls::allocate(&file, mode, first * PAGE, pages * PAGE)?)
+            },
+        )
     }
 
     fn truncate(&mut self, file: u64) -> Result<()> {
         let all = self.files[&file];
         let pages = self.rng.u64(..=all);
-        self.give_away(Step::Truncate { file, pages }, pages, all - pages, |this| {
+        self.give_away(Step::Truncate(file, pages), pages, all - pages, |this| {
             this.files.insert(file, pages);
             Ok(this.open(file)?.set_len(pages * PAGE)?)
         })
@@ -419,7 +324,7 @@ impl Worker {
 
     fn remove(&mut self, file: u64) -> Result<()> {
         let pages = self.files[&file];
-        self.give_away(Step::Remove { file }, 0, pages, |this| {
+        self.give_away(Step::Remove(file), 0, pages, |this| {
             this.files.remove(&file);
             Ok(fs::remove_file(this.path(file))?)
         })
@@ -429,7 +334,7 @@ impl Worker {
     fn remove_now(&mut self, file: u64) -> Result<()> {
         self.files.remove(&file);
         let path = self.path(file);
-        self.step(Step::Remove { file }, |_| match fs::remove_file(&path) {
+        self.step(Step::Remove(file), |_| match fs::remove_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             done => Ok(done?),
         })?;
@@ -447,15 +352,15 @@ impl Worker {
             return Ok(());
         };
         hit(at)?;
-        if self.chance(50) && self.write(file, page, 1)? && self.chance(self.syncs) {
-            self.sync(file)?;
+        match self.chance(50) {
+            true => self.write_and_sync(file, page, 1),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn sync(&mut self, file: u64) -> Result<()> {
         self.open(file)?.sync_all()?;
-        self.journal.add(Step::Synced { file })
+        self.journal.add(Step::Synced(file))
     }
 
     fn sync_all(&mut self) -> Result<()> {

@@ -3,13 +3,14 @@
 //! Takes a step: the call, its outcome, and what the model makes of it.
 
 use std::fs;
-use std::io;
 use std::os::fd::AsRawFd;
 
-use anyhow::{ensure, Result};
+use anyhow::{Context, Result};
+use nix::fcntl::{AtFlags, AT_FDCWD};
+use nix::unistd::linkat;
 
 use super::model::Slot;
-use super::op::Op;
+use super::op::{Group, Op};
 use super::world::World;
 use crate::calls;
 
@@ -24,7 +25,7 @@ pub enum Done {
 impl World {
     pub fn perform(&mut self, op: Op) -> Result<Done> {
         // What the worker has done since is no longer in the way.
-        if self.loose && super::pending()? == 0 && self.staging.is_empty() {
+        if self.loose && super::count("pending")? == 0 && self.staging.is_empty() {
             self.loose = super::count("stuck")? > 0;
         }
         if op.hits_nobody() {
@@ -40,67 +41,46 @@ impl World {
     }
 
     fn take(&mut self, op: Op) -> Result<Done> {
-        match op {
-            Op::Start { .. } | Op::Fork { .. } | Op::Exit { .. } | Op::Map { .. } => {
-                self.process(op)
-            }
-            Op::Unmap { .. } | Op::Load { .. } | Op::Store { .. } | Op::Protect { .. } => {
-                self.memory(op)
-            }
-            Op::Move { .. } | Op::Forget { .. } | Op::Populate { .. } | Op::Msync { .. } => {
-                self.memory(op)
-            }
-            Op::Send { .. } | Op::Receive { .. } | Op::Peek { .. } => self.transfer(op),
-            Op::Poke { .. } | Op::Lock { .. } | Op::Exec { .. } | Op::Pipe { .. } => self.touch(op),
-            Op::Race { .. } => self.race(op),
-            Op::Check { .. } | Op::Inject { .. } | Op::Advise { .. } | Op::Consume { .. } => {
-                self.poison(op)
-            }
-            Op::CheckMapped { .. } | Op::CheckFree { .. } | Op::InjectFree { .. } => {
-                self.poison(op)
-            }
-            Op::Found { .. } | Op::Sector { .. } | Op::FoundFree { .. } => self.poison(op),
-            Op::CheckStaging { .. } | Op::InjectStaging { .. } => self.poison(op),
-            Op::CheckMetadata { .. } | Op::InjectMetadata { .. } | Op::FoundMetadata { .. } => {
-                self.metadata(op)
-            }
-            Op::Grow { .. } | Op::Rebind { .. } | Op::Detach { .. } | Op::Clear { .. } => {
-                self.device(op)
-            }
-            Op::Refuse { .. } | Op::RefuseFree { .. } | Op::SwapOn { .. } | Op::Slow { .. } => {
-                self.device(op)
-            }
-            Op::Remount | Op::ShutDown { .. } | Op::Frozen { .. } | Op::ReadOnly { .. } => {
-                self.administer(op)
-            }
-            Op::Compare => self.compare_all().map(|()| Done::Yes),
-            Op::Sync => self.sync().map(|()| Done::Yes),
-            Op::Create { .. } | Op::Tmpfile { .. } | Op::Link { .. } => self.names(op),
-            Op::Rename { .. } | Op::Unlink { .. } => self.names(op),
-            _ => self.data(op),
+        match op.group() {
+            Group::Names => self.names(op),
+            Group::Data => self.data(op),
+            Group::Process => self.process(op),
+            Group::Memory => self.memory(op),
+            Group::Transfer => self.transfer(op),
+            Group::Touch => self.touch(op),
+            Group::Race => self.race(op),
+            Group::Poison | Group::PoisonFree => self.poison(op),
+            Group::Metadata => self.metadata(op),
+            Group::Device => self.device(op),
+            Group::Administer => self.administer(op),
+            Group::Whole => match op {
+                Op::Compare => self.compare_all().map(|()| Done::Yes),
+                _ => self.sync().map(|()| Done::Yes),
+            },
         }
     }
 
     pub fn names(&mut self, op: Op) -> Result<Done> {
         let slots = &self.model.slots;
         match op {
-            Op::Create { slot } if !slots.contains_key(&slot) => {
+            Op::Create(slot) if !slots.contains_key(&slot) => {
                 fs::File::create_new(self.path(slot))?;
                 self.model.create(slot, true);
             }
-            Op::Tmpfile { slot } if !slots.contains_key(&slot) => {
+            Op::Tmpfile(slot) if !slots.contains_key(&slot) => {
                 let file = calls::open(&self.xfs.path("."), libc::O_TMPFILE)?;
                 let ino = self.model.create(slot, false);
                 self.open.insert(ino, file);
             }
-            Op::Link { slot } if slots.get(&slot).is_some_and(|slot| !slot.named) => {
+            Op::Link(slot) if slots.get(&slot).is_some_and(|slot| !slot.named) => {
                 let ino = slots[&slot].ino;
                 let from = format!("/proc/self/fd/{}", self.open[&ino].as_raw_fd());
-                link(&from, &self.path(slot).to_string_lossy())?;
+                let (to, flags) = (self.path(slot), AtFlags::AT_SYMLINK_FOLLOW);
+                linkat(AT_FDCWD, from.as_str(), AT_FDCWD, &to, flags).context("linkat")?;
                 self.open.remove(&ino);
                 self.model.slots.insert(slot, Slot { ino, named: true });
             }
-            Op::Rename { slot, to }
+            Op::Rename(slot, to)
                 if slot != to
                     && slots.get(&slot).is_some_and(|slot| slot.named)
                     && slots.get(&to).is_none_or(|slot| slot.named) =>
@@ -112,7 +92,7 @@ impl World {
                 }
                 self.collect();
             }
-            Op::Unlink { slot } if slots.contains_key(&slot) => {
+            Op::Unlink(slot) if slots.contains_key(&slot) => {
                 self.keep(slot)?;
                 let place = self.model.slots.remove(&slot);
                 if place.is_some_and(|place| place.named) {
@@ -130,27 +110,10 @@ impl World {
         let Some(place) = self.model.slots.get(&slot).copied() else {
             return Ok(());
         };
-        if self.model.areas().any(|(_, _, area)| area.ino == place.ino) {
+        if self.model.areas().any(|(_, area)| area.ino == place.ino) {
             let file = self.file(place.ino)?;
             self.open.insert(place.ino, file);
         }
         Ok(())
     }
-}
-
-fn link(from: &str, to: &str) -> Result<()> {
-    let (from, to) = (std::ffi::CString::new(from)?, std::ffi::CString::new(to)?);
-    // SAFETY: two valid strings.
-    let ret = unsafe {
-        let here = libc::AT_FDCWD;
-        libc::linkat(
-            here,
-            from.as_ptr(),
-            here,
-            to.as_ptr(),
-            libc::AT_SYMLINK_FOLLOW,
-        )
-    };
-    ensure!(ret == 0, "linkat: {}", io::Error::last_os_error());
-    Ok(())
 }

@@ -4,10 +4,9 @@
 //! files, so all that they read must be what they wrote, and no signal is for them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,10 +16,12 @@ use fastrand::Rng;
 use super::figures::scaled;
 use crate::area::Area;
 use crate::calls;
-use crate::fault::{self, PAGE_SIZE};
+use crate::fault;
 use crate::ioctl;
 use crate::map;
 use crate::peer::die_with_parent;
+use crate::talk::{is_ready, Talk};
+use crate::units::{PAGE, PAGE_SIZE};
 use crate::xfs::MOUNT_POINT;
 
 const ACTORS: u64 = 2;
@@ -32,8 +33,7 @@ const PAGES: usize = 12;
 
 struct Actor {
     child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    talk: Talk,
 }
 
 #[derive(PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Actors {
     pub fn run(&mut self) -> Result<()> {
         if self.state != State::Running {
             for actor in &mut self.list {
-                writeln!(actor.input, "run")?;
+                actor.talk.say("run")?;
             }
             self.state = State::Running;
         }
@@ -93,7 +93,7 @@ impl Actors {
 
     fn order(&mut self, order: &str) -> Result<()> {
         for actor in &mut self.list {
-            writeln!(actor.input, "{order}")?;
+            actor.talk.say(order)?;
         }
         self.acts = 0;
         for (number, actor) in self.list.iter_mut().enumerate() {
@@ -107,7 +107,7 @@ impl Actors {
     /// None has found anything wrong.
     pub fn all_well(&mut self) -> Result<()> {
         for (number, actor) in self.list.iter_mut().enumerate() {
-            if map::input_waits(actor.output.get_ref()) {
+            if actor.talk.answers(Duration::ZERO) {
                 actor.answer().with_context(|| format!("actor {number}"))?;
                 bail!("actor {number} says something unasked");
             }
@@ -118,30 +118,16 @@ impl Actors {
 
 impl Actor {
     fn start(number: u64) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["torture", "--actor", &number.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        Ok(Self {
-            input: child.stdin.take().context("no stdin")?,
-            output: BufReader::new(child.stdout.take().context("no stdout")?),
-            child,
-        })
+        let (child, talk) = Talk::start(["torture", "--actor", &number.to_string()])?;
+        Ok(Self { child, talk })
     }
 
     /// How many acts there were.
     fn answer(&mut self) -> Result<u64> {
-        let mut fd = libc::pollfd {
-            fd: self.output.get_ref().as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one valid pollfd. Answers are read whole, so the reader's buffer is empty.
-        let ready = unsafe { libc::poll(&mut fd, 1, scaled(PATIENCE).as_millis() as i32) };
-        ensure!(ready > 0, "no answer in {} s", scaled(PATIENCE).as_secs());
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
+        let patience = scaled(PATIENCE);
+        let answers = self.talk.answers(patience);
+        ensure!(answers, "no answer in {} s", patience.as_secs());
+        let line = self.talk.line()?;
         match line.trim().strip_prefix("acts ") {
             Some(acts) => Ok(acts.parse()?),
             None if line.is_empty() => bail!("it ended: {}", self.child.wait()?),
@@ -220,7 +206,7 @@ impl Act {
                     self.open = Some(self.files()?);
                     self.look()?;
                 }
-                while !map::input_waits(&self.input) {
+                while !is_ready(&self.input, Duration::ZERO) {
                     self.act()?;
                     self.acts += 1;
                     sleep(PAUSE);
@@ -244,7 +230,7 @@ impl Act {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.open(&path).with_context(|| path.clone())?;
-            file.set_len((PAGES * PAGE_SIZE) as u64)?;
+            file.set_len(PAGES as u64 * PAGE)?;
             let area = Area::shared(path.as_ref(), PAGES)?;
             Ok((file, area))
         };
@@ -269,7 +255,7 @@ impl Act {
     fn read(&self, n: usize, page: usize) -> Result<()> {
         let mut bytes = vec![0; PAGE_SIZE];
         let (file, _) = self.place(n)?;
-        let read = file.read_at(&mut bytes, (page * PAGE_SIZE) as u64);
+        let read = file.read_at(&mut bytes, page as u64 * PAGE);
         ensure!(
             matches!(read, Ok(PAGE_SIZE)) && bytes == self.data[n][page],
             "read of its own file {n}, page {page}: {read:?}, or other data"
@@ -299,7 +285,7 @@ impl Act {
         let signals = fault::take();
         let here = area.addr(page) as u64;
         let met = |signal: &fault::Signal| {
-            signal.name() != "BUS_MCEERR_AO" && signal.addr & !(PAGE_SIZE as u64 - 1) == here
+            signal.name() != "BUS_MCEERR_AO" && signal.addr / PAGE * PAGE == here
         };
         match good {
             true => {
@@ -317,7 +303,7 @@ impl Act {
 
     fn act(&mut self) -> Result<()> {
         let (n, page) = (self.rng.usize(..2), self.rng.usize(..PAGES));
-        let at = (page * PAGE_SIZE) as u64;
+        let at = page as u64 * PAGE;
         match self.rng.u32(..100) {
             0..=24 => {
                 let bytes = vec![self.rng.u8(1..); PAGE_SIZE];
@@ -338,7 +324,7 @@ impl Act {
             92..=94 => self.place(n)?.0.sync_all().context("fsync")?,
             95..=97 => {
                 let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-                let done = calls::fallocate(&self.place(n)?.0, mode, at, PAGE_SIZE as u64);
+                let done = calls::fallocate(&self.place(n)?.0, mode, at, PAGE);
                 ensure!(done == "0", "punch: {done}");
                 self.data[n][page] = vec![0; PAGE_SIZE];
             }

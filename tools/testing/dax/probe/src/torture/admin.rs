@@ -27,7 +27,7 @@ impl World {
                 }
                 self.mount()?;
             }
-            Op::ShutDown { slot, page } => {
+            Op::ShutDown(slot, page) => {
                 let at = self.place(slot, page)?;
                 let at = at.filter(|_| self.model.lost() < MOST_LOST);
                 let owners = at.map(|at| self.owners_of(at)).transpose()?;
@@ -43,7 +43,7 @@ impl World {
                 xfs::umount()?;
                 self.mount()?;
             }
-            Op::Frozen { slot, page } => {
+            Op::Frozen(slot, page) => {
                 let at = self.place(slot, page)?;
                 let Some(at) = at.filter(|_| self.model.lost() < MOST_LOST) else {
                     return Ok(Done::Skipped);
@@ -63,7 +63,7 @@ impl World {
                 ioctl::thaw(&root).context("thaw")?;
                 done?;
             }
-            Op::ReadOnly { salt } => {
+            Op::ReadOnly(salt) => {
                 self.let_go()?;
                 self.sync()?;
                 let remount = libc::MS_REMOUNT;

@@ -8,14 +8,14 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{bail, ensure, Context, Result};
 
-use super::model::{describe, pages_of, Content, Ino, Model, PAGE};
+use super::model::{describe, pages_of, Content, Ino, Model};
 use super::world::{errno, Owners, World};
 use crate::calls;
-use crate::fault::PAGE_SIZE;
 use crate::firmware;
 use crate::ioctl;
 use crate::kernel;
-use crate::pmem::{Pmem, SECTOR};
+use crate::pmem::Pmem;
+use crate::units::{PAGE, PAGE_SIZE};
 
 impl World {
     /// Compares pages of a file.
@@ -24,11 +24,8 @@ impl World {
         let file = self.file(ino)?;
         let inode = &self.model.inodes[&ino];
         let size = file.metadata()?.len();
-        ensure!(
-            size == inode.size,
-            "{ino}: {size} bytes, not {}",
-            inode.size
-        );
+        let want = inode.size;
+        ensure!(size == want, "{ino}: {size} bytes, not {want}");
         let end = pages.end.min(inode.pages.len());
         let mut next = pages.start;
         let mut bytes = vec![0; AT_ONCE * PAGE_SIZE];
@@ -166,11 +163,9 @@ impl World {
         for ino in inos {
             self.compare_whole(ino)?;
         }
-        let areas: Vec<_> = (self.model.areas())
-            .map(|(mapper, number, area)| (mapper, number, area.pages))
-            .collect();
-        for (mapper, number, pages) in areas {
-            self.load(mapper, number, 0, pages)?;
+        let areas = self.model.areas().map(|(id, area)| (id, area.pages));
+        for (id, pages) in areas.collect::<Vec<_>>() {
+            self.load(id.page(0), pages)?;
         }
         self.stats.compared += 1;
         let said = self.complaints()?;
@@ -189,27 +184,19 @@ impl World {
                 lost.insert(at);
             }
         }
-        ensure!(
-            lost.len() == self.model.lost(),
-            "{} blocks are lost, not {}",
-            lost.len(),
-            self.model.lost()
-        );
+        let (seen, known) = (lost.len(), self.model.lost());
+        ensure!(seen == known, "{seen} blocks are lost, not {known}");
         let root = self.xfs.root()?;
         let (mut said, mut staging) = (String::new(), BTreeSet::new());
         let end = super::until(|| {
             let _ = calls::sync_filesystem(&root);
-            let (marked, now) = (marked()?, kernel::hardware_corrupted()?);
+            let (marked, now) = (Pmem(0).bad_pages()?, kernel::hardware_corrupted()?);
             let whose = |at: &u64| ioctl::whose(&root, *at).unwrap_or_default();
-            let more: Vec<_> = marked
-                .difference(&lost)
-                .map(|at| (*at, whose(at)))
-                .collect();
-            let less: Vec<_> = lost
-                .difference(&marked)
-                .map(|at| (*at, whose(at)))
-                .collect();
-            let pending = super::pending()?;
+            let but = |all: &BTreeSet<u64>, some: &BTreeSet<u64>| -> Vec<_> {
+                all.difference(some).map(|at| (*at, whose(at))).collect()
+            };
+            let (more, less) = (but(&marked, &lost), but(&lost, &marked));
+            let pending = super::count("pending")?;
             let corrupted = self.corrupted + 4 * (lost.len() + more.len()) as u64;
             let (counted, known) = (super::count("poisoned")?, self.known()?);
             // The worker says what it can't clear.
@@ -219,10 +206,8 @@ impl World {
             let good = less.is_empty() && more.iter().all(stuck);
             // A bad block that was free has become metadata. Writing that clears it, and only a
             // freeze has all of it written.
-            if more
-                .iter()
-                .any(|(_, whose)| whose.starts_with(ioctl::METADATA))
-            {
+            let is_metadata = |(_, whose): &(u64, String)| whose.starts_with(ioctl::METADATA);
+            if more.iter().any(is_metadata) {
                 println!("> # metadata where memory is bad: {more:x?}");
                 ioctl::freeze(&root)?;
                 ioctl::thaw(&root)?;
@@ -235,7 +220,7 @@ impl World {
                 self.reported
             );
             // What was found twice is counted twice.
-            let counts = counted >= self.reported || !super::has_worker();
+            let counts = counted >= self.reported || !crate::worker::exists();
             let knows = !self.firmware || known == marked;
             Ok(good && now == corrupted && pending == 0 && counts && knows)
         })?;
@@ -281,22 +266,4 @@ impl World {
         }
         Ok(pages)
     }
-}
-
-/// The pages of the device with bad sectors.
-pub fn marked() -> Result<BTreeSet<u64>> {
-    let pages = bad_sectors()?.into_iter().map(|at| at / PAGE * PAGE);
-    Ok(pages.collect())
-}
-
-/// The bytes of the device at which the bad sectors begin.
-pub fn bad_sectors() -> Result<BTreeSet<u64>> {
-    let list = Pmem(0).badblocks()?;
-    let mut sectors = BTreeSet::new();
-    for range in list.split(' ').filter(|range| *range != "none") {
-        let (first, len) = range.split_once('+').context("no range")?;
-        let (first, len): (u64, u64) = (first.parse()?, len.parse()?);
-        sectors.extend((first..first + len).map(|n| n * SECTOR));
-    }
-    Ok(sectors)
 }

@@ -7,32 +7,23 @@ use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use anyhow::{bail, ensure, Result};
 
 use super::act::Done;
-use super::model::{describe, pages_of, pattern, Content, Ino, Model, PAGE};
-use super::op::Op;
+use super::model::{describe, pages_of, pattern, Content, Ino, Model};
+use super::op::{Op, Part};
 use super::world::{errno, is_eio, World};
 use super::MAX_PAGES;
-use crate::calls;
-use crate::fault::PAGE_SIZE;
+use crate::calls::{self, allocate};
 use crate::ioctl;
 use crate::pmem::Page;
+use crate::units::{PAGE, PAGE_SIZE};
 
 const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
 
 fn is_aligned(numbers: &[u64]) -> bool {
     numbers.iter().all(|n| n % PAGE == 0)
-}
-
-fn fallocate(file: &fs::File, mode: i32, at: u64, len: u64) -> io::Result<()> {
-    // SAFETY: touches no memory of this process.
-    match unsafe { libc::fallocate(file.as_raw_fd(), mode, at as i64, len as i64) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// The pages of a file that hold data, and not only space for them.
@@ -59,17 +50,7 @@ enum May {
 
 impl World {
     pub fn data(&mut self, op: Op) -> Result<Done> {
-        let slot = match op {
-            Op::Write { slot, .. } | Op::Direct { slot, .. } | Op::Read { slot, .. } => slot,
-            Op::Short { slot, .. } => slot,
-            Op::Truncate { slot, .. } | Op::Reserve { slot, .. } | Op::Punch { slot, .. } => slot,
-            Op::Zero { slot, .. } | Op::Insert { slot, .. } | Op::Collapse { slot, .. } => slot,
-            Op::Unshare { slot, .. } | Op::Fsync { slot } => slot,
-            Op::Clone { slot, .. } | Op::CloneRange { slot, .. } => slot,
-            Op::Dedupe { slot, .. } | Op::Exchange { slot, .. } => slot,
-            _ => return Ok(Done::Skipped),
-        };
-        let Some(ino) = self.model.ino(slot) else {
+        let Some(ino) = op.slot().and_then(|slot| self.model.ino(slot)) else {
             return Ok(Done::Skipped);
         };
         let inode = &self.model.inodes[&ino];
@@ -78,88 +59,81 @@ impl World {
         let file = self.file(ino)?;
         let must = |so: bool, may: May| if so { May::Must } else { may };
         match op {
-            Op::Write { at, len, tag, .. } => {
+            Op::Write(Part { at, len, .. }, tag) => {
                 return self.write(ino, &file, at, &pattern(tag, at, len))
             }
-            Op::Short {
-                at,
-                len,
-                good,
-                byte,
-                ..
-            } if (1..=len).contains(&good) => {
+            Op::Short(Part { at, len, .. }, good, byte) if (1..=len).contains(&good) => {
                 return self.write_short(ino, &file, (at, len), good, byte as u8);
             }
-            Op::Direct { at, len, tag, .. } if is_aligned(&[at, len]) => {
-                let direct = calls::open(
-                    &PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
-                    libc::O_DIRECT,
-                )?;
+            Op::Direct(Part { at, len, .. }, tag) if is_aligned(&[at, len]) => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let direct = calls::open(path.as_ref(), libc::O_DIRECT)?;
                 return self.write(ino, &direct, at, &pattern(tag, at, len));
             }
-            Op::Read { at, len, .. } => self.compare_range(ino, at, len)?,
-            Op::Fsync { .. } => {
+            Op::Read(Part { at, len, .. }) => self.compare_range(ino, at, len)?,
+            Op::Fsync(_) => {
                 let lost = inode.dirty.iter().any(|page| inode.is_lost(*page));
                 let result = file.sync_all();
+                let told = is_eio(&result);
                 ensure!(
                     if lost {
-                        is_eio(&result)
+                        told
                     } else {
-                        result.is_ok() || (inode.hit && is_eio(&result))
+                        result.is_ok() || (inode.hit && told)
                     },
                     "fsync: {result:?}, memory that was dirty failed: {lost}"
                 );
                 self.clean(ino);
             }
-            Op::Truncate { size: to, .. } if to <= MAX_PAGES * PAGE => {
+            Op::Truncate(_, to) if to <= MAX_PAGES * PAGE => {
                 let blocked = to < size && to % PAGE != 0 && inode.is_lost((to / PAGE) as usize);
                 let may = must(blocked || (to > size && end_lost), May::Not);
                 self.change(&[ino], may, |_| file.set_len(to), |m| m.resize(ino, to))?;
             }
-            Op::Reserve { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
+            Op::Reserve(Part { at, len, .. }) if at + len <= MAX_PAGES * PAGE && len > 0 => {
                 let may = must(at + len > size && end_lost, may);
-                let call = |_: &World| fallocate(&file, 0, at, len);
+                let call = |_: &World| allocate(&file, 0, at, len);
                 self.change(&[ino], may, call, |m| m.grow(ino, at + len))?;
             }
-            Op::Punch { at, len, .. } if len > 0 => {
+            Op::Punch(Part { at, len, .. }) if len > 0 => {
                 let cut = len.min(size.next_multiple_of(PAGE).saturating_sub(at));
                 let may = must(cut > 0 && inode.blocked(at, cut).is_some(), May::Not);
                 let mode = libc::FALLOC_FL_PUNCH_HOLE | KEEP;
-                let call = |_: &World| fallocate(&file, mode, at, len);
+                let call = |_: &World| allocate(&file, mode, at, len);
                 self.change(&[ino], may, call, |m| m.zero(ino, at, len))?;
             }
-            Op::Zero { at, len, .. } if at + len <= MAX_PAGES * PAGE && len > 0 => {
+            Op::Zero(Part { at, len, .. }) if at + len <= MAX_PAGES * PAGE && len > 0 => {
                 let blocked = inode.blocked(at, len).is_some();
                 // The end goes with the rest, if it lies in the range.
                 let end_lost = end_lost && at > size / PAGE * PAGE;
                 let may = must(blocked || (at + len > size && end_lost), May::Not);
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_ZERO_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_ZERO_RANGE, at, len);
                 let model = |m: &mut Model| {
                     m.zero(ino, at, len);
                     m.grow(ino, at + len);
                 };
                 self.change(&[ino], may, call, model)?;
             }
-            Op::Insert { at, len, .. }
+            Op::Insert(Part { at, len, .. })
                 if is_aligned(&[at, len])
                     && at < size
                     && len > 0
                     && size + len <= MAX_PAGES * PAGE
                     && !end_lost =>
             {
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_INSERT_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_INSERT_RANGE, at, len);
                 self.change(&[ino], may, call, |m| m.insert(ino, at, len))?;
             }
-            Op::Collapse { at, len, .. }
+            Op::Collapse(Part { at, len, .. })
                 if is_aligned(&[at, len]) && len > 0 && at + len < size && !end_lost =>
             {
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_COLLAPSE_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_COLLAPSE_RANGE, at, len);
                 self.change(&[ino], may, call, |m| m.collapse(ino, at, len))?;
             }
-            Op::Unshare { at, len, .. } if len > 0 && at + len <= size => {
+            Op::Unshare(Part { at, len, .. }) if len > 0 && at + len <= size => {
                 let shared = |n: usize| inode.is_lost(n) && self.model.is_shared(ino, n);
                 let may = must(pages_of(at, len).any(shared), may);
-                let call = |_: &World| fallocate(&file, libc::FALLOC_FL_UNSHARE_RANGE, at, len);
+                let call = |_: &World| allocate(&file, libc::FALLOC_FL_UNSHARE_RANGE, at, len);
                 if self.change(&[ino], may, call, |m| m.unshare(ino, at, len))? {
                     self.ensure_unshared(ino, at, len)?;
                 }
@@ -172,17 +146,15 @@ impl World {
 
     /// What two files have part in.
     pub fn two(&mut self, op: Op, from: Ino) -> Result<Done> {
-        if let Op::Clone { to, .. } = op {
-            if !self.model.slots.contains_key(&to) {
-                self.names(Op::Create { slot: to })?;
+        let to = match op {
+            Op::Clone(_, to) => {
+                if !self.model.slots.contains_key(&to) {
+                    self.names(Op::Create(to))?;
+                }
+                to
             }
-        }
-        let (Op::Clone { to, .. }
-        | Op::CloneRange { to, .. }
-        | Op::Dedupe { to, .. }
-        | Op::Exchange { to, .. }) = op
-        else {
-            return Ok(Done::Skipped);
+            Op::CloneRange(_, to, _) | Op::Dedupe(_, to) | Op::Exchange(_, to, _) => to,
+            _ => return Ok(Done::Skipped),
         };
         let Some(into) = self.model.ino(to).filter(|into| *into != from) else {
             return Ok(Done::Skipped);
@@ -197,11 +169,11 @@ impl World {
         let (file, other) = (self.file(from)?, self.file(into)?);
         let inos = [from, into];
         match op {
-            Op::Clone { .. } if a_size > 0 && (a_size % PAGE == 0 || a_size >= b_size) => {
+            Op::Clone(..) if a_size > 0 && (a_size % PAGE == 0 || a_size >= b_size) => {
                 let call = |_: &World| ioctl::clone_file(&file, &other);
                 self.change(&inos, may, call, |m| m.share(from, 0, a_size, into, 0))?;
             }
-            Op::CloneRange { at, len, to_at, .. }
+            Op::CloneRange(Part { at, len, .. }, _, to_at)
                 if is_aligned(&[at, len, to_at])
                     && len > 0
                     && at + len <= a_size
@@ -211,7 +183,7 @@ impl World {
                 let model = |m: &mut Model| m.share(from, at, len, into, to_at);
                 self.change(&inos, may_extend(to_at), call, model)?;
             }
-            Op::Exchange { at, len, to_at, .. }
+            Op::Exchange(Part { at, len, .. }, _, to_at)
                 if is_aligned(&[at, len, to_at])
                     && len > 0
                     && at + len <= a_size
@@ -221,7 +193,7 @@ impl World {
                 let model = |m: &mut Model| m.exchange(from, at, len, into, to_at);
                 self.change(&inos, may, call, model)?;
             }
-            Op::Dedupe { at, len, .. }
+            Op::Dedupe(Part { at, len, .. }, _)
                 if is_aligned(&[at, len]) && len > 0 && at + len <= a_size.min(b_size) =>
             {
                 let pages = pages_of(at, len);
@@ -341,12 +313,9 @@ impl World {
             false => inode.blocked(at, len).map(|stop| stop.max(at)),
         };
         // O_DIRECT wants it.
-        let mut buffer = vec![Page([0; PAGE_SIZE]); data.len().div_ceil(PAGE_SIZE)];
-        for (page, data) in buffer.iter_mut().zip(data.chunks(PAGE_SIZE)) {
-            page.0[..data.len()].copy_from_slice(data);
-        }
-        // SAFETY: the pages lie one after the other, and hold nothing but bytes.
-        let aligned = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), data.len()) };
+        let mut buffer = Page::zeroes(data.len().div_ceil(PAGE_SIZE));
+        let aligned = &mut Page::bytes_mut(&mut buffer)[..data.len()];
+        aligned.copy_from_slice(data);
         let result = file.write_at(aligned, at);
         // A copy may have met a block that is bad, too.
         if stop.is_none() && is_eio(&result) && self.may_meet() {

@@ -3,29 +3,29 @@
 //! The device and its filesystem as a whole: it grows, its driver goes, it is unmounted while it
 //! is in use, errors are cleared behind its back, or can't be.
 
-use std::ffi::CString;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::mount::MntFlags;
 
 use super::act::Done;
-use super::compare::marked;
 use super::figures::scaled;
-use super::model::{pattern, Content, Page as Place, PAGE};
-use super::op::Op;
+use super::model::{pattern, Content, Page as Place};
+use super::op::{Op, Spot};
 use super::strike::{How, MOST_LOST};
 use super::world::{errno, World};
 use crate::calls;
 use crate::firmware::{self, Refusing};
 use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::kernel::last_errno;
 use crate::pmem::Pmem;
 use crate::scenes::unbind;
 use crate::shared::Worker;
+use crate::sys;
+use crate::units::PAGE;
 use crate::xfs::{self, MOUNT_POINT};
 
 /// Megabytes of the device that the filesystem may grow to.
@@ -37,14 +37,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl World {
     pub fn device(&mut self, op: Op) -> Result<Done> {
         match op {
-            Op::Grow { mib } => self.grow(mib),
-            Op::Rebind { dead } => self.rebind(dead != 0),
-            Op::Detach { mapper, area, page } => self.detach(mapper, area, page),
-            Op::Clear { slot, page } => self.clear(slot, page),
-            Op::SwapOn { slot } => self.swap_on(slot),
-            Op::Refuse { slot, page } if self.firmware => self.refuse(slot, page),
-            Op::RefuseFree { salt } if self.firmware => self.refuse_free(salt),
-            Op::Slow { milliseconds } if self.firmware => {
+            Op::Grow(mib) => self.grow(mib),
+            Op::Rebind(dead) => self.rebind(dead != 0),
+            Op::Detach(spot) => self.detach(spot),
+            Op::Clear(slot, page) => self.clear(slot, page),
+            Op::SwapOn(slot) => self.swap_on(slot),
+            Op::Refuse(slot, page) if self.firmware => self.refuse(slot, page),
+            Op::RefuseFree(salt) if self.firmware => self.refuse_free(salt),
+            Op::Slow(milliseconds) if self.firmware => {
                 firmware::slow_clear(milliseconds.min(LONGEST) as u32)?;
                 Ok(Done::Yes)
             }
@@ -113,8 +113,8 @@ impl World {
     }
 
     /// Unmounted while a process maps a page, which fails then.
-    fn detach(&mut self, mapper: u64, area: u64, page: u64) -> Result<Done> {
-        let at = self.mapped_place(mapper, area, page)?;
+    fn detach(&mut self, spot: Spot) -> Result<Done> {
+        let at = self.mapped_place(spot)?;
         let Some(at) = at.filter(|_| self.model.lost() < MOST_LOST) else {
             return Ok(Done::Skipped);
         };
@@ -125,12 +125,9 @@ impl World {
         self.actors.close()?;
         self.sync()?;
         super::settle()?;
-        let target = CString::new(MOUNT_POINT)?;
-        // SAFETY: a valid string.
-        let ret = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
-        ensure!(ret == 0, "umount -l: {}", io::Error::last_os_error());
+        xfs::umount_with(MntFlags::MNT_DETACH)?;
         self.strike(How::Check, at, &owners)?;
-        self.load(mapper, area, page as usize, 1)?;
+        self.load(spot, 1)?;
         self.let_go()?;
         // What used it may still be on its way out.
         let mounted = super::until(|| Ok(self.xfs.mount().is_ok()))?;
@@ -144,14 +141,8 @@ impl World {
         if !self.model.slots.get(&slot).is_some_and(|slot| slot.named) {
             return Ok(Done::Skipped);
         }
-        let path = CString::new(self.path(slot).to_string_lossy().as_bytes())?;
-        // SAFETY: a valid string.
-        let ret = unsafe { libc::swapon(path.as_ptr(), 0) };
-        let errno = last_errno();
-        ensure!(
-            ret == -1 && errno == libc::EINVAL,
-            "swapon: {ret}, errno {errno}"
-        );
+        let said = sys::swap_on(&self.path(slot));
+        ensure!(said == Err(Errno::EINVAL), "swapon: {said:?}");
         Ok(Done::Yes)
     }
 
@@ -172,7 +163,7 @@ impl World {
         let at = ioctl::physical(&self.file(ino)?, n as u64 * PAGE)?;
         Pmem(0).overwrite(at)?;
         ensure!(
-            !marked()?.contains(&at),
+            !Pmem(0).bad_pages()?.contains(&at),
             "the block at {at:#x} is written and marked"
         );
         for (ino, n) in self.model.sharers(block) {
@@ -187,7 +178,7 @@ impl World {
         Ok(Done::Yes)
     }
 
-    /// The firmware refuses to clear an error of a file: whoever writes there is told.
+    /// The firmware refuses to clear an error of a file: a write there fails.
     fn refuse(&mut self, slot: u64, page: u64) -> Result<Done> {
         let at = self.place(slot, page)?;
         let (Some(at), Some(ino)) = (at, self.model.ino(slot)) else {
@@ -230,7 +221,7 @@ impl World {
         Ok(Done::Yes)
     }
 
-    /// The same for a block that nobody owns: it stays bad, and is repaired when the mount looks
+    /// The same for a block without an owner: it stays bad, and is repaired when the mount looks
     /// again.
     fn refuse_free(&mut self, salt: u64) -> Result<Done> {
         super::settle()?;
@@ -242,14 +233,14 @@ impl World {
         self.stats.free += 1;
         super::settle()?;
         ensure!(
-            marked()?.contains(&at),
+            Pmem(0).bad_pages()?.contains(&at),
             "the block at {at:#x} is not marked"
         );
         drop(refusing);
         let root = self.xfs.root()?;
         ioctl::freeze(&root).context("freeze")?;
         ioctl::thaw(&root).context("thaw")?;
-        let clean = super::until(|| Ok(!marked()?.contains(&at)))?;
+        let clean = super::until(|| Ok(!Pmem(0).bad_pages()?.contains(&at)))?;
         ensure!(clean, "the block at {at:#x} is not repaired after a thaw");
         super::settle()?;
         self.loose = false;

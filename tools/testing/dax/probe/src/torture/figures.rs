@@ -7,6 +7,8 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::units::PAGE;
+
 /// What was done.
 #[derive(Default)]
 pub struct Stats {
@@ -30,6 +32,16 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// A scrub has found so many bytes.
+    pub fn found(&mut self, len: u64) {
+        let kind = if len < PAGE {
+            &mut self.sectors
+        } else {
+            &mut self.pages
+        };
+        *kind += 1;
+    }
+
     /// Errors that leave marks.
     pub fn real(&self) -> u64 {
         self.optional + self.required + self.pages + self.sectors

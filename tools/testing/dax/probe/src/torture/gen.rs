@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 
-use super::model::{Inode, Kind, Model, PAGE};
-use super::op::Op;
+use super::model::{Inode, Kind, Model};
+use super::op::{AreaId, Mapping, Op, Part};
 use super::MAX_PAGES;
+use crate::units::PAGE;
 
 mod hard;
 mod story;
@@ -107,11 +108,8 @@ impl Generator {
             return (first * PAGE, pages * PAGE);
         }
         let at = first * PAGE + self.rng.u64(..PAGE);
-        (
-            at,
-            self.rng
-                .u64(1..=(pages * PAGE).min(most * PAGE - at).max(1)),
-        )
+        let longest = (pages * PAGE).min(most * PAGE - at).max(1);
+        (at, self.rng.u64(1..=longest))
     }
 
     /// A page, rather one of the first, which others may share.
@@ -131,26 +129,30 @@ impl Generator {
         self.rng.u64(3..1 << 16)
     }
 
+    /// Something that a mapper maps.
+    fn mapped(&mut self, model: &Model) -> Option<(AreaId, usize)> {
+        let areas: Vec<_> = model.areas().collect();
+        let (id, area) = areas.get(self.rng.usize(..areas.len().max(1)))?;
+        Some((*id, area.pages))
+    }
+
     fn name(&mut self, model: &Model) -> Option<Op> {
         match self.rng.u32(..10) {
-            0..=3 => self.free(model).map(|slot| Op::Create { slot }),
-            4 => self.free(model).map(|slot| Op::Tmpfile { slot }),
+            0..=3 => self.free(model).map(Op::Create),
+            4 => self.free(model).map(Op::Tmpfile),
             5 => {
-                let slots = model.slots.iter();
-                let slot = *slots
-                    .filter(|(_, slot)| !slot.named)
-                    .map(|(slot, _)| slot)
-                    .next()?;
-                Some(Op::Link { slot })
+                let mut slots = model.slots.iter();
+                slots
+                    .find(|(_, slot)| !slot.named)
+                    .map(|(slot, _)| Op::Link(*slot))
             }
             6 | 7 => {
                 let (slot, _) = self.used(model)?;
-                let to = self.rng.u64(..SLOTS);
-                Some(Op::Rename { slot, to })
+                Some(Op::Rename(slot, self.rng.u64(..SLOTS)))
             }
             _ if model.slots.len() > 3 => {
                 let (slot, _) = self.used(model)?;
-                Some(Op::Unlink { slot })
+                Some(Op::Unlink(slot))
             }
             _ => None,
         }
@@ -170,70 +172,31 @@ impl Generator {
         let (at, len) = self.range(reach, if kind < 30 { 60 } else { 85 });
         let (tag, to) = (self.tag(), self.rng.u64(..SLOTS));
         let (start, count) = (at / PAGE * PAGE, len.div_ceil(PAGE) * PAGE);
+        let part = |at, len| Part { slot, at, len };
+        let (bytes, pages) = (part(at, len), part(start, count));
         Some(match kind {
-            0..=1 if slot < LARGE => Op::Write {
-                slot,
-                at: 0,
-                len: MAX_PAGES * PAGE,
-                tag,
-            },
-            0..=3 => Op::Short {
-                slot,
-                at,
-                len,
-                good: self.rng.u64(1..=len),
-                byte: self.rng.u64(1..256),
-            },
-            4..=24 => Op::Write { slot, at, len, tag },
-            25..=30 => Op::Direct {
-                slot,
-                at: start,
-                len: count,
-                tag,
-            },
-            31..=38 => Op::Read { slot, at, len },
-            39..=44 => Op::Truncate { slot, size: at },
-            45..=48 => Op::Reserve { slot, at, len },
-            49..=53 => Op::Punch { slot, at, len },
-            54..=57 => Op::Zero { slot, at, len },
-            58..=60 => Op::Insert {
-                slot,
-                at: start,
-                len: count,
-            },
-            61..=63 => Op::Collapse {
-                slot,
-                at: start,
-                len: count,
-            },
-            64..=66 => Op::Unshare { slot, at, len },
-            67..=73 => Op::Clone { slot, to },
+            0..=1 if slot < LARGE => Op::Write(part(0, MAX_PAGES * PAGE), tag),
+            0..=3 => Op::Short(bytes, self.rng.u64(1..=len), self.rng.u64(1..256)),
+            4..=24 => Op::Write(bytes, tag),
+            25..=30 => Op::Direct(pages, tag),
+            31..=38 => Op::Read(bytes),
+            39..=44 => Op::Truncate(slot, at),
+            45..=48 => Op::Reserve(bytes),
+            49..=53 => Op::Punch(bytes),
+            54..=57 => Op::Zero(bytes),
+            58..=60 => Op::Insert(pages),
+            61..=63 => Op::Collapse(pages),
+            64..=66 => Op::Unshare(bytes),
+            67..=73 => Op::Clone(slot, to),
             74..=81 => {
                 let to_at = self.rng.u64(..Self::most(to)) * PAGE;
                 let to_at = if self.chance(50) { start } else { to_at };
-                Op::CloneRange {
-                    slot,
-                    at: start,
-                    len: count,
-                    to,
-                    to_at,
-                }
+                Op::CloneRange(pages, to, to_at)
             }
-            82..=86 => Op::Dedupe {
-                slot,
-                at: start,
-                len: count,
-                to,
-            },
-            87..=91 => Op::Exchange {
-                slot,
-                at: start,
-                len: count,
-                to,
-                to_at: self.rng.u64(..used) * PAGE,
-            },
-            92..=96 => Op::Fsync { slot },
-            97 => Op::SwapOn { slot },
+            82..=86 => Op::Dedupe(pages, to),
+            87..=91 => Op::Exchange(pages, to, self.rng.u64(..used) * PAGE),
+            92..=96 => Op::Fsync(slot),
+            97 => Op::SwapOn(slot),
             _ => Op::Sync,
         })
     }
@@ -241,17 +204,14 @@ impl Generator {
     fn process(&mut self, model: &Model) -> Option<Op> {
         let mapper = self.rng.u64(..MAPPERS);
         if !model.processes.contains_key(&mapper) {
-            return Some(Op::Start {
-                mapper,
-                early: self.rng.u64(..2),
-            });
+            return Some(Op::Start(mapper, self.rng.u64(..2)));
         }
         match self.rng.u32(..20) {
-            0..=1 => Some(Op::Exit { mapper }),
-            2 => Some(Op::Exec { mapper }),
+            0..=1 => Some(Op::Exit(mapper)),
+            2 => Some(Op::Exec(mapper)),
             3..=4 => {
                 let to = self.rng.u64(..MAPPERS);
-                (!model.processes.contains_key(&to)).then_some(Op::Fork { mapper, to })
+                (!model.processes.contains_key(&to)).then_some(Op::Fork(mapper, to))
             }
             _ => self.map(model, mapper),
         }
@@ -266,93 +226,42 @@ impl Generator {
             false if self.chance(70) => (0, used + self.rng.u64(..2)),
             false => self.pages(used),
         };
-        let kind = self.rng.u64(..Kind::ALL);
-        let free = model.area(mapper, area).is_none();
-        free.then_some(Op::Map {
+        let new = Mapping {
             mapper,
             area,
             slot,
             first,
             pages,
-            kind,
-        })
+            kind: self.rng.u64(..Kind::ALL),
+        };
+        let is_free = model.area(AreaId { mapper, area }).is_none();
+        is_free.then_some(Op::Map(new))
     }
 
     fn memory(&mut self, model: &Model) -> Option<Op> {
-        let areas: Vec<_> = model.areas().collect();
-        let (mapper, area, mapped) = *areas.get(self.rng.usize(..areas.len().max(1)))?;
-        let page = self.page(mapped.pages);
-        let pages = self.rng.u64(1..=(mapped.pages as u64 - page).min(16));
+        let (area, mapped) = self.mapped(model)?;
+        let page = self.page(mapped);
+        let pages = self.rng.u64(1..=(mapped as u64 - page).min(16));
         let (slot, other) = (self.rng.u64(..SLOTS), self.rng.u64(..16));
+        let spot = area.page(page);
         Some(match self.rng.u32(..130) {
-            120..=125 => Op::Poke {
-                mapper,
-                area,
-                page,
-                word: self.rng.u64(..1 << 20),
-            },
-            126.. => Op::Lock {
-                mapper,
-                area,
-                page,
-                pages,
-            },
-            100..=104 => Op::Send {
-                mapper,
-                area,
-                page,
-                slot,
-                to: other,
-            },
-            105..=109 => Op::Receive {
-                mapper,
-                area,
-                page,
-                slot,
-                from: other,
-            },
-            110..=114 => Op::Peek { mapper, area, page },
-            115..=119 => Op::Race {
-                mapper,
-                area,
-                page,
-                pages: pages.min(6),
-                byte: self.rng.u64(1..256),
-                real: self.rng.u64(..2),
-            },
-            0..=29 => Op::Load {
-                mapper,
-                area,
-                page,
-                pages,
-            },
-            30..=69 => Op::Store {
-                mapper,
-                area,
-                page,
-                offset: self.rng.u64(..PAGE),
-                byte: self.rng.u64(1..256),
-            },
-            70..=74 => Op::Protect {
-                mapper,
-                area,
-                writable: self.rng.u64(..2),
-            },
-            75..=79 => Op::Move { mapper, area },
-            80..=86 => Op::Forget {
-                mapper,
-                area,
-                page,
-                pages,
-            },
-            87..=91 => Op::Populate {
-                mapper,
-                area,
-                page,
-                pages,
-            },
-            92..=95 => Op::Msync { mapper, area },
-            _ => Op::Unmap { mapper, area },
+            120..=125 => Op::Poke(spot, self.rng.u64(..1 << 20)),
+            126.. => Op::Lock(spot, pages),
+            100..=104 => Op::Send(spot, slot, other),
+            105..=109 => Op::Receive(spot, slot, other),
+            110..=114 => Op::Peek(spot),
+            115..=119 => {
+                let (byte, real) = (self.rng.u64(1..256), self.rng.u64(..2));
+                Op::Race(spot, pages.min(6), byte, real)
+            }
+            0..=29 => Op::Load(spot, pages),
+            30..=69 => Op::Store(spot, self.rng.u64(..PAGE), self.rng.u64(1..256)),
+            70..=74 => Op::Protect(area, self.rng.u64(..2)),
+            75..=79 => Op::Move(area),
+            80..=86 => Op::Forget(spot, pages),
+            87..=91 => Op::Populate(spot, pages),
+            92..=95 => Op::Msync(area),
+            _ => Op::Unmap(area),
         })
     }
 }

@@ -2,26 +2,28 @@
 
 //! The torture's side of a process that maps files.
 
-use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
+use nix::sys::signal::{kill, Signal};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::{mkfifo, Pid};
 
 use super::figures::scaled;
 use super::mapper::{self, pipe, DIR};
+use crate::calls::open;
+use crate::talk::Talk;
 
 /// Longest time a mapper may take to answer.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 pub struct Handle {
-    pid: i32,
-    input: File,
-    output: BufReader<File>,
+    pid: Pid,
+    talk: Talk,
 }
 
 /// Where the pipes are.
@@ -31,44 +33,38 @@ pub fn prepare() -> Result<()> {
 
 impl Handle {
     pub fn start(mapper: u64, early: bool) -> Result<Self> {
-        let (input, output) = Self::pipes(mapper)?;
+        let talk = Self::pipes(mapper)?;
         let child = Command::new(std::env::current_exe()?)
             .args(["torture", "--mapper", &mapper.to_string()])
             .args(early.then_some("--early"))
             .stdin(Stdio::null())
             .spawn()?;
-        let mut handle = Self {
-            pid: child.id() as i32,
-            input,
-            output,
-        };
+        let pid = Pid::from_raw(child.id() as i32);
+        let mut handle = Self { pid, talk };
         handle.ask("signals").context("a new mapper")?;
         Ok(handle)
     }
 
     pub fn fork(&mut self, other: u64) -> Result<Self> {
-        let (input, output) = Self::pipes(other)?;
+        let talk = Self::pipes(other)?;
         let (pid, _, signals) = self.ask(&format!("fork {other}"))?;
         ensure!(signals.is_empty(), "signals at fork: {signals:?}");
-        let mut handle = Self {
-            pid: pid as i32,
-            input,
-            output,
-        };
+        let pid = Pid::from_raw(pid as i32);
+        let mut handle = Self { pid, talk };
         handle.ask("signals").context("a forked mapper")?;
         Ok(handle)
     }
 
-    fn pipes(mapper: u64) -> Result<(File, BufReader<File>)> {
+    fn pipes(mapper: u64) -> Result<Talk> {
         let make = |path: &Path| -> Result<File> {
             let _ = fs::remove_file(path);
-            let name = CString::new(path.to_string_lossy().as_bytes())?;
-            // SAFETY: a valid string.
-            ensure!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) } == 0, "mkfifo");
-            Ok(OpenOptions::new().read(true).write(true).open(path)?)
+            mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).context("mkfifo")?;
+            open(path, 0)
         };
-        let input = make(&pipe(mapper, "in"))?;
-        Ok((input, BufReader::new(make(&pipe(mapper, "out"))?)))
+        Ok(Talk::new(
+            make(&pipe(mapper, "in"))?,
+            make(&pipe(mapper, "out"))?,
+        ))
     }
 
     /// It runs its program anew; with that all mappings are gone.
@@ -79,27 +75,20 @@ impl Handle {
         Ok(())
     }
 
-    pub fn signal(&self, number: i32) {
-        // SAFETY: a child of ours.
-        unsafe { libc::kill(self.pid, number) };
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(self.pid, signal);
     }
 
-    pub fn pid(&self) -> i32 {
+    pub fn pid(&self) -> Pid {
         self.pid
     }
 
     /// Its answer: a number, bytes, and the signals that it had.
     pub fn ask(&mut self, command: &str) -> Result<(i64, Vec<u8>, Vec<String>)> {
-        writeln!(self.input, "{command}")?;
-        let mut fd = libc::pollfd {
-            fd: self.output.get_ref().as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        self.talk.say(command)?;
         for _ in 0..scaled(PATIENCE).as_secs() {
-            // SAFETY: one valid pollfd. Answers are read whole, so the reader's buffer is empty.
-            if unsafe { libc::poll(&mut fd, 1, 1000) } > 0 {
-                return mapper::read_answer(&mut self.output);
+            if self.talk.answers(Duration::from_secs(1)) {
+                return mapper::read_answer(&mut self.talk.from);
             }
             if let Some(how) = self.ended() {
                 bail!("mapper {how} at {command:?}");
@@ -123,15 +112,11 @@ impl Handle {
 
     /// How it ended, if it did.
     fn ended(&self) -> Option<String> {
-        let mut status = 0;
-        // SAFETY: a child of ours, and a valid int.
-        match unsafe { libc::waitpid(self.pid, &mut status, libc::WNOHANG) } {
-            0 => None,
-            -1 => Some("is gone".into()),
-            _ if libc::WIFSIGNALED(status) => {
-                Some(format!("was killed by signal {}", libc::WTERMSIG(status)))
-            }
-            _ => Some(format!("ended with {}", libc::WEXITSTATUS(status))),
+        match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, status)) => Some(format!("ended with {status}")),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(format!("was killed by {signal}")),
+            Ok(_) => None,
+            Err(_) => Some("is gone".into()),
         }
     }
 
@@ -140,11 +125,8 @@ impl Handle {
         if let Some(how) = self.ended() {
             bail!("mapper {how}");
         }
-        // SAFETY: a child of ours.
-        unsafe {
-            libc::kill(self.pid, libc::SIGKILL);
-            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
-        }
+        self.signal(Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
         Ok(())
     }
 }

@@ -6,20 +6,23 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 
-use super::mapped::{errno, frame, load, map_area, open, outcome, Area};
+use super::mapped::{load, map_area, outcome, Mapped};
 pub use super::mapped::{BEYOND, DENIED, GOOD, LOST};
 use super::model::Kind;
 use super::spin;
-use crate::calls;
-use crate::fault::{self, Signal, PAGE_SIZE};
-use crate::kernel::last_errno;
+use crate::area::{Area, Fit, READ, WRITE};
+use crate::calls::{self, open};
+use crate::fault::{self, Signal};
 use crate::map;
 use crate::peer::die_with_parent;
+use crate::sys;
+use crate::talk::is_ready;
+use crate::units::{PAGE, PAGE_SIZE};
 
 pub const DIR: &str = "/run/torture";
 
@@ -32,7 +35,7 @@ struct Mapper {
     taken: Vec<Signal>,
     input: BufReader<File>,
     output: File,
-    areas: BTreeMap<u64, Area>,
+    areas: BTreeMap<u64, Mapped>,
     number: u64,
     early: bool,
     /// The ends of a pipe that holds a page.
@@ -62,8 +65,8 @@ impl Mapper {
             early,
             pipe: None,
             taken: Vec::new(),
-            input: BufReader::new(open(&pipe(mapper, "in"))?),
-            output: open(&pipe(mapper, "out"))?,
+            input: BufReader::new(open(&pipe(mapper, "in"), 0)?),
+            output: open(&pipe(mapper, "out"), 0)?,
             areas: BTreeMap::new(),
         })
     }
@@ -91,9 +94,9 @@ impl Mapper {
     fn tell(&self, signal: &Signal) -> String {
         let name = signal.name().replace(' ', "-");
         let at = signal.addr as usize;
-        let place = self.areas.iter().find_map(|(number, area)| {
-            let offset = at.checked_sub(area.base as usize)?;
-            (offset < area.pages * PAGE_SIZE).then_some((number, offset / PAGE_SIZE))
+        let place = self.areas.iter().find_map(|(number, Mapped { area, .. })| {
+            let page = at.checked_sub(area.base() as usize)? / PAGE_SIZE;
+            (page < area.pages()).then_some((number, page))
         });
         match place {
             Some((area, page)) => format!("{name},{area},{page},{}", signal.lsb),
@@ -101,139 +104,105 @@ impl Mapper {
         }
     }
 
+    fn area(&self, number: u64) -> Result<&Area> {
+        Ok(&self.areas.get(&number).context("no such area")?.area)
+    }
+
     fn obey(&mut self, words: &[&str]) -> Result<(i64, Vec<u8>)> {
         let number =
             |n: usize| -> Result<u64> { Ok(words.get(n).context("a number is missing")?.parse()?) };
-        let done = |ret: i64| -> Result<(i64, Vec<u8>)> { Ok((ret, Vec::new())) };
-        let area = |n: u64| self.areas.get(&n).context("no such area");
-        match words.first().copied().unwrap_or_default() {
-            "signals" => done(0),
-            "fork" => done(self.fork(number(1)?)?),
+        let size = |n: usize| -> Result<usize> { Ok(number(n)? as usize) };
+        let path = |n: usize| -> Result<&Path> { Ok(Path::new(words.get(n).context("no path")?)) };
+        let area = || self.area(number(1)?);
+        let ret = match words.first().copied().unwrap_or_default() {
+            "signals" => 0,
+            "fork" => self.fork(number(1)?)?,
             "map" => {
-                let kind = Kind(number(4)?);
-                let path = Path::new(words.get(5).context("no path")?);
-                let area = map_area(path, number(2)?, number(3)? as usize, kind)?;
+                let area = map_area(path(5)?, size(2)?, size(3)?, Kind(number(4)?))?;
                 self.areas.insert(number(1)?, area);
-                done(0)
+                0
             }
             "unmap" => {
-                let area = self.areas.remove(&number(1)?).context("no such area")?;
-                // SAFETY: a mapping of our own, of which no pointer is kept.
-                done(unsafe { libc::munmap(area.base.cast(), area.pages * PAGE_SIZE) }.into())
+                self.areas.remove(&number(1)?).context("no such area")?;
+                0
             }
-            "load" => Ok((0, load(area(number(1)?)?, number(2)?, number(3)?)?)),
+            "load" => return Ok((0, load(area()?, size(2)?, size(3)?)?)),
             "bytes" => {
                 let mut bytes = vec![0; PAGE_SIZE];
-                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
+                let addr = area()?.get(size(2)?, 1)?;
                 // SAFETY: inside of the mapping.
                 let good = unsafe { fault::copy(&mut bytes, addr) };
                 fault::take();
-                Ok((good.into(), bytes))
+                return Ok((good.into(), bytes));
             }
             "store" => {
-                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
-                let addr = addr.wrapping_add(number(3)? as usize % PAGE_SIZE);
+                let addr = area()?.get(size(2)?, 1)?.wrapping_add(size(3)? % PAGE_SIZE);
                 // SAFETY: inside of the mapping, which holds nothing but the file.
                 let good = unsafe { fault::store(addr, number(4)? as u8) };
-                done(outcome(good, addr as u64).into())
+                outcome(good, addr as u64).into()
             }
-            "protect" => {
-                let area = area(number(1)?)?;
-                let write = if number(2)? != 0 { libc::PROT_WRITE } else { 0 };
-                // SAFETY: the mapping holds nothing but the file.
-                let ret = unsafe {
-                    let len = area.pages * PAGE_SIZE;
-                    libc::mprotect(area.base.cast(), len, libc::PROT_READ | write)
-                };
-                done(errno(ret))
-            }
-            "move" => done(self.relocate(number(1)?)?),
-            "advise" => {
-                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
-                let len = number(3)? as usize * PAGE_SIZE;
-                // SAFETY: the mapping holds nothing but the file, and simulated poison
-                // leaves the memory as it is.
-                done(errno(unsafe {
-                    libc::madvise(addr.cast(), len, number(4)? as i32)
-                }))
-            }
-            "msync" => {
-                let area = area(number(1)?)?;
-                // SAFETY: the mapping is our own.
-                done(errno(unsafe {
-                    libc::msync(area.base.cast(), area.pages * PAGE_SIZE, libc::MS_SYNC)
-                }))
-            }
+            "protect" => errno(area()?.protect(if number(2)? != 0 { WRITE } else { READ })),
+            "move" => self.relocate(number(1)?)?,
+            "advise" => errno(area()?.advise_range(size(2)?, size(3)?, number(4)? as i32)),
+            "msync" => errno(area()?.msync_range(0, area()?.pages())),
             "hammer" => {
-                let count = number(3)? as usize;
-                area(number(1)?)?.addr(number(2)? as usize + count - 1)?;
-                self.hammer(number(1)?, number(2)? as usize, count, number(4)? as u8)
+                let (page, count) = (size(2)?, size(3)?);
+                area()?.get(page, count)?;
+                self.hammer(number(1)?, page, count, number(4)? as u8)?
             }
-            "address" => done(area(number(1)?)?.addr(number(2)? as usize)? as i64),
+            "address" => area()?.get(size(2)?, 1)? as i64,
             "send" | "receive" => {
-                let addr = area(number(1)?)?.addr(number(2)? as usize)?.cast();
-                let file = open(Path::new(words.get(4).context("no path")?))?;
-                let (fd, at) = (file.as_raw_fd(), number(3)? as i64 * PAGE_SIZE as i64);
-                // SAFETY: a page of the mapping, which holds nothing but the file.
-                let ret = unsafe {
-                    match words[0] {
-                        "send" => libc::pwrite(fd, addr, PAGE_SIZE, at),
-                        _ => libc::pread(fd, addr.cast(), PAGE_SIZE, at),
-                    }
-                };
-                let errno = i64::from(last_errno());
-                done(if ret < 0 { -errno } else { ret as i64 })
+                let (addr, file) = (area()?.get(size(2)?, 1)?, open(path(4)?, 0)?);
+                let at = number(3)? * PAGE;
+                count(match words[0] {
+                    "send" => sys::pwrite(&file, addr, PAGE_SIZE, at),
+                    // SAFETY: a page of the mapping, which holds nothing but the file.
+                    _ => unsafe { sys::pread(&file, addr, PAGE_SIZE, at) },
+                })
             }
-            "lock" => {
-                let area = area(number(1)?)?;
-                let (addr, len) = (area.addr(number(2)? as usize)?, number(3)? as usize);
-                area.addr(number(2)? as usize + len - 1)?;
-                // SAFETY: the mapping is our own.
-                done(errno(unsafe { libc::mlock(addr.cast(), len * PAGE_SIZE) }))
-            }
-            "exec" => Err(calls::exec_mapper(self.number, self.early).into()),
-            "consume" => self.consume(number(1)? as usize),
+            "lock" => errno(area()?.lock(size(2)?, size(3)?)),
+            "exec" => return Err(calls::exec_mapper(self.number, self.early).into()),
+            "consume" => self.consume(size(1)?)?,
             "pipe" => {
-                let addr = area(number(1)?)?.addr(number(2)? as usize)?;
                 let ends = calls::pipe()?;
-                let ret = calls::vmsplice(&ends.1, addr, PAGE_SIZE);
+                let ret = sys::vmsplice(&ends.1, area()?.get(size(2)?, 1)?, PAGE_SIZE);
                 self.pipe = Some(ends);
-                done(ret.map_or_else(|e| -i64::from(e.raw_os_error().unwrap_or(1)), |n| n as i64))
+                count(ret)
             }
             "drain" => {
                 let (mut reader, writer) = self.pipe.take().context("no pipe")?;
                 drop(writer);
                 let mut bytes = Vec::new();
                 match reader.read_to_end(&mut bytes) {
-                    Ok(_) => Ok((0, bytes)),
-                    Err(e) => done(e.raw_os_error().unwrap_or(-1).into()),
+                    Ok(_) => return Ok((0, bytes)),
+                    Err(e) => e.raw_os_error().unwrap_or(-1).into(),
                 }
             }
             "present" => {
                 let range = number(1)?..number(2)?;
-                let mut count = 0;
-                for area in self.areas.values() {
-                    for page in 0..area.pages {
-                        count += i64::from(range.contains(&(frame(area.addr(page)?)? as u64)));
-                    }
+                let mut present = 0;
+                for Mapped { area, .. } in self.areas.values() {
+                    let frames = area.frames(0, area.pages())?;
+                    present += frames.iter().filter(|pfn| range.contains(pfn)).count();
                 }
-                done(count)
+                present as i64
             }
-            "pfn" => done(frame(area(number(1)?)?.addr(number(2)? as usize)?)?),
+            "pfn" => area()?.frame(size(2)?)? as i64,
             word => bail!("unknown: {word}"),
-        }
+        };
+        Ok((ret, Vec::new()))
     }
 
     /// Stores to pages, and answers after the first round, until there is another line. How
     /// many stores met what they must not.
-    fn hammer(&mut self, n: u64, first: usize, pages: usize, byte: u8) -> Result<(i64, Vec<u8>)> {
-        let area = self.areas.get(&n).context("no such area")?;
+    fn hammer(&mut self, n: u64, first: usize, pages: usize, byte: u8) -> Result<i64> {
+        let area = &self.areas.get(&n).context("no such area")?.area;
         let (mut bad, mut started, mut signals) = (0, false, Vec::new());
         loop {
             for page in first..first + pages {
                 // Two of them: the second may find what the first has left.
                 for _ in 0..2 {
-                    let addr = area.addr(page)?;
+                    let addr = area.get(page, 1)?;
                     // SAFETY: inside of the mapping, which holds nothing but the file.
                     let good = unsafe { fault::store(addr, byte) };
                     let is_early = |s: &Signal| s.name() == "BUS_MCEERR_AO";
@@ -253,30 +222,29 @@ impl Mapper {
                 started = true;
                 self.output.write_all(format!("{bad} 0\n").as_bytes())?;
             }
-            if map::input_waits(self.input.get_ref()) {
+            if is_ready(self.input.get_ref(), Duration::ZERO) {
                 self.input.read_line(&mut String::new())?;
                 self.taken = signals;
-                return Ok((bad, Vec::new()));
+                return Ok(bad);
             }
         }
     }
 
     /// Does nothing, on one CPU and in user mode, until SIGUSR1 comes: what a machine check
     /// finds there has consumed the error. Answers when it begins.
-    fn consume(&mut self, cpu: usize) -> Result<(i64, Vec<u8>)> {
+    fn consume(&mut self, cpu: usize) -> Result<i64> {
         spin::begin(cpu)?;
         self.output.write_all(b"0 0\n")?;
         spin::until_told();
         spin::end()?;
         self.input.read_line(&mut String::new())?;
-        Ok((0, Vec::new()))
+        Ok(0)
     }
 
     /// The child is another mapper; its pid.
     fn fork(&mut self, other: u64) -> Result<i64> {
-        let flags = libc::CLONE_PARENT | libc::SIGCHLD;
-        // SAFETY: as fork(2), of a process that has one thread; but the parent is this one's.
-        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        // SAFETY: this process has one thread.
+        let pid = unsafe { sys::fork_sibling() }.context("fork")?;
         if pid == 0 {
             die_with_parent();
             let joined = Self::join(other, self.early)?;
@@ -286,27 +254,31 @@ impl Mapper {
                 self.serve()?;
             }
         }
-        ensure!(pid > 0, "fork: errno {}", last_errno());
-        Ok(pid)
+        Ok(pid.into())
     }
 
     /// To another place, of the same alignment.
     fn relocate(&mut self, number: u64) -> Result<i64> {
-        let area = self.areas.get_mut(&number).context("no such area")?;
-        let len = area.pages * PAGE_SIZE;
-        let split = area.base as usize % (2 << 20) != 0;
-        let to = map::place(len, !split, split)?;
-        // SAFETY: the new place was reserved for this; of the old one no pointer is kept.
-        let base = unsafe {
-            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-            libc::mremap(area.base.cast(), len, len, flags, to)
+        let Mapped { area, _file } = self.areas.remove(&number).context("no such area")?;
+        let fit = if area.is_aligned() {
+            Fit::Huge
+        } else {
+            Fit::Split
         };
-        if base == libc::MAP_FAILED {
-            return Ok(last_errno().into());
-        }
-        area.base = base.cast();
+        let area = area.moved_to(fit)?;
+        self.areas.insert(number, Mapped { area, _file });
         Ok(0)
     }
+}
+
+/// 0, or the error.
+fn errno(done: nix::Result<()>) -> i64 {
+    done.err().map_or(0, |errno| errno as i64)
+}
+
+/// How many bytes, or the error below 0.
+fn count(done: nix::Result<usize>) -> i64 {
+    done.map_or_else(|errno| -(errno as i64), |n| n as i64)
 }
 
 /// Reads an answer: its number, what follows, and the signals.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Errors in metadata and in the log. The filesystem may be shut down for them, but no file
-//! loses anything. What was on the device is put back where it is still bad, as a copy that
-//! somebody has kept: then the filesystem must be whole.
+//! loses anything. What was on the device is put back, from a copy, where it is still bad:
+//! then the filesystem must be whole.
 
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -10,23 +10,21 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 
 use super::act::Done;
-use super::compare::marked;
 use super::figures::scaled;
-use super::model::PAGE;
 use super::op::Op;
 use super::world::World;
 use crate::calls;
-use crate::fault::PAGE_SIZE;
 use crate::firmware;
 use crate::mce;
 use crate::pmem::{self, Page, Pmem, SECTOR};
 use crate::scenes::platform;
+use crate::units::{PAGE, PAGE_SIZE};
 use crate::xfs;
 
 /// Owners that GETFSMAP reports for metadata and the log.
 const OWNERS: std::ops::RangeInclusive<u64> = 1..=6;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
     Check,
     Inject,
@@ -36,9 +34,9 @@ enum How {
 impl World {
     pub fn metadata(&mut self, op: Op) -> Result<Done> {
         let (how, salt) = match op {
-            Op::CheckMetadata { salt } => (How::Check, salt),
-            Op::InjectMetadata { salt } => (How::Inject, salt),
-            Op::FoundMetadata { salt } if self.firmware => (How::Found, salt),
+            Op::CheckMetadata(salt) => (How::Check, salt),
+            Op::InjectMetadata(salt) => (How::Inject, salt),
+            Op::FoundMetadata(salt) if self.firmware => (How::Found, salt),
             _ => return Ok(Done::Skipped),
         };
         super::settle()?;
@@ -49,7 +47,7 @@ impl World {
         let Some(at) = self.special((u64::from(b'X') << 32) | owner, salt / OWNERS.end())? else {
             return Ok(Done::Skipped);
         };
-        if marked()?.contains(&at) {
+        if Pmem(0).bad_pages()?.contains(&at) {
             return Ok(Done::Skipped);
         }
         let mut copy = Page([0; PAGE_SIZE]);
@@ -80,35 +78,27 @@ impl World {
             _ => (0, PAGE),
         };
         if self.firmware && how != How::Inject {
-            firmware::inject(firmware::Error {
-                address: address + first,
-                length,
-            })?;
+            firmware::inject(firmware::Error::new(address + first, length))?;
         }
-        match how {
+        let (outcome, known) = match how {
             How::Check => {
-                let outcome = mce::deliver(address)?;
-                let known = ["Failed", "Recovered"].contains(&outcome.as_str());
-                ensure!(known, "machine check in metadata at {at:#x}: {outcome}");
                 self.stats.optional += 1;
+                (mce::deliver(address)?, ["Failed", "Recovered"])
             }
             How::Inject => {
-                let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-                let known = ["EFSCORRUPTED", "0"].contains(&outcome.as_str());
-                ensure!(known, "hwpoison-inject in metadata at {at:#x}: {outcome}");
                 self.stats.simulated += 1;
+                (pmem::corrupt(Pmem(0).pfn(at)?)?, ["EFSCORRUPTED", "0"])
             }
             How::Found => {
                 platform::scrub()?;
                 // It may have been written, and with that cleared, by now.
                 std::thread::sleep(scaled(Duration::from_millis(500)));
-                if length < PAGE {
-                    self.stats.sectors += 1;
-                } else {
-                    self.stats.pages += 1;
-                }
+                self.stats.found(length);
+                return Ok(());
             }
-        }
+        };
+        let known = known.contains(&outcome.as_str());
+        ensure!(known, "{how:?} in metadata at {at:#x}: {outcome}");
         Ok(())
     }
 
@@ -150,6 +140,6 @@ fn restore(at: u64, copy: &Page) -> Result<()> {
     let mut page = Page([0; PAGE_SIZE]);
     device.read_exact_at(&mut page.0, at)?;
     device.write_all_at(&page.0, at)?;
-    ensure!(!marked()?.contains(&at), "it is still marked");
+    ensure!(!Pmem(0).bad_pages()?.contains(&at), "it is still marked");
     Ok(())
 }

@@ -6,10 +6,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use crate::kernel;
+use crate::worker;
 
 mod act;
 mod actor;
@@ -38,7 +40,7 @@ mod world;
 /// So large a file may be.
 const MAX_PAGES: u64 = 1024;
 const PATIENCE: Duration = Duration::from_secs(20);
-const WORKER: &str = "/sys/fs/xfs/pmem0/dax";
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -108,43 +110,21 @@ fn say(line: &str) {
 }
 
 /// Waits until something is so; whether it came to that.
-fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + figures::scaled(PATIENCE);
-    loop {
-        if so()? {
-            return Ok(true);
-        }
-        if Instant::now() > end {
-            return Ok(false);
-        }
-        sleep(Duration::from_millis(20));
-    }
+fn until(so: impl FnMut() -> Result<bool>) -> Result<bool> {
+    kernel::until(figures::scaled(PATIENCE), PAUSE, so)
 }
 
-/// What the mount's worker has still to do. A kernel without one has nothing.
-fn pending() -> Result<u64> {
-    count("pending")
-}
-
-/// Whether the mount has a worker.
-fn has_worker() -> bool {
-    Path::new(WORKER).exists()
-}
-
-/// One of the worker's numbers.
+/// One of the worker's numbers. A kernel without one has nothing to do.
 fn count(name: &str) -> Result<u64> {
-    match fs::read_to_string(Path::new(WORKER).join(name)) {
-        Ok(text) => text.trim().parse().context(WORKER),
-        Err(_) => Ok(0),
+    match worker::exists() {
+        true => worker::count(name),
+        false => Ok(0),
     }
 }
 
 fn settle() -> Result<()> {
-    let idle = until(|| Ok(pending()? == 0))?;
-    anyhow::ensure!(
-        idle,
-        "{WORKER}/pending is not 0 after {} s",
-        figures::scaled(PATIENCE).as_secs()
-    );
-    Ok(())
+    match worker::exists() {
+        true => worker::settle(figures::scaled(PATIENCE), PAUSE),
+        false => Ok(()),
+    }
 }

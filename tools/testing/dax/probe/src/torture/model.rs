@@ -13,6 +13,9 @@ mod tests;
 
 pub use inode::*;
 
+use super::op::{AreaId, Spot};
+use crate::units::PAGE;
+
 pub type Ino = u64;
 
 /// How an area is mapped.
@@ -93,13 +96,8 @@ impl Model {
     pub fn create(&mut self, slot: u64, named: bool) -> Ino {
         self.inode += 1;
         self.inodes.insert(self.inode, Inode::default());
-        self.slots.insert(
-            slot,
-            Slot {
-                ino: self.inode,
-                named,
-            },
-        );
+        let ino = self.inode;
+        self.slots.insert(slot, Slot { ino, named });
         self.inode
     }
 
@@ -111,14 +109,18 @@ impl Model {
         self.inodes.get(&self.ino(slot)?)
     }
 
-    pub fn area(&self, mapper: u64, area: u64) -> Option<&Area> {
+    pub fn area(&self, AreaId { mapper, area }: AreaId) -> Option<&Area> {
         self.processes.get(&mapper)?.areas.get(&area)
     }
 
-    pub fn areas(&self) -> impl Iterator<Item = (u64, u64, &Area)> {
-        self.processes.iter().flat_map(|(mapper, process)| {
+    pub fn area_mut(&mut self, AreaId { mapper, area }: AreaId) -> Option<&mut Area> {
+        self.processes.get_mut(&mapper)?.areas.get_mut(&area)
+    }
+
+    pub fn areas(&self) -> impl Iterator<Item = (AreaId, &Area)> {
+        self.processes.iter().flat_map(|(&mapper, process)| {
             let areas = process.areas.iter();
-            areas.map(|(number, area)| (*mapper, *number, area))
+            areas.map(move |(&area, mapped)| (AreaId { mapper, area }, mapped))
         })
     }
 
@@ -129,13 +131,9 @@ impl Model {
     /// Forgets files that neither a slot nor a mapping keeps; which they are.
     pub fn collect(&mut self) -> Vec<Ino> {
         let mut used: BTreeSet<_> = self.slots.values().map(|slot| slot.ino).collect();
-        used.extend(self.areas().map(|(_, _, area)| area.ino));
-        let gone: Vec<_> = self
-            .inodes
-            .keys()
-            .copied()
-            .filter(|n| !used.contains(n))
-            .collect();
+        used.extend(self.areas().map(|(_, area)| area.ino));
+        let all = self.inodes.keys().copied();
+        let gone: Vec<_> = all.filter(|n| !used.contains(n)).collect();
         self.inodes.retain(|ino, _| used.contains(ino));
         gone
     }
@@ -227,10 +225,8 @@ impl Model {
     }
 
     pub fn is_shared(&self, ino: Ino, page: usize) -> bool {
-        let page = self
-            .inodes
-            .get(&ino)
-            .and_then(|inode| inode.pages.get(page));
+        let inode = self.inodes.get(&ino);
+        let page = inode.and_then(|inode| inode.pages.get(page));
         page.is_some_and(|page| self.sharers(page.block).len() > 1)
     }
 
@@ -245,9 +241,8 @@ impl Model {
     /// Pages of `to` share those of `from`; the last one may be in part behind its end.
     pub fn share(&mut self, from: Ino, at: u64, len: u64, to: Ino, to_at: u64) {
         for n in pages_of(at, len) {
-            if self.inodes[&from].pages[n].content != Content::Zero
-                && self.inodes[&from].pages[n].block == 0
-            {
+            let page = &self.inodes[&from].pages[n];
+            if page.content != Content::Zero && page.block == 0 {
                 self.get(from).pages[n].block = self.new_block();
             }
         }
@@ -299,13 +294,12 @@ impl Model {
     }
 
     /// What a store meets; it is done if that is data.
-    pub fn store(&mut self, mapper: u64, number: u64, page: usize, offset: u64, byte: u8) -> Touch {
-        let Some(area) = self.area(mapper, number) else {
+    pub fn store(&mut self, spot: Spot, offset: u64, byte: u8) -> Touch {
+        let area = self.area(spot.area()).filter(|area| area.writable);
+        let Some(area) = area else {
             return Touch::Denied;
         };
-        if !area.writable {
-            return Touch::Denied;
-        }
+        let page = spot.page as usize;
         let touch = self.touch(area, page);
         let Touch::Data(bytes) = &touch else {
             return touch;
@@ -314,28 +308,29 @@ impl Model {
         if area.kind.is_private() {
             let mut bytes = bytes.to_vec();
             bytes[offset as usize] = byte;
-            let process = self.processes.get_mut(&mapper);
-            if let Some(area) = process.and_then(|process| process.areas.get_mut(&number)) {
-                area.copies.insert(page, bytes.into());
-            }
+            self.copy(spot, bytes.into());
         } else {
-            let dirty = (at / PAGE) as usize;
             self.write(ino, at, &[byte]);
-            self.get(ino).dirty.insert(dirty);
+            self.get(ino).dirty.insert((at / PAGE) as usize);
         }
         touch
     }
 
+    /// A private mapping has a page of its own now.
+    fn copy(&mut self, spot: Spot, bytes: Bytes) {
+        if let Some(area) = self.area_mut(spot.area()) {
+            area.copies.insert(spot.page as usize, bytes);
+        }
+    }
+
     /// All of a page is stored to, which may be.
-    pub fn store_page(&mut self, mapper: u64, number: u64, page: usize, bytes: &Bytes) {
-        let process = self.processes.get_mut(&mapper);
-        let area = process.and_then(|process| process.areas.get_mut(&number));
-        let Some(area) = area else {
+    pub fn store_page(&mut self, spot: Spot, bytes: &Bytes) {
+        let Some(area) = self.area(spot.area()) else {
             return;
         };
-        let (ino, at) = (area.ino, (area.first + page) as u64 * PAGE);
+        let (ino, at) = (area.ino, (area.first as u64 + spot.page) * PAGE);
         if area.kind.is_private() {
-            area.copies.insert(page, bytes.clone());
+            self.copy(spot, bytes.clone());
         } else {
             self.write(ino, at, bytes);
         }

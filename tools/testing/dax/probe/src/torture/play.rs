@@ -3,7 +3,6 @@
 //! Plays a list of operations, or as many as there is time for.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -19,6 +18,7 @@ use super::op::Op;
 use super::say;
 use super::world::World;
 use crate::kernel;
+use crate::supervise::{follow, kill_group};
 use crate::xfs;
 
 /// A step takes no longer than this.
@@ -112,13 +112,8 @@ fn attempt(
     const FILE: &str = "/run/torture-list";
     measure_pace();
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["torture", "--alone"]);
-    command.args([
-        "--seed",
-        &seed.to_string(),
-        "--seconds",
-        &seconds.to_string(),
-    ]);
+    command.args(["torture", "--alone", "--seed", &seed.to_string()]);
+    command.args(["--seconds", &seconds.to_string()]);
     if let Some(list) = list {
         let lines: Vec<_> = list.iter().map(|op| format!("{op}\n")).collect();
         fs::write(FILE, lines.concat()).context(FILE)?;
@@ -131,11 +126,8 @@ fn attempt(
         .process_group(0)
         .spawn()?;
     let (sender, lines) = mpsc::channel();
-    let stdout = child.stdout.take().context("no stdout")?;
-    let stderr = child.stderr.take().context("no stderr")?;
-    let other = sender.clone();
-    thread::spawn(move || pass_on(stdout, &sender));
-    thread::spawn(move || pass_on(stderr, &other));
+    follow(child.stdout.take().context("no stdout")?, sender.clone());
+    follow(child.stderr.take().context("no stderr")?, sender);
     let mut differs = None;
     let (mut last, mut words) = (String::new(), String::new());
     let status = loop {
@@ -173,14 +165,6 @@ fn attempt(
     Ok(differs)
 }
 
-fn pass_on(from: impl std::io::Read, to: &mpsc::Sender<String>) {
-    for line in BufReader::new(from).lines().map_while(Result::ok) {
-        if to.send(line).is_err() {
-            return;
-        }
-    }
-}
-
 fn hung(last: &str) -> String {
     let stuck: Vec<_> = kernel::sleepers().iter().map(ToString::to_string).collect();
     format!("hangs at {last}: {}", stuck.join(" / "))
@@ -188,8 +172,7 @@ fn hung(last: &str) -> String {
 
 /// Ends its processes, and unmounts what it left.
 fn clean_up(child: &mut Child) {
-    // SAFETY: kill(2) of the group that it was started in.
-    unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
+    kill_group(child);
     let _ = child.wait();
     for _ in 0..50 {
         if !xfs::is_mounted() || xfs::umount().is_ok() {

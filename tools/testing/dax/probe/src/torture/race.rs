@@ -3,57 +3,46 @@
 //! A mapper stores to shared pages over and over, which copies them, while they are shared
 //! anew and fail. What must hold is looked at when it has stopped.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{ensure, Context, Result};
 
 use super::act::Done;
-use super::model::{Ino, Touch, PAGE};
-use super::op::Op;
+use super::model::Ino;
+use super::op::{Op, Spot};
+use super::strike::MOST_LOST;
 use super::world::{is_eio, World};
-use crate::fault::PAGE_SIZE;
-use crate::firmware;
 use crate::ioctl;
-use crate::mce;
-use crate::pmem::{self, Pmem};
+use crate::units::{PAGE, PAGE_SIZE};
 
 const ROUNDS: u64 = 8;
 
 impl World {
     pub fn race(&mut self, op: Op) -> Result<Done> {
-        let Op::Race {
-            mapper,
-            area,
-            page,
-            pages,
-            byte,
-            real,
-        } = op
-        else {
+        let Op::Race(spot, pages, byte, real) = op else {
             return Ok(Done::Skipped);
         };
-        let Some(mapped) = self.model.area(mapper, area).cloned() else {
+        let Some(mapped) = self.model.area(spot.area()).cloned() else {
             return Ok(Done::Skipped);
         };
+        let Spot { mapper, page, .. } = spot;
         let range = page as usize..(page + pages) as usize;
         let inode = &self.model.inodes[&mapped.ino];
-        let is_data = |n| matches!(self.model.touch(&mapped, n), Touch::Data(_));
         let end = (mapped.first + range.end) as u64 * PAGE;
         if mapped.kind.is_private()
             || !mapped.writable
             || range.end > mapped.pages
             || end > inode.size
-            || !range.clone().all(is_data)
+            || self.meets_error(&mapped, page, pages)
             || self.may_meet()
-            || self.model.lost() + ROUNDS as usize > 40
+            || self.model.lost() + ROUNDS as usize > MOST_LOST
         {
             return Ok(Done::Skipped);
         }
         let file = self.file(mapped.ino)?;
         // Its first round is over when it answers.
-        self.quiet(mapper, &format!("hammer {area} {page} {pages} {byte}"))?;
+        self.quiet(mapper, &format!("hammer {spot} {pages} {byte}"))?;
         let raced = self.disturb(&file, mapped.first as u64 + page, pages, real != 0);
         let (ret, _, signals) = self.ask(mapper, "stop")?;
         raced?;
@@ -89,23 +78,9 @@ impl World {
                 "FICLONE: {cloned:?}"
             );
             let at = ioctl::physical(file, (first + round % pages) * PAGE)?;
-            if real && round % 4 == 3 {
-                if self.firmware {
-                    firmware::inject(firmware::Error {
-                        address: Pmem(0).address(at)?,
-                        length: PAGE,
-                    })?;
-                }
-                let outcome = mce::deliver(Pmem(0).address(at)?)?;
-                ensure!(
-                    outcome == "Recovered",
-                    "machine check at {at:#x}: {outcome}"
-                );
-                self.stats.optional += 1;
-            } else {
-                let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-                ensure!(outcome == "0", "hwpoison-inject at {at:#x}: {outcome}");
-                self.stats.simulated += 1;
+            match real && round % 4 == 3 {
+                true => self.check(at)?,
+                false => self.inject(at)?,
             }
             self.reported += 1;
             fs::remove_file(&path)?;
@@ -134,15 +109,11 @@ impl World {
     /// Pages that can't be read now are lost.
     fn observe(&mut self, ino: Ino, pages: std::ops::Range<usize>) -> Result<()> {
         let file = self.file(ino)?;
-        let mut lost = BTreeSet::new();
         for n in pages {
             let read = file.read_at(&mut [0; PAGE_SIZE], n as u64 * PAGE);
             if is_eio(&read) {
-                lost.insert((ino, n));
+                self.model.lose(&[(ino, n)].into());
             }
-        }
-        for page in lost {
-            self.model.lose(&[page].into());
         }
         Ok(())
     }

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory fails: who owns it, who must be told, what is lost.
+//! Memory fails: its owners, the processes that must be told, and what is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
+use nix::sys::signal::Signal;
 
 use super::act::Done;
-use super::compare::{bad_sectors, marked};
 use super::figures::scaled;
-use super::model::{Ino, Touch, PAGE};
-use super::op::Op;
+use super::model::{Ino, Touch};
+use super::op::{Op, Spot};
 use super::world::{Owners, World};
 use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::mce;
-use crate::pmem::{self, Pmem, SECTOR};
+use crate::pmem::{self, Pmem};
 use crate::scenes::platform;
+use crate::units::{PAGE, SECTOR};
 
 /// So many blocks may be lost at a time.
 pub const MOST_LOST: usize = 40;
@@ -34,7 +35,7 @@ pub enum How {
     /// hwpoison-inject.
     Inject,
     /// MADV_HWPOISON by a mapper on a page of an area.
-    Advise(u64, u64, u64),
+    Advise(Spot),
 }
 
 /// What became of a machine check that a mapper should consume, and the mapper's signals.
@@ -48,9 +49,7 @@ enum Met {
 
 /// A page of a process that covers the block.
 struct Cover {
-    mapper: u64,
-    area: u64,
-    page: usize,
+    spot: Spot,
     private: bool,
     /// Whether it is mapped now.
     present: bool,
@@ -63,52 +62,29 @@ impl How {
     const CPU: u32 = 1;
 }
 
-/// Has the firmware know of an error, where there is any.
-fn tell_firmware(at: u64, length: u64) -> Result<()> {
-    firmware::inject(firmware::Error {
-        address: Pmem(0).address(at)?,
-        length,
-    })
-}
-
 impl World {
     pub fn poison(&mut self, op: Op) -> Result<Done> {
         if self.model.lost() >= MOST_LOST {
             return Ok(Done::Skipped);
         }
         let (how, at) = match op {
-            Op::Check { slot, page } => (How::Check, self.place(slot, page)?),
-            Op::Found { slot, page } if self.firmware => (How::FOUND, self.place(slot, page)?),
-            Op::Sector {
-                slot,
-                page,
-                sector,
-                saturate,
-            } if self.firmware => {
+            Op::Check(slot, page) => (How::Check, self.place(slot, page)?),
+            Op::Found(slot, page) if self.firmware => (How::FOUND, self.place(slot, page)?),
+            Op::Sector(slot, page, sector, saturate) if self.firmware => {
                 // What can be cleared at once is less than a sector.
                 let len = if saturate == 0 { SECTOR / 2 } else { SECTOR };
                 let how = How::Found(sector % 8 * SECTOR, len);
                 (how, self.place(slot, page)?)
             }
-            Op::Consume { mapper, area, page } => {
-                let how = How::Consume(mapper);
-                (how, self.mapped_place(mapper, area, page)?)
-            }
-            Op::FoundFree { salt } if self.firmware => {
-                (How::FOUND, self.special(FMR_OWN_FREE, salt)?)
-            }
-            Op::Inject { slot, page } => (How::Inject, self.place(slot, page)?),
-            Op::CheckMapped { mapper, area, page } => {
-                (How::Check, self.mapped_place(mapper, area, page)?)
-            }
-            Op::Advise { mapper, area, page } => {
-                let how = How::Advise(mapper, area, page);
-                (how, self.mapped_place(mapper, area, page)?)
-            }
-            Op::CheckFree { salt } => (How::Check, self.special(FMR_OWN_FREE, salt)?),
-            Op::InjectFree { salt } => (How::Inject, self.special(FMR_OWN_FREE, salt)?),
-            Op::CheckStaging { salt } => (How::Check, self.special(XFS_FMR_OWN_COW, salt)?),
-            Op::InjectStaging { salt } => (How::Inject, self.special(XFS_FMR_OWN_COW, salt)?),
+            Op::Consume(spot) => (How::Consume(spot.mapper), self.mapped_place(spot)?),
+            Op::Inject(slot, page) => (How::Inject, self.place(slot, page)?),
+            Op::CheckMapped(spot) => (How::Check, self.mapped_place(spot)?),
+            Op::Advise(spot) => (How::Advise(spot), self.mapped_place(spot)?),
+            Op::FoundFree(salt) if self.firmware => (How::FOUND, self.special(FMR_OWN_FREE, salt)?),
+            Op::CheckFree(salt) => (How::Check, self.special(FMR_OWN_FREE, salt)?),
+            Op::InjectFree(salt) => (How::Inject, self.special(FMR_OWN_FREE, salt)?),
+            Op::CheckStaging(salt) => (How::Check, self.special(XFS_FMR_OWN_COW, salt)?),
+            Op::InjectStaging(salt) => (How::Inject, self.special(XFS_FMR_OWN_COW, salt)?),
             _ => (How::Check, None),
         };
         let Some(at) = at else {
@@ -122,10 +98,8 @@ impl World {
         }
         // Most times the next steps come before the repair.
         let waits = match op {
-            Op::CheckFree { salt } | Op::InjectFree { salt } | Op::FoundFree { salt } => {
-                salt % 4 == 0
-            }
-            Op::CheckStaging { salt } | Op::InjectStaging { salt } => salt % 4 == 0,
+            Op::CheckFree(salt) | Op::InjectFree(salt) | Op::FoundFree(salt) => salt % 4 == 0,
+            Op::CheckStaging(salt) | Op::InjectStaging(salt) => salt % 4 == 0,
             _ => true,
         };
         if !is_lost && waits {
@@ -150,19 +124,19 @@ impl World {
     }
 
     /// Where a page of a mapping lies. It is touched for that.
-    pub fn mapped_place(&mut self, mapper: u64, area: u64, page: u64) -> Result<Option<u64>> {
-        let Some(mapped) = self.model.area(mapper, area).cloned() else {
+    pub fn mapped_place(&mut self, spot: Spot) -> Result<Option<u64>> {
+        let Some(mapped) = self.model.area(spot.area()).cloned() else {
             return Ok(None);
         };
-        let page = page as usize;
+        let page = spot.page as usize;
         if page >= mapped.pages || mapped.copies.contains_key(&page) {
             return Ok(None);
         }
-        self.load(mapper, area, page, 1)?;
+        self.load(spot, 1)?;
         if !matches!(self.model.touch(&mapped, page), Touch::Data(_)) {
             return Ok(None);
         }
-        let pfn = self.quiet(mapper, &format!("pfn {area} {page}"))? as u64;
+        let pfn = self.quiet(spot.mapper, &format!("pfn {spot}"))? as u64;
         let at = (pfn * PAGE).checked_sub(Pmem(0).address(0)?);
         // Of a hole, a page of zeroes is mapped.
         Ok(at.filter(|at| *at < 1 << 30 && pfn != 0))
@@ -206,7 +180,7 @@ impl World {
             .map(|(ino, page, _)| (*ino, *page))
             .collect();
         let covers = self.covers(at, &written)?;
-        let sectors = bad_sectors()?;
+        let sectors = Pmem(0).bad_sectors()?;
         let before: BTreeSet<_> = sectors.iter().map(|at| at / PAGE * PAGE).collect();
         // What a mapper has had already.
         let (mut how, mut heard) = (how, Vec::new());
@@ -221,27 +195,13 @@ impl World {
                 Met::Listed(signals) => (how, heard) = (How::FOUND, signals),
                 Met::Nothing => return Ok(()),
             },
-            How::Check => {
-                if self.firmware {
-                    tell_firmware(at, PAGE)?;
-                }
-                let outcome = mce::deliver(Pmem(0).address(at)?)?;
-                ensure!(
-                    outcome == "Recovered",
-                    "machine check at {at:#x}: {outcome}"
-                );
-                self.stats.optional += 1;
-            }
-            How::Inject => {
-                let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-                ensure!(outcome == "0", "hwpoison-inject at {at:#x}: {outcome}");
-                self.stats.simulated += 1;
-            }
-            How::Advise(mapper, area, page) => {
-                let command = format!("advise {area} {page} 1 {}", libc::MADV_HWPOISON);
-                let (ret, _, signals) = self.ask(mapper, &command)?;
+            How::Check => self.check(at)?,
+            How::Inject => self.inject(at)?,
+            How::Advise(spot) => {
+                let command = format!("advise {spot} 1 {}", libc::MADV_HWPOISON);
+                let (ret, _, signals) = self.ask(spot.mapper, &command)?;
                 ensure!(ret == 0, "MADV_HWPOISON: errno {ret}, {signals:?}");
-                self.told(mapper, &signals, &covers, "BUS_MCEERR_AR")?;
+                self.told(spot.mapper, &signals, &covers, "BUS_MCEERR_AR")?;
                 self.stats.simulated += 1;
             }
         }
@@ -253,10 +213,10 @@ impl World {
             }
             let early = self.model.processes[&mapper].early;
             let caller = match how {
-                How::Advise(caller, ..) | How::Consume(caller) => caller == mapper,
+                How::Advise(Spot { mapper: caller, .. }) | How::Consume(caller) => caller == mapper,
                 _ => false,
             };
-            let mine = || covers.iter().filter(|cover| cover.mapper == mapper);
+            let mine = || covers.iter().filter(|cover| cover.spot.mapper == mapper);
             let must = early && !caller && mine().any(|cover| cover.present);
             let may = early && !caller && mine().any(|cover| cover.present || !cover.private);
             if must || (may && !signals.is_empty()) {
@@ -268,13 +228,10 @@ impl World {
                 );
             }
         }
-        for cover in covers.iter().filter(|cover| cover.present) {
-            let (mapper, area, page) = (cover.mapper, cover.area, cover.page);
-            let pfn = self.quiet(mapper, &format!("pfn {area} {page}"))?;
-            ensure!(
-                pfn as u64 != Pmem(0).pfn(at)?,
-                "mapper {mapper} still maps area {area} page {page}"
-            );
+        let bad = Pmem(0).pfn(at)?;
+        for Cover { spot, .. } in covers.iter().filter(|cover| cover.present) {
+            let pfn = self.quiet(spot.mapper, &format!("pfn {spot}"))? as u64;
+            ensure!(pfn != bad, "{spot:?} is still mapped");
         }
         let is_new = match how {
             // Of a sector that is listed already a scrub says nothing.
@@ -287,32 +244,59 @@ impl World {
         let real = matches!(how, How::Check | How::Found(..) | How::Consume(_));
         if real && !written.is_empty() {
             self.model.lose(&written);
-            let is_marked = marked()?.contains(&at);
+            let is_marked = Pmem(0).bad_pages()?.contains(&at);
             ensure!(is_marked, "the block at {at:#x} is lost, and not marked");
         } else if real {
             self.loose = true;
         } else if !before.contains(&at) {
-            ensure!(!marked()?.contains(&at), "the block at {at:#x} is marked");
+            ensure!(
+                !Pmem(0).bad_pages()?.contains(&at),
+                "the block at {at:#x} is marked"
+            );
         }
+        Ok(())
+    }
+
+    /// Has the firmware know of an error, where there is any.
+    fn tell_firmware(&self, at: u64, length: u64) -> Result<()> {
+        match self.firmware {
+            true => firmware::inject(firmware::Error::new(Pmem(0).address(at)?, length)),
+            false => Ok(()),
+        }
+    }
+
+    /// A machine check that nothing has consumed.
+    pub fn check(&mut self, at: u64) -> Result<()> {
+        self.tell_firmware(at, PAGE)?;
+        let outcome = mce::deliver(Pmem(0).address(at)?)?;
+        ensure!(
+            outcome == "Recovered",
+            "machine check at {at:#x}: {outcome}"
+        );
+        self.stats.optional += 1;
+        Ok(())
+    }
+
+    pub fn inject(&mut self, at: u64) -> Result<()> {
+        let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
+        ensure!(outcome == "0", "hwpoison-inject at {at:#x}: {outcome}");
+        self.stats.simulated += 1;
         Ok(())
     }
 
     /// A scrub finds an error.
     fn find(&mut self, at: u64, first: u64, len: u64, repaired: bool) -> Result<()> {
-        tell_firmware(at + first, len)?;
+        self.tell_firmware(at + first, len)?;
         platform::scrub()?;
-        if len < PAGE {
-            self.stats.sectors += 1;
-        } else {
-            self.stats.pages += 1;
-        }
+        self.stats.found(len);
         let address = Pmem(0).address(at)?;
-        let known =
-            |e: &firmware::Error| e.address < address + PAGE && address < e.address + e.length;
-        // What nobody owns is cleared, perhaps before it is seen here.
+        let known = |e: &firmware::Error| e.hits(address);
+        // What has no owner is cleared, perhaps before it is seen here.
         let found = super::until(|| match repaired {
-            true => Ok(!firmware::errors()?.iter().any(known) || marked()?.contains(&at)),
-            false => Ok(marked()?.contains(&at)),
+            true => {
+                Ok(!firmware::errors()?.iter().any(known) || Pmem(0).bad_pages()?.contains(&at))
+            }
+            false => Ok(Pmem(0).bad_pages()?.contains(&at)),
         })?;
         ensure!(found, "a scrub does not find the block at {at:#x}");
         // The holder is told after that.
@@ -322,17 +306,15 @@ impl World {
 
     /// A mapper consumes an error, if its CPU is in user mode then.
     fn consume(&mut self, mapper: u64, at: u64) -> Result<Met> {
-        if self.firmware {
-            tell_firmware(at, PAGE)?;
-        }
+        self.tell_firmware(at, PAGE)?;
         self.quiet(mapper, &format!("consume {}", How::CPU))?;
         let outcome = mce::consume(How::CPU, Pmem(0).address(at)?);
-        self.mappers[&mapper].signal(libc::SIGUSR1);
+        self.mappers[&mapper].signal(Signal::SIGUSR1);
         let (_, _, signals) = self.ask(mapper, "stop")?;
         let Some(outcome) = outcome? else {
             // The driver of an NFIT lists it all the same.
             if self.firmware {
-                let listed = super::until(|| Ok(marked()?.contains(&at)))?;
+                let listed = super::until(|| Ok(Pmem(0).bad_pages()?.contains(&at)))?;
                 ensure!(listed, "the block at {at:#x} is not marked");
                 std::thread::sleep(scaled(Duration::from_millis(500)));
                 self.stats.pages += 1;
@@ -352,21 +334,18 @@ impl World {
     /// The places in processes at which the pages would be.
     fn covers(&mut self, at: u64, pages: &BTreeSet<(Ino, usize)>) -> Result<Vec<Cover>> {
         let mut covers = Vec::new();
-        for (mapper, number, area) in self.model.areas() {
+        for (id, area) in self.model.areas() {
             for (_, n) in pages.iter().filter(|(ino, _)| *ino == area.ino) {
                 let page = n.checked_sub(area.first).filter(|page| *page < area.pages);
                 covers.extend(page.map(|page| Cover {
-                    mapper,
-                    area: number,
-                    page,
+                    spot: id.page(page as u64),
                     private: area.kind.is_private(),
                     present: false,
                 }));
             }
         }
         for cover in &mut covers {
-            let (area, page) = (cover.area, cover.page);
-            let pfn = self.quiet(cover.mapper, &format!("pfn {area} {page}"))?;
+            let pfn = self.quiet(cover.spot.mapper, &format!("pfn {}", cover.spot))?;
             cover.present = pfn as u64 == Pmem(0).pfn(at)?;
         }
         Ok(covers)
@@ -380,24 +359,23 @@ impl World {
         covers: &[Cover],
         name: &str,
     ) -> Result<()> {
+        let mine = || covers.iter().filter(|cover| cover.spot.mapper == mapper);
+        // A process is told one of the addresses that it has for the page.
         let right = |signal: &String| {
-            let mine = covers.iter().filter(|cover| cover.mapper == mapper);
-            // A process is told one of the addresses that it has for the page.
-            mine.filter(|cover| cover.present || !cover.private)
+            mine()
+                .filter(|cover| cover.present || !cover.private)
                 .any(|cover| {
-                    let place = format!("{name},{},{}", cover.area, cover.page);
+                    let (area, page) = (cover.spot.area, cover.spot.page);
                     [12, 21]
-                        .map(|lsb| format!("{place},{lsb}"))
-                        .contains(signal)
+                        .iter()
+                        .any(|lsb| *signal == format!("{name},{area},{page},{lsb}"))
                 })
         };
         ensure!(
             signals.len() == 1 && signals.iter().all(right),
             "mapper {mapper}: signals {signals:?}, not one {name} for {:?}",
-            covers
-                .iter()
-                .filter(|cover| cover.mapper == mapper)
-                .map(|cover| (cover.area, cover.page, cover.present))
+            mine()
+                .map(|cover| (cover.spot, cover.present))
                 .collect::<Vec<_>>()
         );
         self.stats.signals += 1;

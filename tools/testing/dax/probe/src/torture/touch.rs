@@ -3,52 +3,44 @@
 //! Other ways to memory that is mapped: a debugger, a pipe that holds a page, mlock(), and a
 //! process that runs another program.
 
-use std::io;
-
 use anyhow::{ensure, Context, Result};
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::wait::{waitpid, WaitStatus};
+use nix::unistd::Pid;
 
 use super::act::Done;
-use super::model::{describe, Touch, PAGE};
-use super::op::Op;
+use super::model::{describe, Area, Touch};
+use super::op::{Op, Spot};
 use super::strike::How;
 use super::world::World;
-use crate::kernel::last_errno;
+use crate::units::PAGE;
 
-const HUGE: u64 = 2 << 20;
 const WORD: u64 = 8;
 
 impl World {
     pub fn touch(&mut self, op: Op) -> Result<Done> {
-        if let Op::Exec { mapper } = op {
+        if let Op::Exec(mapper) = op {
             return self.exec(mapper);
         }
-        let (Op::Poke { mapper, area, .. }
-        | Op::Lock { mapper, area, .. }
-        | Op::Pipe { mapper, area, .. }) = op
-        else {
-            return Ok(Done::Skipped);
-        };
-        let Some(mapped) = self.model.area(mapper, area).cloned() else {
+        let Some((_, mapped)) = self.mapped(op) else {
             return Ok(Done::Skipped);
         };
         let pages = mapped.pages as u64;
         match op {
-            Op::Poke { page, word, .. } if page < pages => self.poke(mapper, area, page, word),
-            Op::Lock { page, pages: n, .. } if n > 0 && page + n <= pages => {
+            Op::Poke(spot, word) if spot.page < pages => self.poke(spot, &mapped, word),
+            Op::Lock(spot, n) if n > 0 && spot.page + n <= pages => {
                 // It would copy pages of a private mapping.
                 if mapped.kind.is_private() {
                     return Ok(Done::Skipped);
                 }
-                let ret = self.quiet(mapper, &format!("lock {area} {page} {n}"))?;
-                let bad = |n: u64| !matches!(self.model.touch(&mapped, n as usize), Touch::Data(_));
-                let want = (page..page + n).any(bad);
-                ensure!(
-                    (ret != 0) == want,
-                    "mlock: errno {ret}, an error was due: {want}"
-                );
+                let ret = self.quiet(spot.mapper, &format!("lock {spot} {n}"))?;
+                let want = self.meets_error(&mapped, spot.page, n);
+                let right = (ret != 0) == want;
+                ensure!(right, "mlock: errno {ret}, an error was due: {want}");
                 Ok(Done::Yes)
             }
-            Op::Pipe { page, .. } if page < pages => self.pipe(mapper, area, page),
+            Op::Pipe(spot) if spot.page < pages => self.pipe(spot, &mapped),
             _ => Ok(Done::Skipped),
         }
     }
@@ -65,73 +57,61 @@ impl World {
     }
 
     /// PTRACE_PEEKDATA, and PTRACE_POKEDATA where it may be written.
-    fn poke(&mut self, mapper: u64, area: u64, page: u64, word: u64) -> Result<Done> {
-        let mapped = self.model.area(mapper, area).context("no area")?.clone();
-        let n = page as usize;
-        let at = (mapped.first as u64 + page) * PAGE;
-        let valid = self.model.inodes[&mapped.ino]
-            .size
-            .saturating_sub(at)
-            .min(PAGE);
+    fn poke(&mut self, spot: Spot, mapped: &Area, word: u64) -> Result<Done> {
         let offset = word / 256 % (PAGE / WORD) * WORD;
-        let touch = self.model.touch(&mapped, n);
-        let addr = self.quiet(mapper, &format!("address {area} {page}"))? as u64 + offset;
-        let pid = self.mappers[&mapper].pid();
+        let touch = self.model.touch(mapped, spot.page as usize);
+        let addr = self.quiet(spot.mapper, &format!("address {spot}"))? as u64 + offset;
+        let pid = self.mappers[&spot.mapper].pid();
         let value = u64::from_ne_bytes([word as u8 | 1; 8]);
         // A store to what the model does not let be stored to is not tried, nor one that may
         // meet a block that is not repaired yet.
         let store = mapped.writable
             && matches!(touch, Touch::Data(_))
-            && offset + WORD <= valid
+            && offset + WORD <= self.valid(mapped, spot.page)
             && !self.may_meet();
         let (got, put) = debug(pid, addr, store.then_some(value))?;
         match &touch {
             Touch::Data(bytes) => {
                 let want = &bytes[offset as usize..(offset + WORD) as usize];
                 ensure!(
-                    got.as_ref().is_ok_and(|got| got.to_ne_bytes() == *want),
+                    got.is_ok_and(|got| got.to_ne_bytes() == *want),
                     "PTRACE_PEEKDATA: {got:x?}, not {want:x?} of {}",
                     describe(bytes)
                 );
             }
-            other => ensure!(
-                got.as_ref().is_err_and(|errno| *errno == libc::EIO),
-                "PTRACE_PEEKDATA, {other:?}: {got:x?}"
-            ),
+            other => {
+                let right = got == Err(Errno::EIO);
+                ensure!(right, "PTRACE_PEEKDATA, {other:?}: {got:x?}");
+            }
         }
         if store {
-            ensure!(put == 0, "PTRACE_POKEDATA: errno {put}");
-            let shared = self.model.is_shared(mapped.ino, mapped.first + n);
-            for (at, byte) in (offset..).zip(value.to_ne_bytes()) {
-                self.model.store(mapper, area, n, at, byte);
-            }
-            let size = self.model.inodes[&mapped.ino].size;
-            if shared && !mapped.kind.is_private() && size >= HUGE {
-                // All of a huge page may have been copied.
-                self.learn_blocks(&[mapped.ino])?;
-            }
+            ensure!(put.is_ok(), "PTRACE_POKEDATA: {put:?}");
+            self.stored(spot, mapped, |model| {
+                for (at, byte) in (offset..).zip(value.to_ne_bytes()) {
+                    model.store(spot, at, byte);
+                }
+            })?;
         }
-        self.load(mapper, area, n, 1)?;
+        self.load(spot, 1)?;
         Ok(Done::Yes)
     }
 
     /// A page fails that a pipe holds.
-    fn pipe(&mut self, mapper: u64, area: u64, page: u64) -> Result<Done> {
-        let Some(at) = self.mapped_place(mapper, area, page)? else {
+    fn pipe(&mut self, spot: Spot, mapped: &Area) -> Result<Done> {
+        let Some(at) = self.mapped_place(spot)? else {
             return Ok(Done::Skipped);
         };
         let owners = self.owners_of(at)?;
-        let mapped = self.model.area(mapper, area).context("no area")?;
-        let Touch::Data(before) = self.model.touch(mapped, page as usize) else {
+        let Touch::Data(before) = self.model.touch(mapped, spot.page as usize) else {
             return Ok(Done::Skipped);
         };
         if self.model.lost() >= super::strike::MOST_LOST || owners.is_empty() {
             return Ok(Done::Skipped);
         }
-        let ret = self.quiet(mapper, &format!("pipe {area} {page}"))?;
+        let ret = self.quiet(spot.mapper, &format!("pipe {spot}"))?;
         ensure!(ret == PAGE as i64, "vmsplice: {ret}");
         self.strike(How::Check, at, &owners)?;
-        let (ret, bytes, signals) = self.ask(mapper, "drain")?;
+        let (ret, bytes, signals) = self.ask(spot.mapper, "drain")?;
         ensure!(signals.is_empty(), "a read of a pipe: {signals:?}");
         let refused = [libc::EIO, libc::EFAULT, libc::EHWPOISON].map(i64::from);
         ensure!(
@@ -139,44 +119,28 @@ impl World {
             "a read of a pipe with a page that failed: errno {ret}, {}",
             describe(&bytes)
         );
-        self.load(mapper, area, page as usize, 1)?;
+        self.load(spot, 1)?;
         Ok(Done::Yes)
     }
 }
 
-/// What a debugger finds at an address of a process, or the error; and the error of what it puts
+/// What a debugger finds at an address of a process, or the error; and what comes of what it puts
 /// there.
-fn debug(pid: i32, addr: u64, value: Option<u64>) -> Result<(Result<u64, i32>, i32)> {
-    let ptrace = |request: libc::c_uint, addr: u64, data: u64| {
-        // SAFETY: a child of ours; the C library's PTRACE_PEEKDATA is not used.
-        unsafe { libc::syscall(libc::SYS_ptrace, request, pid, addr, data) }
-    };
+fn debug(pid: Pid, addr: u64, value: Option<u64>) -> Result<(nix::Result<i64>, nix::Result<()>)> {
+    ptrace::seize(pid, ptrace::Options::empty()).context("PTRACE_SEIZE")?;
+    ptrace::interrupt(pid).context("PTRACE_INTERRUPT")?;
+    let status = waitpid(pid, None)?;
     ensure!(
-        ptrace(libc::PTRACE_SEIZE, 0, 0) == 0 && ptrace(libc::PTRACE_INTERRUPT, 0, 0) == 0,
-        "PTRACE_SEIZE: {}",
-        io::Error::last_os_error()
+        matches!(
+            status,
+            WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)
+        ),
+        "a mapper does not stop for its debugger: {status:?}"
     );
-    let mut status = 0;
-    // SAFETY: a child of ours, and a valid int.
-    let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
-    ensure!(
-        waited == pid && libc::WIFSTOPPED(status),
-        "a mapper does not stop for its debugger: {status:#x}"
-    );
-    let mut word = 0u64;
-    let got = match ptrace(libc::PTRACE_PEEKDATA, addr, (&raw mut word) as u64) {
-        0 => Ok(word),
-        _ => Err(last_errno()),
-    };
-    let put = match value.map(|value| ptrace(libc::PTRACE_POKEDATA, addr, value)) {
-        None | Some(0) => 0,
-        Some(_) => last_errno(),
-    };
-    let detached = ptrace(libc::PTRACE_DETACH, 0, 0);
-    ensure!(
-        detached == 0,
-        "PTRACE_DETACH: {}",
-        io::Error::last_os_error()
-    );
+    let got = ptrace::read(pid, addr as *mut _);
+    let put = value.map_or(Ok(()), |value| {
+        ptrace::write(pid, addr as *mut _, value as i64)
+    });
+    ptrace::detach(pid, None).context("PTRACE_DETACH")?;
     Ok((got, put))
 }

@@ -14,13 +14,13 @@ use super::actor::Actors;
 use super::figures::Stats;
 use super::handle::{self, Handle};
 use super::mapper;
-use super::model::{describe, hash, Ino, Model, Touch, PAGE};
+use super::model::{describe, hash, Ino, Model, Touch};
+use super::op::Spot;
 use crate::calls;
-use crate::fault::PAGE_SIZE;
 use crate::firmware;
 use crate::kernel::{self, Health, QuietConsole};
 use crate::kmsg;
-use crate::pmem::Page;
+use crate::units::PAGE;
 use crate::xfs::{Options, Xfs};
 
 /// So little is left free that what is freed is used again soon.
@@ -110,7 +110,7 @@ impl World {
         })
     }
 
-    /// Whether a copy may be made to a block that is bad: who makes it gets an error.
+    /// Whether a copy may be made to a block that is bad: the call that makes it fails.
     pub fn may_meet(&self) -> bool {
         self.loose || !self.staging.is_empty()
     }
@@ -119,13 +119,20 @@ impl World {
         self.xfs.path(&format!("f{slot}"))
     }
 
+    pub fn slot_of(&self, ino: Ino) -> Option<u64> {
+        let mut slots = self.model.slots.iter();
+        slots
+            .find(|(_, slot)| slot.ino == ino)
+            .map(|(slot, _)| *slot)
+    }
+
     /// A new descriptor of a file.
     pub fn file(&self, ino: Ino) -> Result<File> {
         if let Some(file) = self.open.get(&ino) {
             return Ok(file.try_clone()?);
         }
-        let slot = self.model.slots.iter().find(|(_, slot)| slot.ino == ino);
-        calls::open(&self.path(*slot.context("no such file")?.0), 0)
+        let slot = self.slot_of(ino).context("no such file")?;
+        calls::open(&self.path(slot), 0)
     }
 
     /// What is no longer used is closed.
@@ -136,24 +143,31 @@ impl World {
     }
 
     pub fn name(&self, ino: Ino) -> String {
-        match self.model.slots.iter().find(|(_, slot)| slot.ino == ino) {
-            Some((slot, _)) => format!("f{slot}"),
+        match self.slot_of(ino) {
+            Some(slot) => format!("f{slot}"),
             None => format!("inode {ino}"),
         }
     }
 
+    fn handle(&mut self, mapper: u64) -> Result<&mut Handle> {
+        self.mappers.get_mut(&mapper).context("no such mapper")
+    }
+
     pub fn ask(&mut self, mapper: u64, command: &str) -> Result<(i64, Vec<u8>, Vec<String>)> {
-        let handle = self.mappers.get_mut(&mapper).context("no such mapper")?;
-        handle
-            .ask(command)
-            .with_context(|| format!("mapper {mapper}"))
+        let answer = self.handle(mapper)?.ask(command);
+        answer.with_context(|| format!("mapper {mapper}"))
     }
 
     pub fn quiet(&mut self, mapper: u64, command: &str) -> Result<i64> {
-        let handle = self.mappers.get_mut(&mapper).context("no such mapper")?;
-        handle
-            .quiet(command)
-            .with_context(|| format!("mapper {mapper}"))
+        let answer = self.handle(mapper)?.quiet(command);
+        answer.with_context(|| format!("mapper {mapper}"))
+    }
+
+    /// It must do that without an error.
+    pub fn ok(&mut self, mapper: u64, command: &str) -> Result<()> {
+        let ret = self.quiet(mapper, command)?;
+        ensure!(ret == 0, "mapper {mapper}, {command}: errno {ret}");
+        Ok(())
     }
 
     /// All mappers live, and have had no signal.
@@ -173,48 +187,23 @@ impl World {
 
     /// What a healthy kernel does not say.
     pub fn complaints(&mut self) -> Result<Vec<String>> {
-        const BAD: [&str; 11] = [
-            "WARNING: ",
-            "BUG: ",
-            "kernel BUG",
-            "Call Trace",
-            "RIP: ",
-            "rcu: INFO",
-            "UBSAN",
-            "KFENCE",
-            "possible circular locking",
-            "possible recursive locking",
-            "blocked for more than",
-        ];
-        let mut said = Vec::new();
-        while let Some(record) = self.log.line()? {
-            if BAD.iter().any(|word| record.contains(word)) {
-                said.extend(
-                    record
-                        .split_once(';')
-                        .map(|(_, line)| line.trim().to_string()),
-                );
-            }
-        }
-        Ok(said)
+        self.log.told(&["Call Trace", "RIP: "])
     }
 
     /// A mapper loads pages.
-    pub fn load(&mut self, mapper: u64, number: u64, first: usize, pages: usize) -> Result<()> {
-        let command = format!("load {number} {first} {pages}");
-        let (_, answer, signals) = self.ask(mapper, &command)?;
+    pub fn load(&mut self, spot: Spot, pages: usize) -> Result<()> {
+        let (mapper, number, first) = (spot.mapper, spot.area, spot.page as usize);
+        let (_, answer, signals) = self.ask(mapper, &format!("load {spot} {pages}"))?;
         ensure!(signals.is_empty(), "mapper {mapper}: signals {signals:?}");
-        let area = self.model.area(mapper, number).context("no area")?.clone();
+        let area = self.model.area(spot.area()).context("no area")?.clone();
         for (page, got) in (first..).zip(answer.chunks_exact(9)) {
             let (code, sum) = (got[0], u64::from_le_bytes(got[1..].try_into()?));
             let touch = self.model.touch(&area, page);
-            let (want_code, want_sum) = match &touch {
-                Touch::Data(bytes) => (mapper::GOOD, hash(bytes)),
-                Touch::Lost => (mapper::LOST, 0),
-                Touch::Beyond => (mapper::BEYOND, 0),
-                Touch::Denied => (mapper::DENIED, 0),
+            let want_sum = match &touch {
+                Touch::Data(bytes) => hash(bytes),
+                _ => 0,
             };
-            if (code, sum) == (want_code, want_sum) {
+            if (code, sum) == (touch.code(), want_sum) {
                 continue;
             }
             let (_, bytes, _) = self.ask(mapper, &format!("bytes {number} {page}"))?;
@@ -278,8 +267,7 @@ fn outcome(code: u8, bytes: &[u8]) -> String {
 fn prepare(xfs: &Xfs) -> Result<()> {
     let path = xfs.path("garbage");
     let file = File::create(&path)?;
-    let garbage = vec![Page([0xee; PAGE_SIZE]); 256];
-    let garbage: Vec<u8> = garbage.iter().flat_map(|page| page.0).collect();
+    let garbage = vec![0xee; 256 * PAGE as usize];
     let mut at = 0;
     while let Ok(written) = file.write_at(&garbage, at) {
         at += written as u64;

@@ -2,12 +2,13 @@
 
 //! Steps that belong together: what they are about would hardly come by chance.
 
-use super::super::model::{Kind, Model, PAGE};
-use super::super::op::Op;
+use super::super::model::{Kind, Model};
+use super::super::op::{AreaId, Mapping, Op, Part};
 use super::{Generator, LARGE, MAPPERS, MAX_PAGES};
+use crate::units::{HUGE, PAGE};
 
 /// Pages of a huge page.
-const HUGE: u64 = 512;
+const PAGES: u64 = HUGE / PAGE;
 
 impl Generator {
     /// Two files share all their blocks, in extents of 2 MiB, and two processes map them by huge
@@ -22,63 +23,47 @@ impl Generator {
 
         for slot in [slot, to] {
             if !model.slots.contains_key(&slot) {
-                ops.push(Op::Create { slot });
+                ops.push(Op::Create(slot));
             }
         }
-        ops.push(Op::Write {
-            slot,
-            at: 0,
-            len: MAX_PAGES * PAGE,
-            tag: self.tag(),
-        });
-        ops.push(Op::Clone { slot, to });
+        let (at, len) = (0, MAX_PAGES * PAGE);
+        ops.push(Op::Write(Part { slot, at, len }, self.tag()));
+        ops.push(Op::Clone(slot, to));
         for (mapper, slot) in mappers.into_iter().zip([slot, to]) {
+            let id = AreaId { mapper, area };
             if !model.processes.contains_key(&mapper) {
-                let early = self.rng.u64(..2);
-                ops.push(Op::Start { mapper, early });
-            } else if model.area(mapper, area).is_some() {
-                ops.push(Op::Unmap { mapper, area });
+                ops.push(Op::Start(mapper, self.rng.u64(..2)));
+            } else if model.area(id).is_some() {
+                ops.push(Op::Unmap(id));
             }
-            ops.push(Op::Map {
+            ops.push(Op::Map(Mapping {
                 mapper,
                 area,
                 slot,
                 first: 0,
                 pages: MAX_PAGES,
                 kind: Kind::HUGE,
-            });
+            }));
         }
-        let huge = self.rng.u64(..MAX_PAGES / HUGE) * HUGE;
-        let bad = huge + 1 + self.rng.u64(..HUGE - 2);
-        let load = |mapper, page| Op::Load {
-            mapper,
-            area,
-            page,
-            pages: 1,
-        };
-        let fail = |mapper, page| Op::CheckMapped { mapper, area, page };
-        ops.push(load(0, huge));
+        let huge = self.rng.u64(..MAX_PAGES / PAGES) * PAGES;
+        let bad = huge + 1 + self.rng.u64(..PAGES - 2);
+        let spot = |mapper, page| AreaId { mapper, area }.page(page);
+        ops.push(Op::Load(spot(0, huge), 1));
         if self.chance(70) {
-            ops.push(load(1, huge));
+            ops.push(Op::Load(spot(1, huge), 1));
         }
-        ops.push(fail(0, bad));
+        ops.push(Op::CheckMapped(spot(0, bad)));
         for mapper in mappers {
-            let page = [bad - 1, bad + 1][self.rng.usize(..2)];
+            let near = spot(mapper, [bad - 1, bad + 1][self.rng.usize(..2)]);
             ops.push(match self.rng.u32(..3) {
-                0 => load(mapper, page),
-                _ => Op::Store {
-                    mapper,
-                    area,
-                    page,
-                    offset: self.rng.u64(..PAGE),
-                    byte: self.rng.u64(1..256),
-                },
+                0 => Op::Load(near, 1),
+                _ => Op::Store(near, self.rng.u64(..PAGE), self.rng.u64(1..256)),
             });
         }
-        ops.push(fail(self.rng.u64(..2), bad - 1));
+        ops.push(Op::CheckMapped(spot(self.rng.u64(..2), bad - 1)));
         ops.push(Op::Compare);
         if self.chance(30) {
-            ops.push(Op::Exit { mapper: rest });
+            ops.push(Op::Exit(rest));
             ops.push(Op::Remount);
         }
         self.next.extend(ops);

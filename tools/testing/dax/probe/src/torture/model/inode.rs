@@ -5,9 +5,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use crate::fault::PAGE_SIZE;
-
-pub const PAGE: u64 = PAGE_SIZE as u64;
+use crate::units::{PAGE, PAGE_SIZE};
 
 pub type Bytes = Rc<[u8]>;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::torture::gen::Generator;
-use crate::torture::op::Op;
+use crate::torture::op::{Op, Part};
 
 fn data(model: &Model, ino: Ino, page: usize) -> Vec<u8> {
     let bytes = model.inodes[&ino].pages[page].content.bytes();
@@ -67,6 +67,8 @@ fn pages_move() {
     assert_eq!(data(&model, b, 3), page(1));
 }
 
+const AREA: AreaId = AreaId { mapper: 0, area: 0 };
+
 #[test]
 fn a_private_copy_stays_until_the_file_ends_before_it() {
     let (mut model, a, _) = two_files();
@@ -81,9 +83,9 @@ fn a_private_copy_stays_until_the_file_ends_before_it() {
     };
     let process = model.processes.get_mut(&0).unwrap();
     process.areas.insert(0, area);
-    assert!(matches!(model.store(0, 0, 1, 9, 0xff), Touch::Data(_)));
+    assert!(matches!(model.store(AREA.page(1), 9, 0xff), Touch::Data(_)));
     model.lose(&[(a, 2), (a, 1)].into());
-    let touch = |model: &Model, page| model.touch(model.area(0, 0).unwrap(), page);
+    let touch = |model: &Model, page| model.touch(model.area(AREA).unwrap(), page);
     assert!(matches!(touch(&model, 1), Touch::Data(bytes) if bytes[9] == 0xff));
     assert_eq!(touch(&model, 0), Touch::Lost);
     model.resize(a, 2 * PAGE);
@@ -93,40 +95,12 @@ fn a_private_copy_stays_until_the_file_ends_before_it() {
 /// A model that has but the bytes of each file.
 type Naive = BTreeMap<Ino, Vec<u8>>;
 
-fn naive(files: &mut Naive, model: &Model, op: Op) {
-    let ino = |slot: u64| model.ino(slot).unwrap();
-    match op {
-        Op::Write { slot, at, len, tag } | Op::Direct { slot, at, len, tag } => {
-            let file = files.entry(ino(slot)).or_default();
-            let end = (at + len) as usize;
-            file.resize(file.len().max(end), 0);
-            file[at as usize..end].copy_from_slice(&pattern(tag, at, len));
-        }
-        Op::Truncate { slot, size } => {
-            files.entry(ino(slot)).or_default().resize(size as usize, 0);
-        }
-        Op::Punch { slot, at, len } => {
-            let file = files.entry(ino(slot)).or_default();
-            let end = ((at + len) as usize).min(file.len());
-            if (at as usize) < end {
-                file[at as usize..end].fill(0);
-            }
-        }
-        Op::CloneRange {
-            slot,
-            at,
-            len,
-            to,
-            to_at,
-        } => {
-            let piece = files[&ino(slot)][at as usize..(at + len) as usize].to_vec();
-            let file = files.entry(ino(to)).or_default();
-            let end = (to_at + len) as usize;
-            file.resize(file.len().max(end), 0);
-            file[to_at as usize..end].copy_from_slice(&piece);
-        }
-        _ => (),
-    }
+/// Puts bytes at a place, up to which a file grows if it must.
+fn put(files: &mut Naive, ino: Ino, at: u64, bytes: &[u8]) {
+    let file = files.entry(ino).or_default();
+    let (start, end) = (at as usize, at as usize + bytes.len());
+    file.resize(file.len().max(end), 0);
+    file[start..end].copy_from_slice(bytes);
 }
 
 /// The same steps on both: all bytes are the same, and what shares a block is the same.
@@ -137,37 +111,38 @@ fn it_agrees_with_a_naive_one() {
         let (mut model, mut files) = (Model::default(), Naive::new());
         for _ in 0..400 {
             let op = generator.next(&model);
+            let ino = |slot| model.ino(slot);
             let size = |slot| model.inode(slot).map(|inode| inode.size);
             match op {
-                Op::Create { slot } => {
-                    let ino = model.create(slot, true);
-                    files.insert(ino, Vec::new());
+                Op::Create(slot) => {
+                    files.insert(model.create(slot, true), Vec::new());
                     continue;
                 }
-                Op::Write { slot, at, len, tag } | Op::Direct { slot, at, len, tag } => {
-                    naive(&mut files, &model, op);
-                    let ino = model.ino(slot).unwrap();
-                    model.write(ino, at, &pattern(tag, at, len));
+                Op::Write(part, tag) | Op::Direct(part, tag) => {
+                    let (ino, data) = (ino(part.slot).unwrap(), pattern(tag, part.at, part.len));
+                    put(&mut files, ino, part.at, &data);
+                    model.write(ino, part.at, &data);
                 }
-                Op::Truncate { slot, size } => {
-                    naive(&mut files, &model, op);
-                    let ino = model.ino(slot).unwrap();
+                Op::Truncate(slot, size) => {
+                    let ino = ino(slot).unwrap();
+                    files.entry(ino).or_default().resize(size as usize, 0);
                     model.resize(ino, size);
                 }
-                Op::Punch { slot, at, len } => {
-                    naive(&mut files, &model, op);
-                    let ino = model.ino(slot).unwrap();
+                Op::Punch(Part { slot, at, len }) => {
+                    let ino = ino(slot).unwrap();
+                    let file = files.entry(ino).or_default();
+                    let end = ((at + len) as usize).min(file.len());
+                    if (at as usize) < end {
+                        file[at as usize..end].fill(0);
+                    }
                     model.zero(ino, at, len);
                 }
-                Op::CloneRange {
-                    slot,
-                    at,
-                    len,
-                    to,
-                    to_at,
-                } if slot != to && size(to).is_some() && size(slot) >= Some(at + len) => {
-                    naive(&mut files, &model, op);
-                    let (from, into) = (model.ino(slot).unwrap(), model.ino(to).unwrap());
+                Op::CloneRange(Part { slot, at, len }, to, to_at)
+                    if slot != to && size(to).is_some() && size(slot) >= Some(at + len) =>
+                {
+                    let (from, into) = (ino(slot).unwrap(), ino(to).unwrap());
+                    let piece = files[&from][at as usize..(at + len) as usize].to_vec();
+                    put(&mut files, into, to_at, &piece);
                     model.share(from, at, len, into, to_at);
                 }
                 _ => continue,

@@ -121,7 +121,7 @@ impl Model for Page {
     }
 
     fn steps(&self) -> &'static [Step] {
-        STEPS
+        &STEPS
     }
 
     fn step(&self, state: &State, step: Step) -> Option<State> {

@@ -2,12 +2,29 @@
 
 //! The steps, and which task takes them.
 
+use std::sync::LazyLock;
+
 use super::state::{Section, State, Write};
 use super::users::gup;
 use super::{Guard, Order};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Step {
+/// Declares the steps, and a list of them with all that they may be about.
+macro_rules! steps {
+    ($($name:ident $(($type:ident: $($value:ident),*))?,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Step {
+            $($name $(($type))?,)*
+        }
+
+        pub(super) static STEPS: LazyLock<Vec<Step>> = LazyLock::new(|| {
+            [$(steps!(@ $name $(($type: $($value),*))?)),*].concat()
+        });
+    };
+    (@ $name:ident) => { &[$name][..] };
+    (@ $name:ident ($type:ident: $($value:ident),*)) => { &[$($name($type::$value)),*][..] };
+}
+
+steps! {
     MachineCheck,
     Notify,
     SetFlag,
@@ -45,12 +62,12 @@ pub(super) enum Step {
     UsePin,
     Unpin,
 
-    ReadBegins(Section),
+    ReadBegins(Section: Srcu, Rcu, Queue),
     ReadLooks,
     ReadUses,
     ReadEnds,
 
-    WriteBegins(Write),
+    WriteBegins(Write: Recovery, Zero, Bio),
     WriteLooks,
     ClearPoison,
     MakePresent,
@@ -62,59 +79,6 @@ pub(super) enum Step {
 }
 
 use Step::*;
-
-pub(super) const STEPS: &[Step] = &[
-    MachineCheck,
-    Notify,
-    SetFlag,
-    List,
-    LockEntry,
-    Zap,
-    Signal,
-    UnmapLater,
-    Synchronized,
-    TimedOut,
-    Unmap,
-    SetMceNospec,
-    NfitList,
-    WorkBegins,
-    SrcuIsOver,
-    RcuIsOver,
-    FreezeQueue,
-    QueueIsFrozen,
-    LookAtPins,
-    WorkUnmaps,
-    ThawQueue,
-    Touch,
-    FaultLooks,
-    FaultMaps,
-    FaultSyncs,
-    SyncLooks,
-    SyncMaps,
-    GupReadsPte,
-    GupGrabs,
-    GupLooksAgain,
-    PinUnderLock,
-    UsePin,
-    Unpin,
-    ReadBegins(Section::Srcu),
-    ReadBegins(Section::Rcu),
-    ReadBegins(Section::Queue),
-    ReadLooks,
-    ReadUses,
-    ReadEnds,
-    WriteBegins(Write::Recovery),
-    WriteBegins(Write::Zero),
-    WriteBegins(Write::Bio),
-    WriteLooks,
-    ClearPoison,
-    MakePresent,
-    ClearBegins,
-    Unflag,
-    Unlist,
-    WriteUses,
-    WriteEnds,
-];
 
 impl Order {
     pub(super) fn step(self, before: &State, step: Step) -> Option<State> {

@@ -164,6 +164,17 @@ pub(super) struct Progress {
     pub(super) removal: bool,
 }
 
+impl Progress {
+    pub(super) const IDLE: Self = Self {
+        next: Next::Begin,
+        back: Next::Begin,
+        mount: 0,
+        called: false,
+        fetched: false,
+        removal: false,
+    };
+}
+
 /// How often the tasks may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
@@ -203,14 +214,6 @@ impl State {
             locked: false,
             unregistered: false,
         };
-        let idle = Progress {
-            next: Next::Begin,
-            back: Next::Begin,
-            mount: 0,
-            called: false,
-            fetched: false,
-            removal: false,
-        };
         Self {
             alive: true,
             killed: false,
@@ -219,7 +222,7 @@ impl State {
             users: 0,
             mounts: [mount; 2],
             queued: [false; 2],
-            tasks: [idle; TASKS.len()],
+            tasks: [Progress::IDLE; TASKS.len()],
             misuse: None,
             left,
         }

@@ -69,14 +69,7 @@ impl Way {
             }
         };
         if t.next == Next::Begin {
-            t = Progress {
-                next: Next::Begin,
-                back: Next::Begin,
-                mount: 0,
-                called: false,
-                fetched: false,
-                removal: false,
-            };
+            t = Progress::IDLE;
         }
         s.tasks[task as usize] = t;
         taken.then_some(s)
