@@ -4,7 +4,7 @@
 //! commands in them, and runs the test suites.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,10 +14,14 @@ use regex_lite::Regex;
 mod bench;
 mod console;
 mod foreign;
+mod guest;
 mod ktap;
 mod lab;
+mod outcome;
 mod pace;
+mod program;
 mod qemu;
+mod results;
 mod side;
 mod suites;
 mod vm;
@@ -40,9 +44,9 @@ struct Cli {
 #[derive(Args)]
 struct Guest {
     /// Build directory of the kernel, or its bzImage
-    #[arg(long, default_value = "build/kernels/patched")]
+    #[arg(long, default_value = vm::PATCHED)]
     kernel: PathBuf,
-    /// Name of the guest; its files go to build/results/NAME
+    /// Name of the guest; its files go to build/results/latest/NAME
     #[arg(long, default_value = "vm")]
     name: String,
     /// Time limit in seconds
@@ -78,7 +82,7 @@ enum Action {
     #[command(hide = true)]
     Kvm {
         /// Build directory of the kernel, or its bzImage
-        #[arg(long, default_value = "build/kernels/patched")]
+        #[arg(long, default_value = vm::PATCHED)]
         kernel: PathBuf,
         /// Another CPU than guests have
         #[arg(long)]
@@ -92,7 +96,7 @@ enum Action {
         /// Only these scenes, by name or number
         scenes: Vec<String>,
         /// Build directory of the kernel, or its bzImage
-        #[arg(long, default_value = "build/kernels/patched")]
+        #[arg(long, default_value = vm::PATCHED)]
         kernel: PathBuf,
         /// What the pmem devices are
         #[arg(long, value_enum, default_value_t)]
@@ -132,7 +136,7 @@ enum Action {
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
-        #[arg(long, default_value = "build/kernels/patched")]
+        #[arg(long, default_value = vm::PATCHED)]
         kernel: PathBuf,
         /// What the pmem devices are
         #[arg(long, value_enum, default_value_t)]
@@ -230,13 +234,13 @@ fn once(vm: &Vm, script: &str) -> Result<u8> {
 
 /// A shell on the guest's serial port, as wide as this terminal.
 fn shell_script() -> String {
-    // SAFETY: an all-zero winsize is valid, and TIOCGWINSZ fills one.
-    let (ret, size) = unsafe {
-        let mut size: libc::winsize = std::mem::zeroed();
-        (libc::ioctl(0, libc::TIOCGWINSZ, &mut size), size)
-    };
-    let size = match (ret, size.ws_row, size.ws_col) {
-        (0, rows, cols) if rows > 0 && cols > 0 => format!("rows {rows} cols {cols}"),
+    let stty = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::inherit())
+        .output();
+    let said = stty.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+    let size = match said.unwrap_or_default().trim().split_once(' ') {
+        Some((rows, cols)) if rows != "0" && cols != "0" => format!("rows {rows} cols {cols}"),
         _ => "rows 24 cols 80".into(),
     };
     let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
