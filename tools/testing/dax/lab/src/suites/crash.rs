@@ -348,7 +348,10 @@ impl Suite<'_> {
             self.good(&found);
         } else if !harm.is_empty() && found.is_good(true) {
             self.good(&found);
-            let remark = format!("{end:?}: {:?}", found.blind);
+            let remark = match all_well {
+                true => String::new(),
+                false => format!("{end:?}: {:?}", found.blind),
+            };
             self.tell(Test::of("what is spoilt is noticed", all_well, &remark));
         } else {
             self.bad(found, end)?;
