@@ -63,8 +63,8 @@ impl Console {
         Ok(())
     }
 
-    pub fn emulation_fault(&self) -> bool {
-        self.findings.iter().any(|line| line.contains(EMULATION))
+    pub fn emulation_fault(findings: &[String]) -> bool {
+        findings.iter().any(|line| line.contains(EMULATION))
     }
 }
 

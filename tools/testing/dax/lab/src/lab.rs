@@ -3,11 +3,13 @@
 //! Where things are.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
+use fs_err as fs;
+
+use crate::results::Run;
 
 /// MiB that must be available for two guests, each of which fills half of what it is
 /// given, beside a build.
@@ -16,6 +18,25 @@ const MEMORY_FOR_TWO: u64 = 10 << 10;
 /// The repository and its build directory.
 pub struct Lab {
     pub top: PathBuf,
+    run: OnceLock<Run>,
+    /// Held while the run begins.
+    begins: Mutex<()>,
+}
+
+/// Which kernel, where two are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    Stock,
+    Patched,
+}
+
+impl Side {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Patched => "patched",
+        }
+    }
 }
 
 impl Lab {
@@ -23,29 +44,56 @@ impl Lab {
     /// directory lies in.
     pub fn find() -> Result<Self> {
         if let Some(top) = env::var_os("LAB_TOP") {
-            return Ok(Self { top: top.into() });
+            return Ok(Self::at(top.into()));
         }
         let places = [env::current_exe()?, env::current_dir()?];
         let is_top = |dir: &&Path| dir.join("tools/testing/lab").is_dir();
         match places.iter().flat_map(|p| p.ancestors()).find(is_top) {
-            Some(top) => Ok(Self { top: top.into() }),
+            Some(top) => Ok(Self::at(top.into())),
             None => bail!("run this inside the repository, or set LAB_TOP"),
         }
+    }
+
+    pub fn at(top: PathBuf) -> Self {
+        Self {
+            top,
+            run: OnceLock::new(),
+            begins: Mutex::default(),
+        }
+    }
+
+    /// This run's results: it begins with the first that asks.
+    pub fn run(&self) -> Result<&Run> {
+        let _one = self.begins.lock();
+        if let Some(run) = self.run.get() {
+            return Ok(run);
+        }
+        let run = Run::new(&self.top)?;
+        Ok(self.run.get_or_init(|| run))
     }
 
     /// How many guests this machine has room for, two at most: more would not be faster
     /// on the two CPUs that each has.
     pub fn guests_at_a_time() -> usize {
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        if available(&text) >= MEMORY_FOR_TWO {
-            2
-        } else {
-            1
-        }
+        1 + usize::from(available(&text) >= MEMORY_FOR_TWO)
     }
 
     pub fn build(&self, path: &str) -> PathBuf {
         self.top.join("build").join(path)
+    }
+
+    /// A script of the lab.
+    pub fn script(&self, name: &str) -> PathBuf {
+        self.top.join("tools/testing/lab").join(name)
+    }
+
+    /// The programs for the guest, which were built beside this one.
+    pub fn probe() -> Result<PathBuf> {
+        let probe = env::current_exe()?.with_file_name("dax-probe");
+        let there = probe.is_file();
+        ensure!(there, "{} is missing: make tools", probe.display());
+        Ok(probe)
     }
 
     /// The bootable image in a kernel's build directory.
@@ -71,12 +119,7 @@ impl Lab {
         let _one = ONE.lock();
         let bin = self.build("guest/bin");
         fs::create_dir_all(&bin)?;
-        let probe = env::current_exe()?.with_file_name("dax-probe");
-        ensure!(
-            probe.is_file(),
-            "{} is missing: build the workspace",
-            probe.display()
-        );
+        let probe = Self::probe()?;
         // A guest that boots may be copying it.
         let installed = bin.join("dax-probe");
         let program = fs::read(&probe)?;
@@ -86,7 +129,7 @@ impl Lab {
         // One that runs keeps the old file. Two of these programs, each in a namespace of its
         // own, may have the same number.
         let new = bin.join(format!(".dax-probe.{:x}", fastrand::u64(..)));
-        fs::copy(&probe, &new).with_context(|| new.display().to_string())?;
+        fs::copy(&probe, &new)?;
         Ok(fs::rename(new, installed)?)
     }
 }

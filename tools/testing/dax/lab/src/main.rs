@@ -14,11 +14,15 @@ use regex_lite::Regex;
 mod bench;
 mod console;
 mod foreign;
+mod guest;
 mod known;
 mod ktap;
 mod lab;
+mod outcome;
 mod pace;
+mod program;
 mod qemu;
+mod results;
 mod session;
 mod side;
 mod suites;
@@ -45,9 +49,9 @@ struct Cli {
 #[derive(Args)]
 struct Guest {
     /// Build directory of the kernel, or its bzImage
-    #[arg(long, default_value = "build/kernels/patched")]
+    #[arg(long, default_value = vm::PATCHED)]
     kernel: PathBuf,
-    /// Name of the guest; its files go to build/results/NAME
+    /// Name of the guest; its files go to build/results/latest/NAME
     #[arg(long, default_value = "vm")]
     name: String,
     /// Time limit in seconds
@@ -83,7 +87,7 @@ enum Action {
     #[command(hide = true)]
     Kvm {
         /// Build directory of the kernel, or its bzImage
-        #[arg(long, default_value = "build/kernels/patched")]
+        #[arg(long, default_value = vm::PATCHED)]
         kernel: PathBuf,
         /// Another CPU than guests have
         #[arg(long)]
@@ -94,7 +98,7 @@ enum Action {
         /// Only these scenes, by name or number
         scenes: Vec<String>,
         /// Build directory of the kernel, or its bzImage
-        #[arg(long, default_value = "build/kernels/patched")]
+        #[arg(long, default_value = vm::PATCHED)]
         kernel: PathBuf,
         /// What the pmem devices are
         #[arg(long, value_enum, default_value_t)]
@@ -142,7 +146,7 @@ enum Action {
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
-        #[arg(long, default_value = "build/kernels/patched")]
+        #[arg(long, default_value = vm::PATCHED)]
         kernel: PathBuf,
         /// What the pmem devices are
         #[arg(long, value_enum, default_value_t)]

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use anyhow::{bail, Context, Result};
 
 use crate::lab::Lab;
+use crate::program::output;
 
 /// Bytes of memory: 2 GiB lie below the PCI hole, the rest from 4 GiB on.
 pub const MEMORY: u64 = 5 << 30;
@@ -30,6 +31,8 @@ pub enum Accel {
     Kvm,
 }
 
+pub const QEMU: &str = "qemu-system-x86_64";
+
 static ACCEL: OnceLock<Accel> = OnceLock::new();
 
 /// For all guests of this process. /dev/kvm may open and hang: guest.sh tries it out before it asks
@@ -39,11 +42,17 @@ pub fn accelerate(accel: Accel) {
     let _ = ACCEL.set(accel);
 }
 
-fn accel() -> &'static str {
+pub fn accel() -> &'static str {
     match ACCEL.get() {
         None | Some(Accel::Tcg) => "tcg",
         Some(Accel::Kvm) => "kvm",
     }
+}
+
+/// What QEMU says it is, if there is one.
+pub fn version() -> Option<String> {
+    let said = output(Command::new(QEMU).arg("--version")).ok()?;
+    said.lines().next().map(String::from)
 }
 
 /// What a kernel without a root filesystem says at last.
@@ -52,16 +61,16 @@ const NO_ROOT: &str = "VFS: Unable to mount root fs";
 /// Boots a kernel by KVM, as far as it gets without a disk. This may hang for good, where KVM does:
 /// the caller does not wait for it.
 pub fn try_kvm(lab: &Lab, kernel: &Path, cpu: Option<&str>) -> Result<()> {
-    let said = Command::new("qemu-system-x86_64")
-        .args(["-M", "q35", "-accel", "kvm", "-smp", "2"])
-        .args(["-cpu", cpu.unwrap_or(CPU)])
-        .args(["-nodefaults", "-no-reboot", "-m", "512M"])
-        .args(["-display", "none", "-serial", "stdio", "-kernel"])
+    let cpu = cpu.unwrap_or(CPU);
+    let words = format!("-M q35 -accel kvm -smp 2 -cpu {cpu} -m 512M {BARE} -serial stdio");
+    let said = Command::new(QEMU)
+        .args(words.split(' '))
+        .arg("-kernel")
         .arg(lab.image(kernel)?)
         .args(["-append", "console=ttyS0 panic=-1"])
         .stdin(Stdio::null())
         .output()
-        .context("qemu-system-x86_64")?;
+        .context(QEMU)?;
     if String::from_utf8_lossy(&said.stdout).contains(NO_ROOT) {
         return Ok(());
     }
@@ -132,8 +141,17 @@ impl Platform {
 }
 
 const CPU: &str = "max,vendor=GenuineIntel";
-/// Another line to the monitor, for programs in the guest: a port of this name.
-const MONITOR: &str = "dax-lab.monitor";
+const BARE: &str = "-nodefaults -no-reboot -display none";
+/// A line to the monitor, and another one for programs in the guest: a server and its client,
+/// joined by a socket.
+const PORTS: &str = "
+    -qmp unix:qmp.sock,server=on,wait=off
+    -chardev socket,id=monitor,path=guest-qmp.sock,server=on,wait=off
+    -mon chardev=monitor,mode=control
+    -chardev socket,id=to-monitor,path=guest-qmp.sock
+    -device virtio-serial
+    -device virtserialport,chardev=to-monitor,name=dax-lab.monitor
+    -serial file:console.log";
 
 /// The check whether the timer interrupts fails when the host is busy, and ends in
 /// a panic.
@@ -175,37 +193,19 @@ pub fn command(
     platform: Platform,
     append: &str,
 ) -> Command {
-    let mut qemu = Command::new("qemu-system-x86_64");
-    let disk = lab.build("guest.img");
+    let (accel, size) = (accel(), platform.size() >> 20);
     let share = lab.build("guest");
+    let mut qemu = Command::new(QEMU);
+    let words = format!("-M q35 -accel {accel} -cpu {CPU} -m {size}M {BARE}");
     qemu.current_dir(dir)
-        .args(["-M", "q35", "-accel", accel()])
-        .args(["-cpu", CPU])
-        .args(["-nodefaults", "-no-reboot", "-m"])
-        .arg(format!("{}M", platform.size() >> 20))
-        .args(["-display", "none"])
-        .arg("-drive")
-        .arg(format!(
-            "file={},format=raw,if=virtio,snapshot=on",
-            disk.display()
-        ))
+        .args(words.split(' '))
+        .args(disk(&lab.build("guest.img"), false))
         .arg("-virtfs")
         .arg(format!(
             "local,path={},mount_tag=lab,security_model=none,readonly=on",
             share.display()
         ))
-        .args(["-qmp", "unix:qmp.sock,server=on,wait=off"])
-        // A server and its client, joined by the socket.
-        .args([
-            "-chardev",
-            "socket,id=monitor,path=guest-qmp.sock,server=on,wait=off",
-        ])
-        .args(["-mon", "chardev=monitor,mode=control"])
-        .args(["-chardev", "socket,id=to-monitor,path=guest-qmp.sock"])
-        .args(["-device", "virtio-serial"])
-        .arg("-device")
-        .arg(format!("virtserialport,chardev=to-monitor,name={MONITOR}"))
-        .args(["-serial", "file:console.log"])
+        .args(PORTS.split_whitespace())
         .arg("-kernel")
         .arg(image)
         .arg("-append")

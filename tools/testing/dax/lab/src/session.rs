@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -52,13 +53,13 @@ fn share(lab: &Lab) -> Result<Vec<String>> {
 /// A shell on the guest's serial port, as wide as this terminal. Its history is kept in the
 /// share, line by line: Ctrl-a x does not let the shell say goodbye.
 fn script() -> String {
-    // SAFETY: an all-zero winsize is valid, and TIOCGWINSZ fills one.
-    let (ret, size) = unsafe {
-        let mut size: libc::winsize = std::mem::zeroed();
-        (libc::ioctl(0, libc::TIOCGWINSZ, &mut size), size)
-    };
-    let size = match (ret, size.ws_row, size.ws_col) {
-        (0, rows, cols) if rows > 0 && cols > 0 => format!("rows {rows} cols {cols}"),
+    let stty = Command::new("stty")
+        .arg("size")
+        .stdin(Stdio::inherit())
+        .output();
+    let said = stty.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+    let size = match said.unwrap_or_default().trim().split_once(' ') {
+        Some((rows, cols)) if rows != "0" && cols != "0" => format!("rows {rows} cols {cols}"),
         _ => "rows 24 cols 80".into(),
     };
     let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());

@@ -23,10 +23,7 @@ pub fn by_side<T: Send>(
             if number >= count {
                 return results;
             }
-            let out = Out {
-                printer: &printer,
-                number,
-            };
+            let out = printer.out(number);
             results.push((number, job(number, &out)));
             printer.end(number);
         }
@@ -47,17 +44,24 @@ pub fn by_side<T: Send>(
 
 /// Where a job's lines go: to stdout, once all jobs before it have ended.
 pub struct Out<'a> {
-    printer: &'a Printer,
+    printer: Option<&'a Printer>,
     number: usize,
 }
 
 impl Out<'_> {
+    /// Of a job that is alone.
+    pub fn stdout() -> Self {
+        let (printer, number) = (None, 0);
+        Self { printer, number }
+    }
+
     pub fn line(&self, line: &str) {
-        let mut state = self.printer.state();
-        if self.number == state.current {
-            println!("{line}");
-        } else {
-            state.kept[self.number].push(line.into());
+        match self.printer.map(Printer::state) {
+            Some(mut state) if self.number != state.current => {
+                state.kept[self.number].push(line.into());
+            }
+            // Under the lock, so that no line of the next job comes before it.
+            _ => println!("{line}"),
         }
     }
 }
@@ -79,6 +83,11 @@ impl Printer {
             ended: vec![false; count],
             kept: vec![Vec::new(); count],
         }))
+    }
+
+    fn out(&self, number: usize) -> Out<'_> {
+        let printer = Some(self);
+        Out { printer, number }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,12 +148,8 @@ mod tests {
     #[test]
     fn lines_wait_for_their_turn() {
         let printer = Printer::new(3);
-        let out = |number| Out {
-            printer: &printer,
-            number,
-        };
-        out(1).line("one");
-        out(2).line("two");
+        printer.out(1).line("one");
+        printer.out(2).line("two");
         let mut state = printer.state();
         assert_eq!(state.kept, [vec![], vec!["one"], vec!["two"]]);
         state.ended[1] = true;

@@ -3,32 +3,32 @@
 //! Runs a guest: boots it, hands it a command, streams the output, watches its
 //! console, and ends it when its time is up.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+use fs_err as fs;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use regex_lite::Regex;
 
 use crate::console::Console;
+use crate::guest::{Guest, Heard, EXIT};
 use crate::lab::Lab;
-use crate::qemu::{self, Platform};
+pub use crate::outcome::{End, Outcome, CONSOLE};
+use crate::qemu::{self, Platform, QEMU};
 
 /// Printed by the script before the user's command: from here on a fault is not
 /// one of booting.
 const START: &str = "LAB-START";
-/// Printed by the guest's init, with the exit status.
-const EXIT: &str = "LAB-EXIT ";
 /// While identify_cpu() sets the boot CPU's features anew, an interrupt finds LA57 off, and KASAN
 /// takes each address for a wild one: what it says after that is not printed.
 pub const NO_LA57: &str = " no5lvl";
+/// The build directory of the kernel that guests run.
+pub const PATCHED: &str = "build/kernels/patched";
 /// Time for a guest to print the rest of an oops.
 const GRACE: Duration = Duration::from_secs(4);
 
@@ -64,66 +64,6 @@ pub struct Disk {
     pub image: PathBuf,
     /// Whether what the guest writes goes to the image.
     pub keep: bool,
-}
-
-/// How the guest ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// The command ended, with this status.
-    Exit(i32),
-    Timeout(Duration),
-    /// The guest went away before the command ended.
-    Died,
-}
-
-pub struct Outcome {
-    name: String,
-    pub end: End,
-    pub output: Vec<String>,
-    /// Lines on the console that a healthy kernel doesn't print.
-    pub findings: Vec<String>,
-    pub console: PathBuf,
-}
-
-impl Outcome {
-    /// What is to be said beside the command's own output.
-    pub fn complaints(&self) -> Vec<String> {
-        let (name, console) = (&self.name, self.console.display());
-        let mut lines = Vec::new();
-        for finding in self.findings.iter().take(5) {
-            lines.push(format!("guest {name}: console says: {finding}"));
-        }
-        match self.end {
-            End::Exit(_) => (),
-            End::Timeout(limit) => {
-                lines.push(format!(
-                    "guest {name}: no end after {}",
-                    crate::seconds(limit)
-                ));
-            }
-            End::Died => lines.push(format!("guest {name}: died before its command ended")),
-        }
-        if let Some(last) = lines.last_mut() {
-            *last += &format!("; console: {console}");
-        }
-        lines
-    }
-
-    /// Of a guest that has said this.
-    #[cfg(test)]
-    pub fn of(end: End, lines: &[&str]) -> Self {
-        Self {
-            name: "test".into(),
-            end,
-            output: lines.iter().map(ToString::to_string).collect(),
-            findings: Vec::new(),
-            console: PathBuf::new(),
-        }
-    }
-
-    pub fn good(&self) -> bool {
-        self.end == End::Exit(0) && self.findings.is_empty()
-    }
 }
 
 /// A shell script that runs `command`. One word is a script already.
@@ -199,24 +139,8 @@ impl<'a> Vm<'a> {
         Self { words, ..self }
     }
 
-    /// Two guests of one name would share their files.
-    pub fn lock(&self) -> Result<File> {
-        let results = self.lab.build("results");
-        fs::create_dir_all(&results)?;
-        let lock = File::create(results.join(format!(".{}.lock", self.name)))?;
-        // SAFETY: flock of a file that is open.
-        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            bail!(
-                "a guest named {} is running: choose another name",
-                self.name
-            );
-        }
-        Ok(lock)
-    }
-
     /// Runs `script` in a guest; its output goes to `sink` line by line.
     pub fn run(&self, script: &str, sink: &mut dyn FnMut(&str)) -> Result<Outcome> {
-        let _lock = self.lock()?;
         let (outcome, boot_fault) = self.attempt(script, sink)?;
         if !boot_fault {
             return Ok(outcome);
@@ -230,60 +154,50 @@ impl<'a> Vm<'a> {
 
     /// Runs `script` on the terminal.
     pub fn interact(&self, script: &str) -> Result<u8> {
-        let _lock = self.lock()?;
-        let mut qemu = self.prepare(script)?;
+        let (mut qemu, dir) = self.prepare(script)?;
         qemu.args(["-chardev", "stdio,id=terminal,mux=on,signal=off"])
             .args(["-serial", "chardev:terminal", "-mon", "chardev=terminal"]);
-        eprintln!(
-            "dax-lab: console: {}; Ctrl-a x ends the guest",
-            self.console_path().display()
-        );
-        let status = qemu.status().context("qemu-system-x86_64")?;
-        let mut console = Console::new(&self.console_path(), self.allow.as_ref())?;
+        let path = dir.join(CONSOLE);
+        let shown = path.display();
+        eprintln!("dax-lab: console: {shown}; Ctrl-a x ends the guest");
+        let status = qemu.status().context(QEMU)?;
+        let mut console = Console::new(&path, self.allow.as_ref())?;
         console.poll()?;
         for finding in &console.findings {
             eprintln!("dax-lab: console says: {finding}");
         }
-        let good = status.success() && console.findings.is_empty();
-        Ok(if good { 0 } else { 1 })
+        Ok(u8::from(!status.success() || !console.findings.is_empty()))
     }
 
-    pub fn dir(&self) -> PathBuf {
-        self.lab.build("results").join(&self.name)
+    /// Boots a guest that runs `script` and reads `stdin`.
+    pub fn boot(&self, script: &str, stdin: Stdio) -> Result<Guest> {
+        let (mut qemu, dir) = self.prepare(script)?;
+        qemu.stdin(stdin);
+        let console = Console::new(&dir.join(CONSOLE), self.allow.as_ref())?;
+        Guest::start(&mut qemu, dir, console)
     }
 
-    pub fn console_path(&self) -> PathBuf {
-        self.dir().join("console.log")
-    }
-
-    /// Lays out the guest's files.
-    pub fn prepare(&self, script: &str) -> Result<Command> {
-        ensure!(
-            !self.name.is_empty() && !self.name.contains(['/', ' ']),
-            "{:?} is no name for a guest",
-            self.name
-        );
+    /// Lays out the guest's files: the command that boots it, and where they are.
+    fn prepare(&self, script: &str) -> Result<(Command, PathBuf)> {
         let image = self.lab.image(&self.kernel)?;
-        let disk = self.lab.build("guest.img");
-        ensure!(
-            disk.is_file(),
-            "{} is missing: make run builds it",
-            disk.display()
-        );
-        for table in self.platform.tables(self.lab) {
+        for (file, made) in std::iter::once((self.lab.build("guest.img"), "image")).chain(
+            self.platform
+                .tables(self.lab)
+                .into_iter()
+                .map(|table| (table, "tools")),
+        ) {
+            let there = file.is_file();
             ensure!(
-                table.is_file(),
-                "{} is missing: make tools builds it",
-                table.display()
+                there,
+                "{} is missing: make {made} builds it",
+                file.display()
             );
         }
         self.lab.install_programs()?;
-        let dir = self.dir();
-        if dir.exists() {
-            fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        }
-        fs::create_dir_all(&dir)?;
-        let share = self.lab.build("guest/vm").join(&self.name);
+        let run = self.lab.run()?;
+        run.kernel(&self.kernel);
+        let (name, dir) = run.guest(&self.name)?;
+        let share = run.share().join(&name);
         fs::create_dir_all(&share)?;
         fs::write(
             share.join("cmd"),
@@ -293,11 +207,12 @@ impl<'a> Vm<'a> {
                 self.platform.setup()
             ),
         )?;
+        let name = format!("{}/{name}", run.name);
         let mut append = self.append.clone();
         if self.kernel.ends_with("debug") {
             append += NO_LA57;
         }
-        let mut qemu = qemu::command(self.lab, &image, &self.name, &dir, self.platform, &append);
+        let mut qemu = qemu::command(self.lab, &image, &name, &dir, self.platform, &append);
         if let Some(memory) = &self.memory {
             qemu.args(qemu::memory_file(memory));
         }
@@ -308,88 +223,59 @@ impl<'a> Vm<'a> {
         qemu.args(&self.words);
         // SAFETY: prctl is async-signal-safe. A guest nobody watches must not go on.
         unsafe {
-            qemu.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            });
+            qemu.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
         }
-        Ok(qemu)
+        Ok((qemu, dir))
     }
 
     /// One boot; also whether it met the emulator's fault before the command began.
     fn attempt(&self, script: &str, sink: &mut dyn FnMut(&str)) -> Result<(Outcome, bool)> {
-        let mut child = self
-            .prepare(&format!("echo {START}\n{script}"))?
-            .args(["-serial", "stdio"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(self.dir().join("qemu.log"))?)
-            .spawn()
-            .context("qemu-system-x86_64")?;
-        let lines = follow(&mut child)?;
+        let script = format!("echo {START}\n{script}");
         let mut watch = Watch {
-            log: File::create(self.dir().join("output.log"))?,
-            console: Console::new(&self.console_path(), self.allow.as_ref())?,
+            guest: self.boot(&script, Stdio::null())?,
+            begin: Instant::now(),
             output: Vec::new(),
+            times: Vec::new(),
             blank: 0,
             started: false,
             exit: None,
             sink,
         };
-        let end = watch.until_end(&mut child, &lines, self.timeout, self.silence);
-        // Harmless if it has ended.
-        let _ = child.kill();
-        child.wait()?;
+        let end = watch.until_end(self.timeout, self.silence);
+        let guest = &mut watch.guest;
+        guest.end();
         let end = end?;
         if end == End::Died {
-            watch.console.poll()?;
+            guest.console.poll()?;
         }
-        let mut boot_fault = !watch.started && watch.console.emulation_fault();
-        if !watch.started && end == End::Died && watch.console.findings.is_empty() {
-            let said = fs::read_to_string(self.dir().join("qemu.log")).unwrap_or_default();
-            let said = said.trim();
+        let findings = std::mem::take(&mut guest.console.findings);
+        let mut boot_fault = !watch.started && Console::emulation_fault(&findings);
+        if !watch.started && end == End::Died && findings.is_empty() {
+            let said = guest.qemu_said();
             // QEMU sometimes fails one of its own checks while the guest sets up its devices.
             boot_fault = said.contains("Assertion `");
             if !said.is_empty() && !boot_fault {
-                bail!("qemu-system-x86_64: {said}");
+                bail!("{QEMU}: {said}");
             }
         }
         let outcome = Outcome {
             name: self.name.clone(),
             end,
             output: watch.output,
-            findings: watch.console.findings,
-            console: self.console_path(),
+            times: watch.times,
+            findings,
+            dir: guest.dir.clone(),
         };
         Ok((outcome, boot_fault))
     }
 }
 
-pub fn follow(child: &mut Child) -> Result<Receiver<String>> {
-    let stdout = child.stdout.take().context("no stdout")?;
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut reader = BufReader::new(stdout);
-        let mut line = Vec::new();
-        while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            let text = String::from_utf8_lossy(&line);
-            if sender
-                .send(text.trim_end_matches(['\r', '\n']).into())
-                .is_err()
-            {
-                return;
-            }
-            line.clear();
-        }
-    });
-    Ok(receiver)
-}
-
 /// What is seen of a running guest.
 struct Watch<'a> {
-    log: File,
-    console: Console,
+    guest: Guest,
+    begin: Instant,
     output: Vec<String>,
+    times: Vec<Duration>,
     /// Empty lines that are held back.
     blank: usize,
     started: bool,
@@ -398,44 +284,35 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn until_end(
-        &mut self,
-        child: &mut Child,
-        lines: &Receiver<String>,
-        limit: u64,
-        silence: u64,
-    ) -> Result<End> {
-        let start = Instant::now();
+    fn until_end(&mut self, limit: u64, silence: u64) -> Result<End> {
         let time = |limit| Duration::from_secs(if limit == 0 { u32::MAX.into() } else { limit });
         let (limit, silence) = (time(limit), time(silence));
-        let mut heard = start;
+        let mut heard = self.begin;
         let mut last_words = None;
         loop {
-            let ended = match lines.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) => {
+            let ended = match self.guest.next(Duration::from_millis(100))? {
+                Heard::Line(line) => {
                     heard = Instant::now();
                     self.line(line)?;
                     false
                 }
-                Err(RecvTimeoutError::Disconnected) => true,
-                Err(RecvTimeoutError::Timeout) => child.try_wait()?.is_some(),
+                Heard::Nothing => false,
+                Heard::End => true,
             };
-            self.console.poll()?;
             // Powering off is of no interest: the disk is a snapshot.
             if let Some(status) = self.exit {
                 return Ok(End::Exit(status));
             }
-            if last_words.is_none() && self.console.fatal {
+            if last_words.is_none() && self.guest.console.fatal {
                 last_words = Some(Instant::now());
             }
             if ended || last_words.is_some_and(|since| since.elapsed() > GRACE) {
                 return Ok(End::Died);
             }
-            if start.elapsed() > limit {
-                return Ok(End::Timeout(limit));
-            }
-            if heard.elapsed() > silence {
-                return Ok(End::Timeout(silence));
+            for (since, limit) in [(self.begin, limit), (heard, silence)] {
+                if since.elapsed() > limit {
+                    return Ok(End::Timeout(limit));
+                }
             }
         }
     }
@@ -458,9 +335,10 @@ impl Watch<'_> {
     }
 
     fn show(&mut self, line: String) -> Result<()> {
-        writeln!(self.log, "{line}")?;
+        self.guest.note(&line)?;
         (self.sink)(&line);
         self.output.push(line);
+        self.times.push(self.begin.elapsed());
         Ok(())
     }
 }

@@ -2,19 +2,16 @@
 
 //! A patched and a stock guest that answer in turn.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
 
 use super::stats::Pair;
-use crate::console::Console;
-use crate::lab::Lab;
-use crate::vm::{self, Vm};
+use crate::guest::{Guest as Running, Heard, EXIT};
+use crate::lab::{Lab, Side};
+use crate::vm::{Vm, CONSOLE};
 
 /// To boot, on a machine that is busy.
 const BOOT: Duration = Duration::from_secs(120);
@@ -26,64 +23,27 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const NUDGE: Duration = Duration::from_secs(3);
 /// One instruction takes 2^0 ns.
 const COUNTED: [&str; 2] = ["-icount", "shift=0"];
-/// The status with which the guest's init reports the end of the command.
-const EXIT: &str = "LAB-EXIT";
-
-/// Which kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    Stock,
-    Patched,
-}
 
 /// A guest that runs `dax-probe bench`.
 struct Guest {
-    name: &'static str,
-    child: Child,
-    stdin: ChildStdin,
-    lines: Receiver<String>,
-    console: Console,
-    console_path: PathBuf,
-    qemu_log: PathBuf,
-    log: File,
+    side: Side,
+    running: Running,
     /// What it said that was no answer.
     last_words: String,
-    _lock: File,
 }
 
 impl Guest {
-    fn boot(lab: &Lab, name: &'static str, kernel: &Path, counted: bool) -> Result<Self> {
-        let vm = Vm::new(lab, name, kernel, 0);
-        let lock = vm.lock()?;
-        let qemu_log = vm.dir().join("qemu.log");
-        let mut child = vm
-            .prepare("exec dax-probe bench")?
-            .args(["-serial", "stdio"])
-            .args(if counted { &COUNTED[..] } else { &[] })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&qemu_log)?)
-            .spawn()
-            .context("qemu-system-x86_64")?;
+    fn boot(lab: &Lab, side: Side, counted: bool) -> Result<Self> {
+        let (name, kernel) = (format!("bench-{}", side.name()), side.name());
+        let words = if counted { &COUNTED[..] } else { &[] };
+        let running = Vm::new(lab, &name, &Path::new("build/kernels").join(kernel), 0)
+            .words(words.iter().map(ToString::to_string).collect())
+            .boot("exec dax-probe bench", Stdio::piped())?;
         Ok(Self {
-            name,
-            stdin: child.stdin.take().context("no stdin")?,
-            lines: vm::follow(&mut child)?,
-            child,
-            console: Console::new(&vm.console_path(), None)?,
-            console_path: vm.console_path(),
-            qemu_log,
-            log: File::create(vm.dir().join("output.log"))?,
+            side,
+            running,
             last_words: String::new(),
-            _lock: lock,
         })
-    }
-
-    fn send(&mut self, command: &str) -> Result<()> {
-        writeln!(self.log, "> {command}")?;
-        // A guest that is gone shows in the answer.
-        let _ = writeln!(self.stdin, "{command}");
-        Ok(())
     }
 
     /// What the guest answers to `command`.
@@ -93,61 +53,47 @@ impl Guest {
         loop {
             if nudged.elapsed() > NUDGE {
                 nudged = Instant::now();
-                writeln!(self.log, "> (nudge)")?;
-                let _ = writeln!(self.stdin);
+                self.running.send("")?;
             }
-            let line = self.lines.recv_timeout(Duration::from_millis(100));
-            self.console.poll()?;
-            match line {
-                Ok(line) => {
-                    writeln!(self.log, "{line}")?;
-                    if let Some(answer) = line.strip_prefix("ok") {
-                        return Ok(answer.trim().into());
-                    }
-                    if let Some(error) = line.strip_prefix("error ") {
-                        return self.fail(command, error);
-                    }
-                    if line.starts_with(EXIT) {
-                        let why = std::mem::take(&mut self.last_words);
-                        return self.fail(command, &format!("dax-probe ended: {why}"));
-                    }
-                    if !line.is_empty() {
-                        self.last_words = line;
-                    }
+            let line = match self.running.next(Duration::from_millis(100))? {
+                Heard::Line(line) => line,
+                Heard::End => {
+                    let said = self.running.qemu_said();
+                    return self.fail(command, &format!("QEMU ended: {said}"));
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let said = fs::read_to_string(&self.qemu_log).unwrap_or_default();
-                    return self.fail(command, &format!("QEMU ended: {}", said.trim()));
+                Heard::Nothing if self.running.console.fatal => {
+                    return self.fail(command, &self.running.console.findings.join("; "));
                 }
-                Err(RecvTimeoutError::Timeout) if self.console.fatal => {
-                    let why = self.console.findings.join("; ");
+                Heard::Nothing if start.elapsed() > patience => {
+                    let why = format!("no answer in {}", crate::seconds(patience));
                     return self.fail(command, &why);
                 }
-                Err(RecvTimeoutError::Timeout) if start.elapsed() > patience => {
-                    return self.fail(
-                        command,
-                        &format!("no answer in {}", crate::seconds(patience)),
-                    );
-                }
-                Err(RecvTimeoutError::Timeout) => (),
+                Heard::Nothing => continue,
+            };
+            self.running.note(&line)?;
+            if let Some(answer) = line.strip_prefix("ok") {
+                return Ok(answer.trim().into());
+            }
+            if let Some(error) = line.strip_prefix("error ") {
+                return self.fail(command, error);
+            }
+            if line.starts_with(EXIT) {
+                let why = std::mem::take(&mut self.last_words);
+                return self.fail(command, &format!("dax-probe ended: {why}"));
+            }
+            if !line.is_empty() {
+                self.last_words = line;
             }
         }
     }
 
     fn fail(&self, command: &str, why: &str) -> Result<String> {
+        let console = self.running.dir.join(CONSOLE);
         bail!(
             "guest {}, {command}: {why}; console: {}",
-            self.name,
-            self.console_path.display()
+            self.side.name(),
+            console.display()
         )
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // Harmless if it has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -172,22 +118,8 @@ pub struct Guests(Pair<Guest>);
 impl Guests {
     /// Boots both; also what they say about themselves.
     pub fn boot(lab: &Lab, counted: bool) -> Result<(Self, Pair<String>)> {
-        let stock = || {
-            Guest::boot(
-                lab,
-                "bench-stock",
-                Path::new("build/kernels/stock"),
-                counted,
-            )
-        };
-        let patched = || {
-            Guest::boot(
-                lab,
-                "bench-patched",
-                Path::new("build/kernels/patched"),
-                counted,
-            )
-        };
+        let boot = |side| move || Guest::boot(lab, side, counted);
+        let (stock, patched) = (boot(Side::Stock), boot(Side::Patched));
         let first = (stock()?, patched()?);
         let (stock, about_stock) = ready(first.0, stock)?;
         let (patched, about_patched) = ready(first.1, patched)?;
@@ -208,47 +140,42 @@ impl Guests {
     /// Asks one guest while the other waits.
     pub fn ask(&mut self, side: Side, command: &str) -> Result<String> {
         let guest = self.guest(side);
-        guest.send(command)?;
+        guest.running.send(command)?;
         guest.answer(command, PATIENCE)
     }
 
     /// Lets both do something that is not measured.
     pub fn both(&mut self, command: &str) -> Result<Pair<String>> {
-        self.0.stock.send(command)?;
-        self.0.patched.send(command)?;
-        Ok(Pair {
-            stock: self.0.stock.answer(command, PATIENCE)?,
-            patched: self.0.patched.answer(command, PATIENCE)?,
-        })
+        let Pair { stock, patched } = &mut self.0;
+        stock.running.send(command)?;
+        patched.running.send(command)?;
+        let stock = stock.answer(command, PATIENCE)?;
+        let patched = patched.answer(command, PATIENCE)?;
+        Ok(Pair { stock, patched })
     }
 
     /// One round: asks both in turn. Who is asked first changes from round to round, so
     /// that neither has the better of what the host does meanwhile.
     pub fn round(&mut self, round: usize, command: &str) -> Result<Pair<String>> {
-        let mut answers = Pair::default();
-        let first = [Side::Stock, Side::Patched][round % 2];
-        let second = [Side::Patched, Side::Stock][round % 2];
-        for side in [first, second] {
-            let answer = self.ask(side, command)?;
-            match side {
-                Side::Stock => answers.stock = answer,
-                Side::Patched => answers.patched = answer,
-            }
-        }
-        Ok(answers)
+        let stock_first = round % 2 == 0;
+        let first = stock_first.then(|| self.ask(Side::Stock, command));
+        let first = first.transpose()?;
+        let patched = self.ask(Side::Patched, command)?;
+        let stock = first.map_or_else(|| self.ask(Side::Stock, command), Ok)?;
+        Ok(Pair { stock, patched })
     }
 
     /// Lines on the consoles that a healthy kernel doesn't print.
     pub fn complaints(&mut self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
-        for side in [Side::Stock, Side::Patched] {
-            let guest = self.guest(side);
-            guest.console.poll()?;
-            for finding in guest.console.findings.iter().take(5) {
+        for guest in [&mut self.0.stock, &mut self.0.patched] {
+            guest.running.console.poll()?;
+            let console = guest.running.dir.join(CONSOLE);
+            for finding in guest.running.console.findings.iter().take(5) {
                 lines.push(format!(
                     "guest {}: console says: {finding}; console: {}",
-                    guest.name,
-                    guest.console_path.display()
+                    guest.side.name(),
+                    console.display()
                 ));
             }
         }

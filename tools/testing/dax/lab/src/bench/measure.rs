@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::driver::{Guests, Side};
-use super::plan::{injections, Cell, Healthy, Plan, State, HEALTHY, STATES};
+use super::driver::Guests;
+use super::plan::{injections, Cell, Kind, Plan, HEALTHY, STATES};
 use super::progress::Progress;
 use super::samples::Samples;
 use super::stats::{interval, median, speedups, Pair, Summary};
+use crate::lab::Side;
 
 const NS_PER_MS: f64 = 1e6;
 /// How long one sample of healthy memory takes: long beside what interrupts it, and
@@ -24,8 +25,6 @@ pub struct Notified {
     pub cell: Cell,
     /// From the injection to the last signal, a median for each round.
     pub last_signal: Vec<Pair<f64>>,
-    /// To the return from the injecting write.
-    pub returned: Vec<Pair<f64>>,
 }
 
 impl Notified {
@@ -50,22 +49,14 @@ pub struct Locked {
 
 /// What a page of healthy memory took, in microseconds.
 pub struct Used {
-    pub kind: &'static Healthy,
-    pub state: &'static State,
+    pub kind: &'static Kind,
+    pub state: &'static Kind,
     pub per_page: Vec<Pair<f64>>,
 }
 
 impl Used {
     pub fn about(&self) -> String {
         format!("{}; {}", self.kind.about, self.state.about)
-    }
-
-    /// As short as may be, where those of one kind stand side by side.
-    pub fn label(&self) -> &'static str {
-        match self.state.name {
-            "never" => self.kind.name,
-            state => state,
-        }
     }
 
     pub fn speedup(&self) -> Summary {
@@ -81,11 +72,7 @@ pub fn notified(
 ) -> Result<Notified> {
     guests.both(&format!("idle {}", cell.idle))?;
     guests.both(&format!("map {} {}", cell.owners, cell.mapped))?;
-    let mut result = Notified {
-        cell,
-        last_signal: Vec::new(),
-        returned: Vec::new(),
-    };
+    let mut last_signal = Vec::new();
     // The first injection finds cold caches, and in the emulator untranslated code.
     guests.both("inject 1")?;
     let start = Instant::now();
@@ -95,45 +82,27 @@ pub fn notified(
             break;
         }
         let answers = guests.round(round, &command)?;
-        let stock = Injections::parse(&answers.stock)?;
-        let patched = Injections::parse(&answers.patched)?;
-        for (side, list) in [(Side::Stock, &stock), (Side::Patched, &patched)] {
-            samples.add("last-signal", &cell, round, side, &list.last_signal)?;
-            samples.add("write-returns", &cell, round, side, &list.returned)?;
-        }
-        let ms = |list: &[f64]| median(list.iter().copied()) / NS_PER_MS;
-        result.last_signal.push(Pair {
-            stock: ms(&stock.last_signal),
-            patched: ms(&patched.last_signal),
-        });
-        result.returned.push(Pair {
-            stock: ms(&stock.returned),
-            patched: ms(&patched.returned),
-        });
+        let answers = answers.try_map(|answer| parse_injections(answer))?;
+        let signal = answers.map(|(signal, _)| signal.clone());
+        samples.add("last-signal", &cell, round, &signal)?;
+        let returned = answers.map(|(_, returned)| returned.clone());
+        samples.add("write-returns", &cell, round, &returned)?;
+        last_signal.push(signal.map(|list| median(list.iter().copied()) / NS_PER_MS));
     }
-    Ok(result)
+    Ok(Notified { cell, last_signal })
 }
 
-/// The answer to `inject`, in nanoseconds.
-struct Injections {
-    last_signal: Vec<f64>,
-    returned: Vec<f64>,
-}
-
-impl Injections {
-    fn parse(answer: &str) -> Result<Self> {
-        let (mut last_signal, mut returned) = (Vec::new(), Vec::new());
-        for word in answer.split_whitespace() {
-            let mut fields = word.split(':').map(str::parse);
-            let mut next = || fields.next().and_then(Result::ok);
-            last_signal.push(next().with_context(|| answer.to_string())?);
-            returned.push(next().with_context(|| answer.to_string())?);
-        }
-        Ok(Self {
-            last_signal,
-            returned,
-        })
-    }
+/// The answer to `inject`, in nanoseconds: to the last signal, and to the return from the
+/// injecting write.
+fn parse_injections(answer: &str) -> Result<(Vec<f64>, Vec<f64>)> {
+    let injection = |word: &str| {
+        let (signal, rest) = word.split_once(':')?;
+        let returned = rest.split(':').next()?;
+        Some((signal.parse::<f64>().ok()?, returned.parse::<f64>().ok()?))
+    };
+    let list: Option<Vec<_>> = answer.split_whitespace().map(injection).collect();
+    let list = list.with_context(|| answer.to_string())?;
+    Ok(list.into_iter().unzip())
 }
 
 /// In samples of their own: tracing takes time.
@@ -145,17 +114,10 @@ pub fn locked(
 ) -> Result<Locked> {
     let mut longest = Vec::new();
     for round in 0..plan.lock_rounds {
-        let answers = guests.round(round, "lock")?;
-        let ns = Pair {
-            stock: first_number(&answers.stock)?,
-            patched: first_number(&answers.patched)?,
-        };
-        samples.add("agf-held", &cell, round, Side::Stock, &[ns.stock])?;
-        samples.add("agf-held", &cell, round, Side::Patched, &[ns.patched])?;
-        longest.push(Pair {
-            stock: ns.stock / NS_PER_MS,
-            patched: ns.patched / NS_PER_MS,
-        });
+        let ns = guests.round(round, "lock")?;
+        let ns = ns.try_map(|answer| first_number(answer))?;
+        samples.add("agf-held", &cell, round, &ns.map(|ns| vec![*ns]))?;
+        longest.push(ns.map(|ns| ns / NS_PER_MS));
     }
     Ok(Locked { cell, longest })
 }
@@ -215,20 +177,11 @@ fn in_state(
         for (result, repeats) in results.iter_mut().zip(repeats) {
             let kind = result.kind;
             let answers = guests.round(round, &format!("healthy {} {repeats}", kind.name))?;
-            let per_page = |answer: &str| -> Result<f64> {
-                Ok(first_number(answer)? / *repeats as f64 / PAGES)
-            };
-            let ns = Pair {
-                stock: per_page(&answers.stock)?,
-                patched: per_page(&answers.patched)?,
-            };
+            let pages = *repeats as f64 * PAGES;
+            let ns = answers.try_map(|answer| anyhow::Ok(first_number(answer)? / pages))?;
             let name = format!("{}-{}", kind.name, result.state.name);
-            samples.add(&name, &nobody, round, Side::Stock, &[ns.stock])?;
-            samples.add(&name, &nobody, round, Side::Patched, &[ns.patched])?;
-            result.per_page.push(Pair {
-                stock: ns.stock / 1e3,
-                patched: ns.patched / 1e3,
-            });
+            samples.add(&name, &nobody, round, &ns.map(|ns| vec![*ns]))?;
+            result.per_page.push(ns.map(|ns| ns / 1e3));
         }
     }
     Ok(())
@@ -236,9 +189,10 @@ fn in_state(
 
 /// How often all pages are used in a sample: the same in both guests, which are both
 /// warm after this.
-fn repeats(guests: &mut Guests, kind: &Healthy) -> Result<usize> {
-    guests.both(&format!("healthy {} 3", kind.name))?;
-    let answers = guests.round(0, &format!("healthy {} 3", kind.name))?;
+fn repeats(guests: &mut Guests, kind: &Kind) -> Result<usize> {
+    let command = format!("healthy {} 3", kind.name);
+    guests.both(&command)?;
+    let answers = guests.round(0, &command)?;
     let once = first_number(&answers.stock)?.min(first_number(&answers.patched)?) / 3.0;
     Ok(((HEALTHY_NS / once) as usize).max(1))
 }
@@ -249,10 +203,10 @@ mod tests {
 
     #[test]
     fn answers_of_the_guest() {
-        let list = Injections::parse("1500:2500:1 3000:900:17").unwrap();
-        assert_eq!(list.last_signal, [1500.0, 3000.0]);
-        assert_eq!(list.returned, [2500.0, 900.0]);
-        assert!(Injections::parse("1500").is_err());
+        let (signal, returned) = parse_injections("1500:2500:1 3000:900:17").unwrap();
+        assert_eq!(signal, [1500.0, 3000.0]);
+        assert_eq!(returned, [2500.0, 900.0]);
+        assert!(parse_injections("1500").is_err());
         assert_eq!(first_number("12 30 2").unwrap(), 12.0);
         assert!(first_number("").is_err());
     }

@@ -2,9 +2,8 @@
 
 //! `dax-lab bench`: the patched kernel beside the stock one, measured in turn.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::lab::Lab;
 
@@ -26,9 +25,9 @@ pub use plan::Args;
 use plan::{Cell, Plan};
 use progress::Progress;
 use samples::Samples;
-use stats::Pair;
+use stats::{Pair, Summary};
 
-/// Where tables, plots and samples go.
+/// Where table, plot and samples go.
 const DIR: &str = "bench";
 
 pub struct Results {
@@ -45,8 +44,8 @@ pub struct Results {
 pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
     let plan = Plan::new(args)?;
     let dir = lab.build(DIR).join(plan.dir);
-    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-    let progress = Progress::new(&plan);
+    fs::create_dir_all(&dir)?;
+    let progress = Progress::new(plan.steps());
     progress.step("booting");
     let (mut guests, about) = Guests::boot(lab, plan.counted)?;
     let samples = Samples::create(&dir.join("samples.csv"))?;
@@ -60,15 +59,16 @@ pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
         }
     }
     drop(guests);
-    progress.end();
 
     let mut text = table::about(&about, plan.counted);
     text += &table::results(&results);
     text += &verdict::report(&results, plan.quick, &complaints);
     print!("{text}");
     fs::write(dir.join("report.txt"), &text)?;
-    plot::draw(&results, &dir)?;
-    println!("plots, samples and this report: {}", dir.display());
+    if !results.notified.is_empty() {
+        plot::draw(&results, &dir)?;
+    }
+    println!("plot, samples and this report: {}", dir.display());
     let good = complaints.is_empty() && (plan.quick || verdict::good(&results));
     Ok(u8::from(!good))
 }
@@ -96,27 +96,25 @@ fn measure(
         }
     }
     samples.end()?;
-    let growth = growth(&notified);
-    Ok(Results {
+    let mut results = Results {
         notified,
         locked,
         healthy,
-        unit: if plan.counted {
-            "million instructions"
-        } else {
-            "ms"
-        },
-        growth,
-    })
-}
-
-fn growth(notified: &[Notified]) -> Option<Pair<Growth>> {
-    let points = |of: fn(&Notified) -> f64| -> Vec<(Cell, f64)> {
-        notified.iter().map(|n| (n.cell, of(n))).collect()
+        unit: ["ms", "million instructions"][usize::from(plan.counted)],
+        growth: None,
     };
     // As many as there are terms.
-    (notified.len() >= 5).then(|| Pair {
-        stock: Growth::fit(&points(|n| n.stock().median)),
-        patched: Growth::fit(&points(|n| n.patched().median)),
-    })
+    results.growth = (results.notified.len() >= 5).then(|| Pair {
+        stock: Growth::fit(&results.points(Notified::stock)),
+        patched: Growth::fit(&results.points(Notified::patched)),
+    });
+    Ok(results)
+}
+
+impl Results {
+    /// Medians of all cells.
+    fn points(&self, of: impl Fn(&Notified) -> Summary) -> Vec<(Cell, f64)> {
+        let cells = self.notified.iter();
+        cells.map(|n| (n.cell, of(n).median)).collect()
+    }
 }

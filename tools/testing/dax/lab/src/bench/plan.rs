@@ -25,8 +25,8 @@ impl Cell {
 }
 
 /// Patched beside stock: what notification of poison costs, and what healthy memory
-/// pays; tables, plots and samples go to build/bench
-#[derive(clap::Args)]
+/// pays; table, plot and samples go to build/bench
+#[derive(clap::Args, Default)]
 pub struct Args {
     /// Small and few: to see that all works, without verdicts
     #[arg(long)]
@@ -79,35 +79,31 @@ impl Plan {
         };
         // What is the same each time need not be repeated often.
         let counted = args.instructions;
-        let plan = if args.quick {
-            let owners = or(&args.owners, &[1, 100, 1000]);
-            Self {
-                dir: "quick",
-                counted,
-                quick: true,
-                locked: owners.last().copied().into_iter().collect(),
-                owners,
-                idle: or(&args.idle, &[0, 200]),
-                fewest: args.rounds.unwrap_or(3),
-                most: 3,
-                per_cell: Duration::ZERO,
-                lock_rounds: 1,
-                healthy: args.healthy.unwrap_or(5),
-            }
-        } else {
-            Self {
-                dir: if counted { "instructions" } else { "time" },
-                counted,
-                quick: false,
-                locked: vec![4000, 20000],
-                owners: or(&args.owners, &[1, 100, 1000, 4000, 20000]),
-                idle: or(&args.idle, &[0, 500, 2000]),
-                fewest: args.rounds.unwrap_or(if counted { 3 } else { 7 }),
-                most: if counted { 3 } else { 51 },
-                per_cell: Duration::from_secs(6),
-                lock_rounds: if counted { 1 } else { 3 },
-                healthy: args.healthy.unwrap_or(if counted { 9 } else { 61 }),
-            }
+        let (dir, fewest, most, lock_rounds, healthy) = match (args.quick, counted) {
+            (true, _) => ("quick", 3, 3, 1, 5),
+            (false, true) => ("instructions", 3, 3, 1, 9),
+            (false, false) => ("time", 7, 51, 3, 61),
+        };
+        let (owners, idle, seconds): (&[_], &[_], _) = match args.quick {
+            true => (&[1, 100, 1000], &[0, 200], 0),
+            false => (&[1, 100, 1000, 4000, 20000], &[0, 500, 2000], 6),
+        };
+        let owners = or(&args.owners, owners);
+        let plan = Self {
+            dir,
+            counted,
+            quick: args.quick,
+            locked: match args.quick {
+                true => owners.last().copied().into_iter().collect(),
+                false => vec![4000, 20000],
+            },
+            owners,
+            idle: or(&args.idle, idle),
+            fewest: args.rounds.unwrap_or(fewest),
+            most,
+            per_cell: Duration::from_secs(seconds),
+            lock_rounds,
+            healthy: args.healthy.unwrap_or(healthy),
         };
         // A block has that many owners at most: the mapper has one mapping for each,
         // and the kernel allows a process 65530.
@@ -140,6 +136,15 @@ impl Plan {
         cells
     }
 
+    /// With booting and unmounting.
+    pub fn steps(&self) -> usize {
+        let healthy = match self.healthy {
+            0 => 0,
+            rounds => STATES.len() * rounds + 1,
+        };
+        2 + healthy + self.owners.len() + self.cells().len()
+    }
+
     pub fn watches_lock(&self, cell: &Cell) -> bool {
         cell.all_mapped() && self.locked.contains(&cell.owners) && cell.idle <= 500
     }
@@ -154,55 +159,31 @@ pub fn injections(cell: &Cell) -> usize {
     }
 }
 
+/// A name for the guests, and what it says to a reader.
+pub struct Kind {
+    pub name: &'static str,
+    pub about: &'static str,
+}
+
+const fn kind(name: &'static str, about: &'static str) -> Kind {
+    Kind { name, about }
+}
+
 /// What the patched kernel has met before its healthy memory is measured. The stock kernel
 /// has met nothing: it is what all is compared with.
-pub struct State {
-    pub name: &'static str,
-    pub about: &'static str,
-}
-
-pub const STATES: [State; 3] = [
-    State {
-        name: "never",
-        about: "never poisoned",
-    },
-    State {
-        name: "other",
-        about: "a bad block on the other device",
-    },
-    State {
-        name: "cleared",
-        about: "poisoned and cleared",
-    },
+pub const STATES: [Kind; 3] = [
+    kind("never", "never poisoned"),
+    kind("other", "a bad block on the other device"),
+    kind("cleared", "poisoned and cleared"),
 ];
 
-/// A way to use healthy memory.
-pub struct Healthy {
-    pub name: &'static str,
-    pub about: &'static str,
-}
-
-pub const HEALTHY: [Healthy; 5] = [
-    Healthy {
-        name: "write-fault",
-        about: "write faults, PTE",
-    },
-    Healthy {
-        name: "read-fault",
-        about: "read faults, PTE",
-    },
-    Healthy {
-        name: "pread",
-        about: "pread, 4 KiB",
-    },
-    Healthy {
-        name: "pwrite",
-        about: "pwrite, 4 KiB",
-    },
-    Healthy {
-        name: "bio",
-        about: "bio, read of 4 KiB",
-    },
+/// Ways to use healthy memory.
+pub const HEALTHY: [Kind; 5] = [
+    kind("write-fault", "write faults, PTE"),
+    kind("read-fault", "read faults, PTE"),
+    kind("pread", "pread, 4 KiB"),
+    kind("pwrite", "pwrite, 4 KiB"),
+    kind("bio", "bio, read of 4 KiB"),
 ];
 
 #[cfg(test)]
@@ -212,11 +193,8 @@ mod tests {
     fn plan(quick: bool, owners: &[usize]) -> Plan {
         Plan::new(&Args {
             quick,
-            instructions: false,
             owners: owners.to_vec(),
-            idle: Vec::new(),
-            rounds: None,
-            healthy: None,
+            ..Args::default()
         })
         .unwrap()
     }

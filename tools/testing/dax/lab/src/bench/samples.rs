@@ -2,21 +2,20 @@
 
 //! Every single measurement, as it comes in.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fs_err::File;
 
-use super::driver::Side;
 use super::plan::Cell;
+use super::stats::Pair;
 
 pub struct Samples(BufWriter<File>);
 
 impl Samples {
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| path.display().to_string())?;
-        let mut file = BufWriter::new(file);
+        let mut file = BufWriter::new(File::create(path)?);
         writeln!(
             file,
             "measure,owners,mapped,processes,round,kernel,nanoseconds"
@@ -24,29 +23,26 @@ impl Samples {
         Ok(Self(file))
     }
 
-    /// Adds the values of one kernel in one round.
+    /// Adds what was measured in one round, in nanoseconds.
     pub fn add(
         &mut self,
         measure: &str,
         cell: &Cell,
         round: usize,
-        side: Side,
-        values_ns: &[f64],
+        values: &Pair<Vec<f64>>,
     ) -> Result<()> {
         let Cell {
             owners,
             mapped,
             idle,
         } = cell;
-        let kernel = match side {
-            Side::Stock => "stock",
-            Side::Patched => "patched",
-        };
-        for ns in values_ns {
-            writeln!(
-                self.0,
-                "{measure},{owners},{mapped},{idle},{round},{kernel},{ns:.0}"
-            )?;
+        for (kernel, values) in [("stock", &values.stock), ("patched", &values.patched)] {
+            for ns in values {
+                writeln!(
+                    self.0,
+                    "{measure},{owners},{mapped},{idle},{round},{kernel},{ns:.0}"
+                )?;
+            }
         }
         Ok(())
     }

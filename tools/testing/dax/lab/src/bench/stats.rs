@@ -9,6 +9,22 @@ pub struct Pair<T> {
     pub patched: T,
 }
 
+impl<T> Pair<T> {
+    pub fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> Pair<U> {
+        Pair {
+            stock: f(&self.stock),
+            patched: f(&self.patched),
+        }
+    }
+
+    pub fn try_map<U, E>(&self, mut f: impl FnMut(&T) -> Result<U, E>) -> Result<Pair<U>, E> {
+        Ok(Pair {
+            stock: f(&self.stock)?,
+            patched: f(&self.patched)?,
+        })
+    }
+}
+
 /// The middle of some numbers, or of the middle two; there must be one.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let sorted = sorted(values);

@@ -2,9 +2,7 @@
 
 //! The results as text.
 
-use std::fmt::Write;
-
-use super::measure::{Locked, Notified, Used};
+use super::measure::{Notified, Used};
 use super::plan::Cell;
 use super::stats::{median, speedups, Pair, Summary};
 use super::Results;
@@ -25,89 +23,99 @@ pub fn about(guests: &Pair<String>, counted: bool) -> String {
 }
 
 pub fn results(results: &Results) -> String {
-    let mut text = String::new();
-    // Writing to a string can't fail.
-    let _ = write(&mut text, results);
-    text
-}
-
-fn write(out: &mut String, results: &Results) -> std::fmt::Result {
-    writeln!(
-        out,
-        "\nFrom the injection to the last signal, {}: median (lowest ... highest). The process\n\
+    let unit = results.unit;
+    let mut text = format!(
+        "\nFrom the injection to the last signal, {unit}: median (lowest ... highest). The process\n\
          that maps asked for early kill; the other processes map nothing, and the files that\n\
-         nobody maps are in memory.\n\n\
-         {} rounds {:>30} {:>30}  stock/patched",
-        results.unit,
-        cell_header(),
-        "stock",
-        "patched"
-    )?;
-    for row in &results.notified {
-        notified(out, row)?;
+         nobody maps are in memory.\n\n"
+    );
+    text += &header(&cells("owners", "mapped", "processes"), WIDE);
+    for n in &results.notified {
+        let ratio = format!("{:.2}", n.speedup());
+        let sides = [n.stock(), n.patched()].map(|s| summary(&s));
+        text += &row(&cell(&n.cell), WIDE, n.last_signal.len(), &sides, &ratio);
     }
     if let Some(growth) = &results.growth {
-        let points = |of: fn(&Notified) -> f64| -> Vec<(Cell, f64)> {
-            results.notified.iter().map(|n| (n.cell, of(n))).collect()
-        };
-        let off = Pair {
-            stock: growth.stock.error(&points(|n| n.stock().median)),
-            patched: growth.patched.error(&points(|n| n.patched().median)),
-        };
-        writeln!(out, "\nFitted, with the median of the errors:")?;
-        for (name, growth, off) in [
-            ("stock", growth.stock, off.stock),
-            ("patched", growth.patched, off.patched),
+        text += "\nFitted, with the median of the errors:\n";
+        for (name, growth, side) in [
+            (
+                "stock",
+                growth.stock,
+                Notified::stock as fn(&Notified) -> Summary,
+            ),
+            ("patched", growth.patched, Notified::patched),
         ] {
-            let line = growth.describe();
-            writeln!(out, "{name:7} {line}; {:.0} % off", off * 100.0)?;
+            let off = growth.error(&results.points(side)) * 100.0;
+            text += &format!("{name:7} {}; {off:.0} % off\n", growth.describe());
         }
     }
     if !results.locked.is_empty() {
-        writeln!(
-            out,
-            "\nLongest time for which a notification held the AGF, {}\n\n\
-             {} rounds {:>30} {:>30}  stock/patched",
-            results.unit,
-            cell_header(),
-            "stock",
-            "patched"
-        )?;
+        text += "\nLongest time for which a notification held the AGF, ";
+        text += &format!("{unit}\n\n");
+        text += &header(&cells("owners", "mapped", "processes"), WIDE);
     }
-    for row in &results.locked {
-        locked(out, row)?;
+    for l in &results.locked {
+        let side = |of: fn(&Pair<f64>) -> f64| summary(&Summary::of(l.longest.iter().map(of)));
+        let ratio = format!("{:.1}", median(speedups(&l.longest)));
+        let sides = [side(|round| round.stock), side(|round| round.patched)];
+        text += &row(&cell(&l.cell), WIDE, l.longest.len(), &sides, &ratio);
     }
     if !results.healthy.is_empty() {
-        writeln!(
-            out,
-            "\nHealthy memory, {} a page; stock/patched is above 1 where patched is faster, with \
-             its\n95 % interval\n\n{:52} rounds {:>10} {:>10}  stock/patched",
-            if results.unit == "ms" {
-                "us"
-            } else {
-                "thousand instructions"
-            },
-            "",
-            "stock",
-            "patched"
-        )?;
+        let small = match unit {
+            "ms" => "us",
+            _ => "thousand instructions",
+        };
+        text += &format!(
+            "\nHealthy memory, {small} a page; stock/patched is above 1 where patched is faster, \
+             with its\n95 % interval\n\n"
+        );
+        text += &header(&" ".repeat(52), NARROW);
     }
-    for row in &results.healthy {
-        used(out, row)?;
+    for used in &results.healthy {
+        text += &healthy(used);
     }
-    Ok(())
+    text
 }
 
-fn cell_header() -> String {
-    format!("{:>7} {:>7} {:>9}", "owners", "mapped", "processes")
+/// Columns of the kernels' figures.
+const WIDE: usize = 30;
+const NARROW: usize = 10;
+
+fn header(first: &str, width: usize) -> String {
+    format!(
+        "{first} rounds {:>width$} {:>width$}  stock/patched\n",
+        "stock", "patched"
+    )
+}
+
+fn row(first: &str, width: usize, rounds: usize, sides: &[String; 2], ratio: &str) -> String {
+    let [stock, patched] = sides;
+    format!("{first} {rounds:>6} {stock:>width$} {patched:>width$}  {ratio}\n")
+}
+
+fn cells(owners: impl ToString, mapped: impl ToString, processes: impl ToString) -> String {
+    let (owners, mapped) = (owners.to_string(), mapped.to_string());
+    format!("{owners:>7} {mapped:>7} {:>9}", processes.to_string())
 }
 
 fn cell(cell: &Cell) -> String {
-    format!("{:>7} {:>7} {:>9}", cell.owners, cell.mapped, cell.idle)
+    cells(cell.owners, cell.mapped, cell.idle)
+}
+
+fn healthy(used: &Used) -> String {
+    let Summary { median, min, max } = used.speedup();
+    let side = |of: fn(&Pair<f64>) -> f64| {
+        let values = used.per_page.iter().map(of);
+        time(super::stats::median(values))
+    };
+    let sides = [side(|round| round.stock), side(|round| round.patched)];
+    let ratio = format!("{median:.3} ({min:.3} ... {max:.3})");
+    let about = format!("{:52}", used.about());
+    row(&about, NARROW, used.per_page.len(), &sides, &ratio)
 }
 
 /// A time with three digits that matter.
-pub fn time(value: f64) -> String {
+fn time(value: f64) -> String {
     match value {
         v if v >= 99.95 => format!("{v:.0}"),
         v if v >= 9.995 => format!("{v:.1}"),
@@ -117,49 +125,8 @@ pub fn time(value: f64) -> String {
 }
 
 fn summary(summary: &Summary) -> String {
-    format!(
-        "{} ({} ... {})",
-        time(summary.median),
-        time(summary.min),
-        time(summary.max)
-    )
-}
-
-fn notified(out: &mut String, row: &Notified) -> std::fmt::Result {
-    writeln!(
-        out,
-        "{} {:>6} {:>30} {:>30}  {:.2}",
-        cell(&row.cell),
-        row.last_signal.len(),
-        summary(&row.stock()),
-        summary(&row.patched()),
-        row.speedup()
-    )
-}
-
-fn locked(out: &mut String, row: &Locked) -> std::fmt::Result {
-    writeln!(
-        out,
-        "{} {:>6} {:>30} {:>30}  {:.1}",
-        cell(&row.cell),
-        row.longest.len(),
-        summary(&Summary::of(row.longest.iter().map(|round| round.stock))),
-        summary(&Summary::of(row.longest.iter().map(|round| round.patched))),
-        median(speedups(&row.longest))
-    )
-}
-
-fn used(out: &mut String, row: &Used) -> std::fmt::Result {
-    let Summary { median, min, max } = row.speedup();
-    let per_page = |of: fn(&Pair<f64>) -> f64| super::stats::median(row.per_page.iter().map(of));
-    writeln!(
-        out,
-        "{:52} {:>6} {:>10} {:>10}  {median:.3} ({min:.3} ... {max:.3})",
-        row.about(),
-        row.per_page.len(),
-        time(per_page(|round| round.stock)),
-        time(per_page(|round| round.patched)),
-    )
+    let [median, min, max] = [summary.median, summary.min, summary.max].map(time);
+    format!("{median} ({min} ... {max})")
 }
 
 #[cfg(test)]

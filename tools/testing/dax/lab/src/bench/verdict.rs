@@ -7,35 +7,28 @@ use std::fmt::Write;
 use super::measure::Notified;
 use super::Results;
 
-enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-/// A figure that was asked for, if it was measured.
+/// A figure that was asked for, if it was measured: at least, or at most.
 struct Target {
     what: String,
-    bound: Bound,
+    least: bool,
+    bound: f64,
     got: Option<f64>,
 }
 
 impl Target {
     fn met(&self) -> Option<bool> {
-        self.got.map(|got| match self.bound {
-            Bound::AtLeast(least) => got >= least,
-            Bound::AtMost(most) => got <= most,
+        self.got.map(|got| match self.least {
+            true => got >= self.bound,
+            false => got <= self.bound,
         })
     }
 
     fn describe(&self) -> String {
-        let bound = match self.bound {
-            Bound::AtLeast(least) => format!("at least {least}"),
-            Bound::AtMost(most) => format!("at most {most}"),
-        };
-        match self.got {
-            Some(got) => format!("{}: {got:.3}, {bound}", self.what),
-            None => format!("{}: not measured, {bound}", self.what),
-        }
+        let got = self
+            .got
+            .map_or("not measured".into(), |got| format!("{got:.3}"));
+        let word = if self.least { "least" } else { "most" };
+        format!("{}: {got}, at {word} {}", self.what, self.bound)
     }
 }
 
@@ -45,34 +38,29 @@ fn targets(results: &Results) -> Vec<Target> {
             |n: &&Notified| (n.cell.owners, n.cell.mapped, n.cell.idle) == (owners, mapped, idle);
         results.notified.iter().find(hit)
     };
+    let speedup = |owners, mapped, idle| find(owners, mapped, idle).map(Notified::speedup);
     let patched = |idle| Some(find(4000, 4000, idle)?.patched().median);
-    let grown = || Some(patched(500)? / patched(0)?);
+    let grown = patched(500).zip(patched(0)).map(|(many, none)| many / none);
+    let target = |what: &str, least, bound, got| Target {
+        what: what.into(),
+        least,
+        bound,
+        got,
+    };
+    let all = "4000 owners, all mapped";
+    let many = format!("{all}, 500 processes: stock/patched");
+    let growth = format!("{all}: patched with 500 processes/with none");
+    let one = "1 owner, no processes: stock/patched";
+    let few = "20000 owners, 10 mapped, 500 processes: stock/patched";
     let mut targets = vec![
-        Target {
-            what: "4000 owners, all mapped, 500 processes: stock/patched".into(),
-            bound: Bound::AtLeast(10.0),
-            got: find(4000, 4000, 500).map(Notified::speedup),
-        },
-        Target {
-            what: "4000 owners, all mapped: patched with 500 processes/with none".into(),
-            bound: Bound::AtMost(1.5),
-            got: grown(),
-        },
-        Target {
-            what: "1 owner, no processes: stock/patched".into(),
-            bound: Bound::AtLeast(0.95),
-            got: find(1, 1, 0).map(Notified::speedup),
-        },
-        Target {
-            what: "20000 owners, 10 mapped, 500 processes: stock/patched".into(),
-            bound: Bound::AtLeast(3.0),
-            got: find(20000, 10, 500).map(Notified::speedup),
-        },
+        target(&many, true, 10.0, speedup(4000, 4000, 500)),
+        target(&growth, false, 1.5, grown),
+        target(one, true, 0.95, speedup(1, 1, 0)),
+        target(few, true, 3.0, speedup(20000, 10, 500)),
     ];
-    targets.extend(results.healthy.iter().map(|used| Target {
-        what: format!("healthy memory, {}: stock/patched", used.about()),
-        bound: Bound::AtLeast(0.99),
-        got: Some(used.speedup().median),
+    targets.extend(results.healthy.iter().map(|used| {
+        let what = format!("healthy memory, {}: stock/patched", used.about());
+        target(&what, true, 0.99, Some(used.speedup().median))
     }));
     targets
 }
@@ -124,7 +112,6 @@ mod tests {
                     idle,
                 },
                 last_signal: vec![Pair { stock, patched }],
-                returned: Vec::new(),
             });
         Results {
             notified: notified.collect(),

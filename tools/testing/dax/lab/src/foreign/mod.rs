@@ -5,12 +5,12 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{anyhow, Result};
 
-use crate::ktap::{Test, Verdict};
-use crate::lab::Lab;
+use crate::ktap::Test;
+use crate::lab::{Lab, Side};
+use crate::side::by_side;
 use crate::vm::{End, Outcome};
 
 mod check;
@@ -18,27 +18,13 @@ pub mod ndctl;
 mod report;
 pub mod xfstests;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Stock,
-    Patched,
-}
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Stock => "stock",
-            Self::Patched => "patched",
-        }
-    }
-
-    /// With what these suites ask for beside lab.config.
-    fn kernel(self) -> PathBuf {
-        match self {
-            Self::Stock => "build/kernels/stock-xfstests".into(),
-            Self::Patched => "build/kernels/xfstests".into(),
-        }
-    }
+/// The kernel with what these suites ask for beside lab.config.
+fn kernel(side: Side) -> PathBuf {
+    let name = match side {
+        Side::Stock => "stock-xfstests",
+        Side::Patched => "xfstests",
+    };
+    PathBuf::from("build/kernels").join(name)
 }
 
 /// Tells of each result as it comes.
@@ -80,26 +66,17 @@ fn both(
     names: &[String],
     run: &(dyn Fn(Side) -> Result<Vec<Test>> + Sync),
 ) -> Result<u8> {
-    let (stock, patched) = at_once(|| run(Side::Stock), || run(Side::Patched))?;
+    let [stock, patched] = at_once(|n| run([Side::Stock, Side::Patched][n]))?;
     report::report(lab, suite, names, &stock, &patched)
 }
 
-fn at_once<T: Send>(
-    a: impl FnOnce() -> Result<T> + Send,
-    b: impl FnOnce() -> Result<T>,
-) -> Result<(T, T)> {
+/// Runs numbers 0 and 1.
+fn at_once<T: Send>(run: impl Fn(usize) -> Result<T> + Sync) -> Result<[T; 2]> {
     // The other one may take an hour until this comes to light.
     let tell = |e: &anyhow::Error| eprintln!("dax-lab: {e:#}");
-    thread::scope(|scope| {
-        let a = scope.spawn(|| a().inspect_err(tell));
-        let b = b().inspect_err(tell);
-        let a = a.join().map_err(|_| anyhow!("a thread panicked"))?;
-        Ok((a?, b?))
-    })
-}
-
-fn failed(name: &str, why: &str) -> Test {
-    Test::new(name, Verdict::Failed, why)
+    let both = by_side(2, 2, |n, _| run(n).inspect_err(tell));
+    let both: Vec<T> = both.into_iter().collect::<Result<_>>()?;
+    both.try_into().map_err(|_| anyhow!("not two results"))
 }
 
 /// How a guest ended that had more to do.

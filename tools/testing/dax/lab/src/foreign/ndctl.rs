@@ -3,15 +3,15 @@
 //! ndctl's own tests, each in a guest of its own, as many of them leave the devices in
 //! another mode.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
+use fs_err as fs;
 use serde_json::Value;
 
-use super::{both, failed, why, Progress, Side};
+use super::{both, kernel, why, Progress};
 use crate::ktap::{Test, Verdict};
-use crate::lab::Lab;
+use crate::lab::{Lab, Side};
 use crate::qemu::Platform;
 use crate::vm::{self, Disk, End, Vm};
 
@@ -28,13 +28,7 @@ const LIMIT: u64 = 1200;
 const SKIP: i32 = 77;
 /// These look for regions of the bus ACPI.NFIT, the others for e820 pmem of 4 GiB or for
 /// the module nfit_test, which the lab does not have.
-const NFIT: [&str; 5] = [
-    "align.sh",
-    "daxctl-devices.sh",
-    "dm.sh",
-    "pmem-ns",
-    "sub-section.sh",
-];
+const NFIT: &str = "align.sh daxctl-devices.sh dm.sh pmem-ns sub-section.sh";
 
 /// A test as meson introspects it.
 struct Command {
@@ -44,9 +38,8 @@ struct Command {
 
 pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
     let dir = lab.build("ndctl");
-    let list = dir.join("src/built/tests.json");
-    let list = fs::read_to_string(&list)
-        .with_context(|| format!("{}: make ndctl-test NDCTL=path makes it", list.display()))?;
+    let list = fs::read_to_string(dir.join("src/built/tests.json"));
+    let list = list.context("make ndctl-test NDCTL=path makes it")?;
     let mut commands = commands(&serde_json::from_str(&list)?)?;
     for name in &args.tests {
         let known = commands.iter().any(|command| command.name == *name);
@@ -80,10 +73,8 @@ fn commands(list: &Value) -> Result<Vec<Command>> {
     let mut commands = Vec::new();
     for test in list.as_array().context("no list of tests")? {
         let name = test["name"].as_str().context("a test without a name")?;
-        if words(&test["suite"])
-            .iter()
-            .any(|suite| suite.ends_with("cxl"))
-        {
+        let suites = words(&test["suite"]);
+        if suites.iter().any(|suite| suite.ends_with("cxl")) {
             continue;
         }
         let mut command = vec!["env".into()];
@@ -96,9 +87,7 @@ fn commands(list: &Value) -> Result<Vec<Command>> {
             script: vm::script(&command),
         });
     }
-    if commands.is_empty() {
-        bail!("no tests in the list");
-    }
+    ensure!(!commands.is_empty(), "no tests in the list");
     Ok(commands)
 }
 
@@ -111,13 +100,13 @@ fn play(lab: &Lab, side: Side, command: &Command) -> Result<Test> {
         "mkdir -p {src} && mount /dev/vdb {src} && cd {src}/built || exit\nPATH={src}/lab:$PATH\n{}",
         command.script
     );
-    let platform = if NFIT.contains(&name) {
+    let platform = if NFIT.split(' ').any(|nfit| nfit == name) {
         Platform::Nfit
     } else {
         Platform::Large
     };
     let guest = format!("ndctl-{}-{name}", side.name());
-    let vm = Vm::new(lab, &guest, &side.kernel(), LIMIT)
+    let vm = Vm::new(lab, &guest, &kernel(side), LIMIT)
         .platform(platform)
         .disks(vec![Disk {
             image: lab.build("ndctl/ndctl.img"),
@@ -125,17 +114,14 @@ fn play(lab: &Lab, side: Side, command: &Command) -> Result<Test> {
         }]);
     let outcome = vm.run(&script, &mut |_| ())?;
     // A shell with -x prints its commands.
-    let mut words = outcome
-        .output
-        .iter()
-        .rev()
-        .filter(|line| !line.starts_with('+'));
-    let said = words.next().map_or("", String::as_str);
+    let mut lines = outcome.output.iter().rev();
+    let said = lines.find(|line| !line.starts_with('+'));
+    let said = said.map_or("", String::as_str);
     Ok(match (outcome.end, outcome.findings.first()) {
-        (End::Exit(_), Some(finding)) => failed(name, finding),
+        (End::Exit(_), Some(finding)) => Test::failed(name, finding),
         (End::Exit(0), None) => Test::new(name, Verdict::Passed, ""),
         (End::Exit(SKIP), None) => Test::new(name, Verdict::Skipped, said),
-        (End::Exit(status), None) => failed(name, &format!("status {status}: {said}")),
-        _ => failed(name, &why(&outcome)),
+        (End::Exit(status), None) => Test::failed(name, &format!("status {status}: {said}")),
+        _ => Test::failed(name, &why(&outcome)),
     })
 }

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 
 use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
@@ -47,8 +47,8 @@ pub fn report(
         let word_p = word(p.verdict);
         writeln!(table, "{}\t{word_s}\t{why}\t{word_p}\t{}", p.name, p.remark)?;
     }
-    let path = lab.build("results").join(format!("{suite}.tsv"));
-    fs::write(&path, table).with_context(|| path.display().to_string())?;
+    let path = lab.run()?.dir.join(format!("{suite}.tsv"));
+    fs::write(&path, table)?;
 
     println!("=== {suite}: different on the two kernels");
     for (s, p) in both().filter(|(s, p)| s.verdict != p.verdict) {
@@ -56,18 +56,15 @@ pub fn report(
         println!("{:20} {:8} {}", "", "patched", tell(p));
     }
     println!("=== {suite}: failed on both");
-    let bad = |test: &Test| test.verdict == Verdict::Failed;
-    for (s, p) in both().filter(|(s, p)| bad(s) && bad(p)) {
+    for (s, p) in both().filter(|(s, p)| s.has_failed() && p.has_failed()) {
         println!("{:20} stock: {}; patched: {}", s.name, s.remark, p.remark);
     }
     println!("=== {suite}: not run on the patched kernel");
     let mut reasons: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let skipped = patched.iter().filter(|p| p.verdict == Verdict::Skipped);
     for test in skipped {
-        reasons
-            .entry(&test.remark)
-            .or_default()
-            .push(test.name.as_str());
+        let tests = reasons.entry(&test.remark).or_default();
+        tests.push(test.name.as_str());
     }
     for (reason, tests) in reasons {
         println!("{:3} {reason}: {}", tests.len(), tests.join(" "));

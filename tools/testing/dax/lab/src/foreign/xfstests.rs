@@ -3,17 +3,18 @@
 //! xfstests on DAX, with reflink and reverse mapping.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
+use fs_err as fs;
 use regex_lite::Regex;
 
 use super::report::report;
-use super::{at_once, both, check, failed, why, Progress, Side};
+use super::{at_once, both, check, kernel, why, Progress};
 use crate::ktap::{Test, Verdict};
-use crate::lab::Lab;
+use crate::lab::{Lab, Side};
+use crate::program::output;
 use crate::qemu::Platform;
 use crate::vm::{self, Disk, Outcome, Vm};
 
@@ -86,11 +87,7 @@ struct Suite<'a> {
 }
 
 pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
-    let name = if args.realtime {
-        "xfstests-realtime"
-    } else {
-        "xfstests"
-    };
+    let name = ["xfstests", "xfstests-realtime"][usize::from(args.realtime)];
     let suite = Suite { lab, name, args };
     ensure!(
         suite.image().is_file(),
@@ -98,7 +95,7 @@ pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
         suite.image().display()
     );
     let log = lab.build("xfstests/log-writes.img");
-    File::create(&log)?.set_len(LOG_WRITES)?;
+    fs::File::create(&log)?.set_len(LOG_WRITES)?;
     let version = fs::read_to_string(lab.build("xfstests/version"))?;
     println!(
         "xfstests {}, check {}",
@@ -113,9 +110,7 @@ pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
         });
     }
     let patched = suite.halves(Side::Patched, &names, &progress)?;
-    let rest = patched
-        .iter()
-        .filter(|test| test.verdict != Verdict::Passed);
+    let rest = (patched.iter()).filter(|test| test.verdict != Verdict::Passed);
     let rest: Vec<_> = rest.map(|test| test.name.clone()).collect();
     let stock = suite.halves(Side::Stock, &rest, &Progress::new(rest.len()))?;
     report(lab, name, &names, &stock, &patched)
@@ -148,8 +143,7 @@ impl Suite<'_> {
     fn halves(&self, side: Side, names: &[String], progress: &Progress) -> Result<Vec<Test>> {
         let half = |n: usize| -> Vec<_> { names.iter().skip(n).step_by(2).cloned().collect() };
         let run = |n: usize| self.side(side, ["a", "b"][n], &half(n), progress);
-        let (a, b) = at_once(|| run(0), || run(1))?;
-        Ok([a, b].concat())
+        Ok(at_once(run)?.concat())
     }
 
     /// Runs tests until each has a result. One that takes the guest with it has failed.
@@ -182,10 +176,10 @@ impl Suite<'_> {
                     tests.push(test);
                 }
             })?;
-            let console = fs::read_to_string(&outcome.console).unwrap_or_default();
+            let console = outcome.console().unwrap_or_default();
             let known = |name: &&str| tests.iter().all(|test| test.name != *name);
             if let Some(name) = check::begun(&console).filter(known) {
-                let test = failed(name, &why(&outcome));
+                let test = Test::failed(name, &why(&outcome));
                 progress.tell(side, &test);
                 tests.push(test);
             }
@@ -199,7 +193,7 @@ impl Suite<'_> {
         }
     }
 
-    /// check in a guest; its results go to build/results/SUITE-GUEST/results.
+    /// check in a guest; its results go to the folder results beside the guest's files.
     fn guest(
         &self,
         guest: &str,
@@ -210,14 +204,15 @@ impl Suite<'_> {
         let name = format!("{}-{guest}", self.name);
         let results = self.lab.build("xfstests").join(format!("{name}.img"));
         let _ = fs::remove_file(&results);
-        File::create(&results)?.set_len(RESULTS)?;
-        tool(
-            Command::new("mke2fs")
+        fs::File::create(&results)?.set_len(RESULTS)?;
+        let mut mke2fs = Command::new("mke2fs");
+        output(
+            mke2fs
                 .args(["-q", "-F", "-O", "^has_journal"])
                 .arg(&results),
         )?;
         let disk = |image, keep| Disk { image, keep };
-        let vm = Vm::new(self.lab, &name, &side.kernel(), 0)
+        let vm = Vm::new(self.lab, &name, &kernel(side), 0)
             .platform(Platform::Large)
             .cpus(self.args.cpus)
             .silence(self.args.limit)
@@ -234,21 +229,11 @@ impl Suite<'_> {
         let check = vm::script(&[&["./check".into()][..], words].concat());
         let end = "status=$?\ncd /\numount /mnt/results\nexit $status";
         let outcome = vm.run(&format!("{SETUP}{mkfs}{check}\n{end}"), sink)?;
-        let kept = vm.dir().join("results");
+        let kept = outcome.dir.join("results");
         fs::create_dir_all(&kept)?;
         let dump = format!("rdump / {}", kept.display());
-        tool(Command::new("debugfs").args(["-R", &dump]).arg(&results))?;
+        output(Command::new("debugfs").args(["-R", &dump]).arg(&results))?;
         fs::remove_file(&results)?;
         Ok(outcome)
     }
-}
-
-fn tool(command: &mut Command) -> Result<()> {
-    let out = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(
-        out.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
-    Ok(())
 }

@@ -4,14 +4,13 @@
 //! without it, in the way that is named for each scene, or its tests prove nothing. A scene that
 //! stock passes too says so, and why.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{ensure, Result};
 use regex_lite::Regex;
 
-use super::{guest_verdict, scenes};
-use crate::ktap::{self, Counts, Test, Verdict};
+use super::{guest_verdict, scenes, DIFFERS};
+use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::side::{by_side, Out};
@@ -26,10 +25,8 @@ use scenes::Listed;
 const SECONDS: u64 = scenes::SECONDS;
 const STUCK: &str = "hung: ";
 const CRASHES: &str = "crashes";
-/// What a row says of numbers that only the series' kernel shows, and how each row that is not as
-/// expected ends: both are dax-probe's words.
+/// What a row says of numbers that only the series' kernel shows, in dax-probe's words.
 const NO_COUNTERS: &str = "counters: not here";
-const DIFFERS: &str = "  <-- differs";
 
 pub fn run(lab: &Lab, patched: &[Test], at_a_time: usize, out: &Out) -> Result<Vec<Test>> {
     let beside = |name: &str| patched.iter().find(|test| test.name == name).cloned();
@@ -48,10 +45,10 @@ pub fn command(lab: &Lab, names: &[String], at_a_time: usize) -> Result<u8> {
     listed.retain(|scene| names.is_empty() || names.contains(&scene.name));
     // As if the patched kernel passed them.
     let beside = |name: &str| Some(Test::new(name, Verdict::Passed, ""));
-    let tests = by_side(1, 1, |_, out| play(lab, &listed, &beside, at_a_time, out)).remove(0)?;
+    let tests = play(lab, &listed, &beside, at_a_time, &Out::stdout())?;
     let counts = Counts::of(&tests);
     println!("{} passed, {} failed", counts.passed, counts.failed);
-    for test in tests.iter().filter(|test| test.verdict == Verdict::Failed) {
+    for test in tests.iter().filter(|test| test.has_failed()) {
         println!("failed: {} # {}", test.name, test.remark);
     }
     Ok(u8::from(counts.failed > 0))
@@ -83,8 +80,7 @@ fn play(
         if guest.scenes.len() > 1 || guest.scenes.iter().any(hangs) {
             tests.push(guest_verdict(&guest.name, &outcome));
         }
-        let console = fs::read(&outcome.console).unwrap_or_default();
-        let console = String::from_utf8_lossy(&console);
+        let console = outcome.console().unwrap_or_default();
         stock.extend(
             guest
                 .scenes
@@ -160,15 +156,14 @@ struct Seen {
 impl Seen {
     /// Of a guest that may have played others too, and that this scene may have crashed.
     fn of(name: &str, outcome: &Outcome, console: &str) -> Self {
-        let tests = ktap::parse(outcome.output.iter().map(String::as_str));
-        let found = tests.into_iter().find(|test| test.name == name);
+        let found = outcome.tests().into_iter().find(|test| test.name == name);
         let died = found.is_none() && outcome.end == End::Died;
         let test = found.unwrap_or_else(|| {
             let why = match outcome.findings.first() {
                 Some(words) if died => format!("{CRASHES}: {words}"),
                 _ => format!("{:?}", outcome.end),
             };
-            Test::new(name, Verdict::Failed, &why)
+            Test::failed(name, &why)
         });
         let own = |line: &&String| line.starts_with('#') || line.starts_with(&format!("{name} "));
         Self {
@@ -189,7 +184,7 @@ impl Seen {
     /// Whether it fails as it is to.
     fn fails(&self, way: Way) -> bool {
         let stuck = |line: &&String| line.starts_with("# stuck: ");
-        self.test.verdict == Verdict::Failed
+        self.test.has_failed()
             && match way {
                 Way::Row(label, got) => self.row_differs(label, got),
                 Way::Crash(words) => self.console.contains(words),
@@ -224,9 +219,9 @@ impl Seen {
 
 /// One line of the comparison.
 fn compare(scene: &Listed, stock: Option<&Seen>, patched: Option<&Test>) -> Test {
-    let fail = |why: &str| Test::new(&scene.name, Verdict::Failed, why);
+    let test = |good, why: &str| Test::of(&scene.name, good, why);
     let Some(stock) = stock else {
-        return fail("not played on stock");
+        return test(false, "not played on stock");
     };
     let mended = patched.is_some_and(|test| test.verdict == Verdict::Passed);
     let answer = match patched {
@@ -235,17 +230,22 @@ fn compare(scene: &Listed, stock: Option<&Seen>, patched: Option<&Test>) -> Test
         Some(test) => test.remark.as_str(),
     };
     let both = format!("{:40} {answer}", stock.told());
-    match (expected::of(&scene.name), &scene.also_stock) {
-        (Some(_), Some(_)) => fail("marked as one that stock passes, and to fail there"),
-        (None, None) => fail("neither marked as one that stock passes, nor to fail there"),
-        (Some(way), None) if stock.fails(way) && mended => {
-            Test::new(&scene.name, Verdict::Passed, &both)
+    let (good, wanted) = match (expected::of(&scene.name), &scene.also_stock) {
+        (Some(_), Some(_)) => {
+            return test(false, "marked as one that stock passes, and to fail there")
         }
-        (Some(way), None) => fail(&format!("{both}; stock is to show {way:?}")),
-        (None, Some(_)) if stock.passes() && mended => {
-            Test::new(&scene.name, Verdict::Passed, &both)
+        (None, None) => {
+            return test(
+                false,
+                "neither marked as one that stock passes, nor to fail there",
+            )
         }
-        (None, Some(why)) => fail(&format!("{both}; stock is to pass: {why}")),
+        (Some(way), None) => (stock.fails(way), format!("show {way:?}")),
+        (None, Some(why)) => (stock.passes(), format!("pass: {why}")),
+    };
+    match good && mended {
+        true => test(true, &both),
+        false => test(false, &format!("{both}; stock is to {wanted}")),
     }
 }
 

@@ -3,17 +3,17 @@
 //! Guests that are killed while their memory fails, and what is found when they are up
 //! again: the memory is a file that outlives them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 
-use crate::ktap::{Counts, Test, Verdict};
+use crate::ktap::{Counts, Test};
 use crate::lab::Lab;
 use crate::qemu::Platform;
-use crate::side::{by_side, Out};
-use crate::vm::Vm;
+use crate::side::Out;
+use crate::vm::{Vm, PATCHED};
 
 mod found;
 mod gdb;
@@ -35,7 +35,7 @@ const MOST_KEPT: usize = 5;
 
 /// Kill guests at random and at each stage of a repair, and look what is left of the
 /// filesystem
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Args {
     /// How often; without it, often enough that three runs in a row get to each stage
     #[arg(long)]
@@ -43,12 +43,9 @@ pub struct Args {
     /// Of what is random; without it, a new one
     #[arg(long)]
     seed: Option<u64>,
-    /// Build directory of the kernel
-    #[arg(long, default_value = "build/kernels/patched")]
-    kernel: PathBuf,
-    /// Name of the guests; their files go to build/results/NAME
-    #[arg(long, default_value = "crash")]
-    name: String,
+    /// Build directory of the kernel; without it, the patched one's
+    #[arg(long)]
+    kernel: Option<PathBuf>,
     /// What the pmem devices are; without it, one and then the other
     #[arg(long, value_enum)]
     platform: Option<Platform>,
@@ -60,24 +57,10 @@ pub struct Args {
     again: Option<Vec<String>>,
 }
 
-/// A part of the tests.
-pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
-    let args = Args {
-        points: None,
-        seed: None,
-        kernel: "build/kernels/patched".into(),
-        name: "crash".into(),
-        platform: None,
-        gut: None,
-        again: None,
-    };
-    play(lab, &args, out)
-}
-
 /// The exit status.
 pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     let start = Instant::now();
-    let tests = by_side(1, 1, |_, out| play(lab, args, out)).remove(0)?;
+    let tests = play(lab, args, &Out::stdout())?;
     let Counts {
         passed,
         failed,
@@ -90,8 +73,10 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     Ok(u8::from(failed > 0 || passed == 0))
 }
 
-fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
-    let memory = Memory::new(&args.name)?;
+pub fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
+    let run = lab.run()?;
+    let memory = Memory::new()?;
+    let kernel = args.kernel.as_deref().unwrap_or(Path::new(PATCHED));
     let platforms = match args.platform {
         Some(platform) => vec![platform],
         None if args.again.is_some() => vec![Platform::default()],
@@ -102,12 +87,9 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
         None if args.again.is_some() => 0,
         None => next_seed(lab)?,
     };
+    run.seed("crash", seed);
     let points = plan::points(seed, args.points.unwrap_or_else(plan::enough));
-    let symbols = Symbols::read(&lab.top.join(&args.kernel))?;
-    let failed = lab.build("results").join(format!("{}-failed", args.name));
-    if failed.exists() && args.again.is_none() {
-        fs::remove_dir_all(&failed)?;
-    }
+    let symbols = Symbols::read(&lab.top.join(kernel))?;
     let gut = args.gut.as_ref().map(|name| symbols.address(name));
     let gut = gut.transpose()?;
     let mut tests = Vec::new();
@@ -124,10 +106,10 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
         .chunks(points.len().div_ceil(platforms.len()).max(1))
         .zip(platforms)
     {
-        let vm = Vm::new(lab, &args.name, &args.kernel, 0)
+        let vm = Vm::new(lab, "crash", kernel, 0)
             .platform(platform)
-            .memory(memory.path.clone());
-        let _lock = vm.lock()?;
+            .memory(memory.path.clone())
+            .words(guest::words());
         let mut suite = Suite {
             seed,
             vm: &vm,
@@ -136,7 +118,8 @@ fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
             gut,
             left: None,
             platform,
-            failed: failed.clone(),
+            dir: PathBuf::new(),
+            since: Instant::now(),
             kept: 0,
             late: Vec::new(),
             reached: &mut reached,
@@ -171,8 +154,7 @@ fn next_seed(lab: &Lab) -> Result<u64> {
     let file = lab.build("results/crash-seed");
     let last = fs::read_to_string(&file).ok();
     let seed = plan::new_seed(last.and_then(|text| text.trim().parse().ok()));
-    fs::create_dir_all(lab.build("results"))?;
-    fs::write(&file, format!("{seed}\n")).with_context(|| file.display().to_string())?;
+    fs::write(&file, format!("{seed}\n"))?;
     Ok(seed)
 }
 
@@ -194,9 +176,11 @@ struct Suite<'a> {
     /// It is still to be looked at.
     left: Option<Left>,
     platform: Platform,
-    /// Where points that failed are kept.
-    failed: PathBuf,
-    /// How many memories are.
+    /// Files of the last guest.
+    dir: PathBuf,
+    /// When the last point was told of.
+    since: Instant,
+    /// How many memories are kept, beside the files of guests that failed.
     kept: usize,
     /// Stages that did not come, to be tried again.
     late: Vec<Point>,
@@ -290,6 +274,12 @@ impl Suite<'_> {
         Place::late(point, LATE)
     }
 
+    fn boot(&mut self, script: &str) -> Result<Guest> {
+        let guest = Guest::boot(self.vm, script)?;
+        self.dir = guest.dir();
+        Ok(guest)
+    }
+
     /// Boots a guest that looks at what is left and begins to work.
     fn begin(&mut self, run: u64, point: &Point, address: Option<u64>) -> Result<Begun> {
         let check = self.left.as_ref().map(|left| left.run);
@@ -297,7 +287,7 @@ impl Suite<'_> {
         if let Some(check) = check {
             script += &format!(" --check {check}");
         }
-        let mut guest = Guest::boot(self.vm, &format!("{script} --run {run}"))?;
+        let mut guest = self.boot(&format!("{script} --run {run}"))?;
         let mut found = Found::default();
         loop {
             let mut said = guest.next()?;
@@ -358,12 +348,11 @@ impl Suite<'_> {
             self.good(&found);
         } else if !harm.is_empty() && found.is_good(true) {
             self.good(&found);
-            let (verdict, remark) = if all_well {
-                (Verdict::Passed, String::new())
-            } else {
-                (Verdict::Failed, format!("{end:?}: {:?}", found.blind))
+            let remark = match all_well {
+                true => String::new(),
+                false => format!("{end:?}: {:?}", found.blind),
             };
-            self.tell(Test::new("what is spoilt is noticed", verdict, &remark));
+            self.tell(Test::of("what is spoilt is noticed", all_well, &remark));
         } else {
             self.bad(found, end)?;
         }
@@ -371,8 +360,8 @@ impl Suite<'_> {
     }
 
     /// All that a guest says.
-    fn listen(&self, script: &str) -> Result<(Found, Said)> {
-        let mut guest = Guest::boot(self.vm, script)?;
+    fn listen(&mut self, script: &str) -> Result<(Found, Said)> {
+        let mut guest = self.boot(script)?;
         let mut found = Found::default();
         loop {
             match guest.next()? {
@@ -409,15 +398,10 @@ impl Suite<'_> {
 
     /// Keeps what is left, and begins anew.
     fn fail(&mut self, points: &[Place], why: &str, run: u64) -> Result<()> {
-        let dir = self.failed.join(self.tests.len().to_string());
-        fs::create_dir_all(&dir)?;
-        for file in ["console.log", "output.log"] {
-            fs::copy(self.vm.dir().join(file), dir.join(file))?;
-        }
-        let mut why = format!("{why}; see {}", dir.display());
+        let mut why = format!("{why}; see {}", self.dir.display());
         if self.left.take().is_some() && self.kept < MOST_KEPT {
             self.kept += 1;
-            let memory = dir.join("memory");
+            let memory = self.dir.join("memory");
             self.memory.save(&memory)?;
             let platform = format!("{:?}", self.platform).to_lowercase();
             why += &format!(
@@ -426,20 +410,15 @@ impl Suite<'_> {
             );
         }
         for point in points {
-            self.tell(Test::new(&point.name, Verdict::Failed, &why));
+            self.tell(Test::failed(&point.name, &why));
         }
         self.memory.clear()
     }
 
-    fn tell(&mut self, test: Test) {
-        let (word, skip) = match test.verdict {
-            Verdict::Passed => ("ok", ""),
-            Verdict::Skipped => ("ok", "SKIP "),
-            Verdict::Failed => ("not ok", ""),
-        };
+    fn tell(&mut self, mut test: Test) {
+        test.time = Some(self.since.elapsed());
+        self.since = Instant::now();
+        self.out.line(&test.result(self.tests.len() + 1));
         self.tests.push(test);
-        let (test, number) = (&self.tests[self.tests.len() - 1], self.tests.len());
-        let line = format!("{word} {number} {} # {skip}{}", test.name, test.remark);
-        self.out.line(&line);
     }
 }

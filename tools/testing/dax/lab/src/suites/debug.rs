@@ -3,13 +3,13 @@
 //! Scenes on a kernel that looks for faults of its own: KASAN, lockdep, kmemleak, assertions of
 //! XFS and of mm.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 
-use super::{nfit, scenes};
-use crate::ktap::{Test, Verdict};
+use super::scenes;
+use crate::ktap::Test;
 use crate::lab::Lab;
 use crate::qemu::Platform;
 use crate::side::Out;
@@ -32,41 +32,20 @@ const LAST: &str = "\
     head -n 60 $leaks\n";
 
 /// Scenes that need this kernel: allocations fail, and windows of races are held open.
-const FAULTS: [&str; 21] = [
-    "alloc-notify",
-    "alloc-report",
-    "alloc-real",
-    "alloc-repair",
-    "alloc-mount",
-    "error-tags",
-    "window-remapped",
-    "window-owners",
-    "window-locked",
-    "window-unmounted",
-    "window-frozen",
-    "window-changed",
-    "window-repair",
-    "window-unbound",
-    "window-list",
-    "window-again",
-    "window-unwritten",
-    "window-freed",
-    "window-reported",
-    "window-written",
-    "window-mounting",
-];
+const FAULTS: &str = "
+    alloc-notify alloc-report alloc-real alloc-repair alloc-mount error-tags window-remapped
+    window-owners window-locked window-unmounted window-frozen window-changed window-repair
+    window-unbound window-list window-again window-unwritten window-freed window-reported
+    window-written window-mounting";
 
 /// Scenes that make more owners of a block than this kernel does in some minutes, or have to be
 /// faster than it.
-const SLOW: [&str; 3] = ["meanwhile", "order", "remapped"];
+const SLOW: &str = "meanwhile order remapped";
 
 /// Puts the module that opens windows of races into the guest's share.
 pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
-    let (from, to) = (
-        kernel.join("window/window.ko"),
-        lab.build("guest/window.ko"),
-    );
-    fs::copy(from, to).context("window.ko: make debug")?;
+    let module = kernel.join("window/window.ko");
+    fs::copy(module, lab.build("guest/window.ko")).context("make debug")?;
     Ok(())
 }
 
@@ -74,15 +53,15 @@ pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
 pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
     let kernel = super::build_kernel(lab, "debug", out)?;
     let (name, only, seconds) = match platform {
-        Platform::Nfit => ("debug-nfit", nfit::names(), nfit::SECONDS),
+        Platform::Nfit => ("debug-nfit", scenes::on_nfit(), scenes::SHORT),
         _ => ("debug", Vec::new(), SECONDS),
     };
     let limit = SLOWER * scenes::time_limit(seconds);
     let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
-    let mut play = scenes::script(&only, &SLOW.map(String::from), seconds);
+    let mut play = scenes::script(&only, &scenes::names(SLOW), seconds);
     if platform == Platform::Legacy {
         install_window(lab, &kernel)?;
-        let faults = scenes::script(&FAULTS.map(String::from), &[], seconds);
+        let faults = scenes::script(&scenes::names(FAULTS), &[], seconds);
         play = format!("{faults}\nfaults=$?\n{play}");
     }
     let script = format!(
@@ -92,14 +71,11 @@ pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
          exit $status\n"
     );
     let outcome = vm.run(&script, &mut |line| out.line(line))?;
-    let mut tests = scenes::results(&outcome, "guest");
+    let mut tests = scenes::results(&outcome);
     for (name, label, good) in [("lockdep is on", LOCKS, "1"), ("no leaks", LEAKS, "0")] {
         let said = outcome.output.iter().find_map(|l| l.strip_prefix(label));
-        let verdict = match said.map(str::trim) {
-            Some(number) if number == good => Verdict::Passed,
-            _ => Verdict::Failed,
-        };
-        tests.push(Test::new(name, verdict, said.unwrap_or("not told").trim()));
+        let said = said.map_or("not told", str::trim);
+        tests.push(Test::of(name, said == good, said));
     }
     Ok(tests)
 }

@@ -2,7 +2,6 @@
 
 //! KUnit suites, which the kernel runs when it boots.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use anyhow::Result;
 use super::guest_verdict;
 use crate::ktap::{self, Test, Verdict};
 use crate::lab::Lab;
-use crate::vm::Vm;
+use crate::vm::{Vm, CONSOLE, PATCHED};
 
 /// The suites that must be there.
 const REQUIRED: [&str; 9] = [
@@ -26,12 +25,11 @@ const REQUIRED: [&str; 9] = [
 ];
 
 pub fn run(lab: &Lab) -> Result<Vec<Test>> {
-    let kernel = Path::new("build/kernels/patched");
-    let outcome = Vm::new(lab, "kunit", kernel, crate::pace::limit(120).as_secs())
-        .run("true", &mut |_| ())?;
-    let console = fs::read(&outcome.console)?;
-    let console = String::from_utf8_lossy(&console);
-    let mut tests = results(&console, &outcome.console.display().to_string());
+    let limit = crate::pace::limit(120).as_secs();
+    let vm = Vm::new(lab, "kunit", Path::new(PATCHED), limit);
+    let outcome = vm.run("true", &mut |_| ())?;
+    let name = outcome.dir.join(CONSOLE);
+    let mut tests = results(&outcome.console()?, &name.display().to_string());
     tests.push(guest_verdict("boot", &outcome));
     Ok(tests)
 }
@@ -50,7 +48,7 @@ fn results(console: &str, name: &str) -> Vec<Test> {
     let suites = ktap::suites(lines());
     for required in REQUIRED.iter().filter(|name| !suites.contains(name)) {
         let why = format!("not on the console: {name}");
-        tests.push(Test::new(required, Verdict::Failed, &why));
+        tests.push(Test::failed(required, &why));
     }
     tests
 }

@@ -4,19 +4,19 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
+use crate::program::output;
 use crate::qemu::Platform;
 use crate::side::{by_side, Out};
 use crate::vm::Outcome;
 
-mod cholder;
 mod compare;
 pub mod crash;
 mod debug;
@@ -24,7 +24,6 @@ mod host;
 mod kunit;
 mod module;
 pub mod mutants;
-mod nfit;
 mod recovery;
 pub mod scenes;
 mod scripts;
@@ -94,6 +93,9 @@ struct Played {
     time: Duration,
 }
 
+/// The end of a row that is not as expected, in dax-probe's words.
+const DIFFERS: &str = "  <-- differs";
+
 /// Those that are played only where they are named: they take long.
 const LONG: [Name; 1] = [Name::DebugNfit];
 
@@ -122,22 +124,26 @@ pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result
         });
         played.append(&mut last);
     }
-    Ok(report(&played, start.elapsed()))
+    report(lab, &played, start.elapsed())
 }
 
-/// Prints once more what failed, and the counts; the exit status.
-fn report(played: &[Played], time: Duration) -> u8 {
-    let mut counts = Counts::default();
+/// So many of the slowest tests are named.
+const SLOWEST: usize = 10;
+
+/// Writes down the results. Prints once more what failed, what took longest, and the counts; the
+/// exit status.
+fn report(lab: &Lab, played: &[Played], time: Duration) -> Result<u8> {
+    let suites: Vec<_> = (played.iter())
+        .map(|suite| (suite.name.label(), &suite.tests[..]))
+        .collect();
     println!("===");
-    for suite in played {
-        let label = suite.name.label();
-        let failed = suite
-            .tests
-            .iter()
-            .filter(|test| test.verdict == Verdict::Failed);
-        for line in failed.map(|test| test.line(&label)) {
-            println!("{line}");
+    for (label, tests) in &suites {
+        for test in tests.iter().filter(|test| test.has_failed()) {
+            println!("{}", test.line(label));
         }
+    }
+    for (time, label, test) in slowest(&suites) {
+        println!("{:7.1} s  {label}: {test}", time.as_secs_f64());
     }
     for suite in played {
         let sum = Counts::of(&suite.tests);
@@ -149,31 +155,47 @@ fn report(played: &[Played], time: Duration) -> u8 {
             sum.skipped,
             crate::seconds(suite.time)
         );
-        counts += sum;
     }
-    println!("all in {}", crate::seconds(time));
+    let run = lab.run()?;
+    if let Err(e) = run.write(&suites) {
+        eprintln!("dax-lab: {e:#}");
+    }
+    let place = run.dir.strip_prefix(&lab.top).unwrap_or(&run.dir);
+    let time = crate::seconds(time);
+    println!("all in {time}; results: {}", place.display());
     let Counts {
         passed,
         failed,
         skipped,
-    } = counts;
+    } = Counts::of(played.iter().flat_map(|suite| &suite.tests));
     println!("{passed} passed, {failed} failed, {skipped} skipped");
-    u8::from(failed > 0 || passed == 0)
+    Ok(u8::from(failed > 0 || passed == 0))
+}
+
+/// Tests of which it is known how long they took, the slowest first.
+fn slowest<'a>(suites: &'a [(String, &[Test])]) -> Vec<(Duration, &'a str, &'a str)> {
+    let mut all = Vec::new();
+    for (label, tests) in suites {
+        let timed = tests.iter().filter_map(|test| Some((test.time?, test)));
+        all.extend(timed.map(|(time, test)| (time, label.as_str(), test.name.as_str())));
+    }
+    all.sort_by(|a, b| b.cmp(a));
+    all.truncate(SLOWEST);
+    all
 }
 
 /// What the stock kernel is compared with: the scenes, and of those on the other platform
 /// those that are not played on both.
 fn to_compare(played: &[Played]) -> Vec<Test> {
-    let scrub = |test: &&Test| nfit::scrubs().any(|name| name == test.name);
-    let mut patched = Vec::new();
-    for suite in played {
-        match suite.name {
-            Name::Scenes => patched.extend(suite.tests.iter().cloned()),
-            Name::Nfit => patched.extend(suite.tests.iter().filter(scrub).cloned()),
-            _ => (),
-        }
-    }
-    patched
+    let compared = |suite: Name, test: &Test| match suite {
+        Name::Scenes => true,
+        Name::Nfit => scenes::is_nfit_only(&test.name),
+        _ => false,
+    };
+    let tests = played
+        .iter()
+        .flat_map(|suite| suite.tests.iter().filter(|test| compared(suite.name, test)));
+    tests.cloned().collect()
 }
 
 /// Plays a suite, and says what did not pass.
@@ -183,7 +205,7 @@ fn one(name: Name, out: &Out, play: impl FnOnce() -> Result<Vec<Test>>) -> Playe
     let start = Instant::now();
     let tests = match play() {
         Ok(tests) => tests,
-        Err(e) => vec![Test::new(&label, Verdict::Failed, &format!("{e:#}"))],
+        Err(e) => vec![Test::failed(&label, &format!("{e:#}"))],
     };
     for test in tests.iter().filter(|test| test.verdict != Verdict::Passed) {
         out.line(&test.line(&label));
@@ -199,13 +221,13 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
     match name {
         Name::Host => host::run(lab),
         Name::Kunit => kunit::run(lab),
-        Name::Scenes => scenes::run(lab, out),
-        Name::Nfit => nfit::run(lab, out),
+        Name::Scenes => scenes::all(lab, out),
+        Name::Nfit => scenes::nfit(lab, out),
         Name::Recovery => recovery::run(lab, out),
-        Name::Crash => crash::run(lab, out),
+        Name::Crash => crash::play(lab, &crash::Args::default(), out),
         Name::Torture => torture::run(lab, out),
         Name::Module => module::run(lab, out),
-        Name::Cholder => cholder::run(lab, out),
+        Name::Cholder => scenes::cholder(lab, out),
         Name::Debug => debug::run(lab, Platform::Legacy, out),
         Name::DebugNfit => debug::run(lab, Platform::Nfit, out),
         Name::Lint => scripts::run(lab, "lint"),
@@ -224,27 +246,36 @@ fn in_background(program: impl AsRef<OsStr>) -> Command {
 
 /// Builds build/kernels/FLAVOUR, if it is not as it should be.
 fn build_kernel(lab: &Lab, flavour: &str, out: &Out) -> Result<PathBuf> {
-    let script = lab.top.join("tools/testing/lab/kernel.sh");
-    let said = in_background(script)
-        .arg(flavour)
-        .current_dir(&lab.top)
-        .stdin(Stdio::null())
-        .output()
-        .context("kernel.sh")?;
-    for line in String::from_utf8_lossy(&said.stdout).lines() {
+    let mut script = in_background(lab.script("kernel.sh"));
+    for line in output(script.arg(flavour).current_dir(&lab.top))?.lines() {
         out.line(line);
     }
-    let why = String::from_utf8_lossy(&said.stderr);
-    let last = why.trim().lines().last().unwrap_or_default();
-    ensure!(said.status.success(), "{last}");
     Ok(lab.build("kernels").join(flavour))
 }
 
 /// A guest's own verdict, beside those of the tests that ran in it: it ends, and
 /// its console is clean.
 fn guest_verdict(name: &str, outcome: &Outcome) -> Test {
-    match outcome.complaints() {
-        list if list.is_empty() => Test::new(name, Verdict::Passed, ""),
-        list => Test::new(name, Verdict::Failed, &list.join(" / ")),
+    let list = outcome.complaints();
+    Test::of(name, list.is_empty(), &list.join(" / "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_tests_come_first() {
+        let test = |n: u64| {
+            let mut test = Test::of(&format!("t{n}"), true, "");
+            test.time = (n > 0).then(|| Duration::from_secs(n));
+            test
+        };
+        let (a, b): (Vec<_>, Vec<_>) = ((0..6).map(test).collect(), (6..12).map(test).collect());
+        let suites = [("a".into(), &a[..]), ("b".into(), &b[..])];
+        let slowest = slowest(&suites);
+        assert_eq!(slowest.len(), SLOWEST);
+        assert_eq!(slowest[0], (Duration::from_secs(11), "b", "t11"));
+        assert_eq!(slowest[9], (Duration::from_secs(2), "a", "t2"));
     }
 }

@@ -8,19 +8,18 @@
 //! scenes on one mutant the next one is built.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{sync_channel, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
+use fs_err as fs;
 
-use super::{debug, scenes, torture};
-use crate::ktap::{self, Verdict};
+use super::{debug, scenes, torture, DIFFERS};
+use crate::ktap::{self, Test};
 use crate::lab::Lab;
 use crate::qemu::Platform;
+use crate::side::by_side;
 use crate::vm::{Outcome, Vm, NO_LA57};
 
 mod overlay;
@@ -99,13 +98,6 @@ impl Tried {
     }
 }
 
-/// A mutant that was built, to be played.
-struct Built {
-    number: usize,
-    image: Result<PathBuf>,
-    time: Duration,
-}
-
 /// The exit status.
 pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     let mutants = patch::all(&lab.top.join("tools/testing/lab/mutants"), &args.only)?;
@@ -116,7 +108,7 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
         return Ok(0);
     }
     let start = Instant::now();
-    let images = lab.build("results/mutants");
+    let images = lab.run()?.dir.join("images");
     fs::create_dir_all(&images)?;
     let mut flavours = vec![Flavour::Patched, Flavour::Debug];
     flavours.retain(|flavour| mutants.iter().any(|mutant| mutant.flavour == *flavour));
@@ -131,59 +123,33 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
         Ok((*flavour, tree.build(*flavour, &image)?))
     });
     let unchanged = unchanged.collect::<Result<Vec<_>>>()?;
-    let tried: Mutex<Vec<Option<Tried>>> = Mutex::new(mutants.iter().map(|_| None).collect());
-
-    let (sender, receiver) = sync_channel(0);
-    let receiver = Arc::new(Mutex::new(receiver));
-    let base = thread::scope(|scope| {
-        let (mutants, images) = (&mutants, &images);
-        scope.spawn(move || {
-            for (number, mutant) in mutants.iter().enumerate() {
-                let start = Instant::now();
-                let image = tree.build_mutant(mutant, &images.join(&mutant.name));
-                let time = start.elapsed();
-                let built = Built {
-                    number,
-                    image,
-                    time,
-                };
-                if sender.send(built).is_err() {
-                    return;
-                }
-            }
-        });
-        // What fails without a fault says nothing about one.
-        let base = match args.at_once || args.torture.is_some() {
-            true => Ok(None),
-            false => play_unchanged(lab, mutants, &unchanged),
-        };
-        if matches!(base, Ok(None)) {
-            let players: Vec<_> = (0..args.jobs.max(1))
-                .map(|number| {
-                    let (tried, receiver) = (&tried, receiver.clone());
-                    let guest = format!("mutant{number}");
-                    let torture = args.torture;
-                    let play = move |mutant: &Mutant, image: &Path| match torture {
-                        Some(seconds) => torment(lab, mutant, &guest, image, seconds),
-                        None => play_mutant(lab, mutant, &guest, image),
-                    };
-                    scope.spawn(move || play_all(mutants, &receiver, tried, play))
-                })
-                .collect();
-            for player in players {
-                if let Err(panic) = player.join() {
-                    std::panic::resume_unwind(panic);
-                }
-            }
-        }
-        // The builder ends with this.
-        drop(receiver);
-        base
-    })?;
-    if let Some(why) = base {
-        bail!("the series without a fault: {why}");
+    // What fails without a fault says nothing about one.
+    if !args.at_once && args.torture.is_none() {
+        play_unchanged(lab, &mutants, &unchanged)?;
     }
-    let tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // One more than there are guests: it builds meanwhile.
+    let jobs = args.jobs.max(1);
+    let (tree, guests) = (
+        Mutex::new(tree),
+        Vec::from_iter((0..jobs).map(|_| Mutex::new(()))),
+    );
+    let tried = by_side(mutants.len(), jobs + 1, |number, out| {
+        let (mutant, guest) = (&mutants[number], number % jobs);
+        let (image, build) = {
+            let tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
+            timed(|| tree.build_mutant(mutant, &images.join(&mutant.name)))
+        };
+        let _one = guests[guest].lock();
+        let guest = format!("mutant{guest}");
+        let (fate, play) = timed(|| match (image?, args.torture) {
+            (image, Some(seconds)) => torment(lab, mutant, &guest, &image, seconds),
+            (image, None) => play_mutant(lab, mutant, &guest, &image),
+        });
+        let fate = fate.unwrap_or_else(|e| Fate::Broken(format!("{e:#}")));
+        let tried = Tried { fate, build, play };
+        out.line(&tried.row(mutant));
+        tried
+    });
     let status = report(lab, &mutants, &tried, start.elapsed())?;
     if args.only.is_empty() {
         println!("files of the series with no mutant: {}", rest.join(" "));
@@ -191,12 +157,14 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     Ok(status)
 }
 
-/// Plays the scenes that all mutants name on the series as it is; what fails.
-fn play_unchanged(
-    lab: &Lab,
-    mutants: &[Mutant],
-    images: &[(Flavour, PathBuf)],
-) -> Result<Option<String>> {
+/// What it returns, and how long it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (work(), start.elapsed())
+}
+
+/// Plays the scenes that all mutants name on the series as it is: none may fail.
+fn play_unchanged(lab: &Lab, mutants: &[Mutant], images: &[(Flavour, PathBuf)]) -> Result<()> {
     for (flavour, image) in images {
         for platform in [Platform::Legacy, Platform::Nfit] {
             let these = mutants.iter().filter(|m| m.flavour == *flavour);
@@ -204,7 +172,7 @@ fn play_unchanged(
             let names: Vec<_> = names.into_iter().cloned().collect();
             let start = Instant::now();
             if let Some(why) = play(lab, "unchanged", *flavour, image, platform, &names)? {
-                return Ok(Some(why));
+                bail!("the series without a fault: {why}");
             }
             println!(
                 "without a fault, {}, {platform:?}: {} scenes pass in {}",
@@ -214,37 +182,7 @@ fn play_unchanged(
             );
         }
     }
-    Ok(None)
-}
-
-/// Plays what is built, as long as there is any.
-fn play_all(
-    mutants: &[Mutant],
-    built: &Mutex<Receiver<Built>>,
-    tried: &Mutex<Vec<Option<Tried>>>,
-    play: impl Fn(&Mutant, &Path) -> Result<Fate>,
-) {
-    loop {
-        let next = built.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Built {
-            number,
-            image,
-            time,
-        }) = next
-        else {
-            return;
-        };
-        let mutant = &mutants[number];
-        let start = Instant::now();
-        let fate = image.and_then(|image| play(mutant, &image));
-        let this = Tried {
-            fate: fate.unwrap_or_else(|e| Fate::Broken(format!("{e:#}"))),
-            build: time,
-            play: start.elapsed(),
-        };
-        println!("{}", this.row(mutant));
-        tried.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(this);
-    }
+    Ok(())
 }
 
 fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<Fate> {
@@ -293,11 +231,8 @@ fn play(
         Flavour::Debug => debug::SLOWER,
     };
     let limit = slower * (BOOT + SECONDS + EACH * names.len() as u64);
-    let scenes: Vec<_> = names
-        .iter()
-        .filter(|name| *name != KUNIT)
-        .cloned()
-        .collect();
+    let mut scenes = names.to_vec();
+    scenes.retain(|name| name != KUNIT);
     let script = match scenes[..] {
         [] => "true".into(),
         _ => scenes::script(&scenes, &[], SECONDS),
@@ -306,33 +241,27 @@ fn play(
         .platform(platform)
         .append(arguments(flavour).into())
         .run(&script, &mut |_| ())?;
-    let console = fs::read(&outcome.console)?;
-    let console = String::from_utf8_lossy(&console);
     let console = match flavour {
-        Flavour::Patched => &*console,
+        Flavour::Patched => outcome.console()?,
         // It is about its scenes, and not about what the kernel itself tests at boot.
-        Flavour::Debug => "",
+        Flavour::Debug => String::new(),
     };
-    Ok(failure(&outcome, console))
+    Ok(failure(&outcome, &console))
 }
 
-/// The end of a row that is not as expected.
-const DIFFERS: &str = "  <-- differs";
 /// The name that stands for the suites which the kernel runs when it boots.
 const KUNIT: &str = "kunit";
 
 /// What speaks against a kernel, of what a guest with it has said.
 fn failure(outcome: &Outcome, console: &str) -> Option<String> {
     let kunit = ktap::parse(console.lines().map(str::trim_end));
-    let failed = kunit.iter().find(|test| test.verdict == Verdict::Failed);
-    if let Some(test) = failed {
+    if let Some(test) = kunit.iter().find(|test| test.has_failed()) {
         return Some(format!("{KUNIT}: {}", test.name));
     }
-    let tests = ktap::parse(outcome.output.iter().map(String::as_str));
+    let tests = outcome.tests();
     // Those that were promised are missing if the guest died: that says more.
-    let failed = tests
-        .iter()
-        .find(|test| test.verdict == Verdict::Failed && test.name != "?");
+    let told = |test: &&Test| test.has_failed() && test.name != "?";
+    let failed = tests.iter().find(told);
     if let Some(test) = failed {
         let row = differing(outcome, &test.name).unwrap_or_else(|| test.remark.clone());
         return Some(format!("{}: {row}", test.name));
@@ -346,10 +275,8 @@ fn differing(outcome: &Outcome, scene: &str) -> Option<String> {
     let row = |line: &String| {
         let line = line.strip_suffix(DIFFERS)?;
         let rest = line.strip_prefix(scene)?.strip_prefix(' ')?;
-        let mut columns = rest
-            .split("  ")
-            .map(str::trim)
-            .filter(|text| !text.is_empty());
+        let columns = rest.split("  ").map(str::trim);
+        let mut columns = columns.filter(|text| !text.is_empty());
         let (what, got) = (columns.next()?, columns.last()?);
         Some(format!("{what}: {got}"))
     };
@@ -357,11 +284,10 @@ fn differing(outcome: &Outcome, scene: &str) -> Option<String> {
 }
 
 /// Prints the table, and keeps it; the exit status.
-fn report(lab: &Lab, mutants: &[Mutant], tried: &[Option<Tried>], time: Duration) -> Result<u8> {
+fn report(lab: &Lab, mutants: &[Mutant], tried: &[Tried], time: Duration) -> Result<u8> {
     let mut lines = vec![format!("{:28} {:>4} {:>4}  fate", "mutant", "make", "play")];
     let (mut killed, mut survive, mut bad) = (0, 0, 0);
     for (mutant, tried) in mutants.iter().zip(tried) {
-        let tried = tried.as_ref().context("not tried")?;
         lines.push(tried.row(mutant));
         match tried.is_good(mutant) {
             false => bad += 1,
@@ -376,7 +302,7 @@ fn report(lab: &Lab, mutants: &[Mutant], tried: &[Option<Tried>], time: Duration
     ));
     let text = lines.join("\n") + "\n";
     print!("===\n{text}");
-    fs::write(lab.build("results/mutants/table"), text)?;
+    fs::write(lab.run()?.dir.join("mutants"), text)?;
     Ok(u8::from(bad > 0))
 }
 

@@ -2,36 +2,25 @@
 
 //! Checks that are shell scripts of the lab, which print KTAP.
 
-use std::fs;
-use std::process::Stdio;
+use anyhow::{ensure, Result};
 
-use anyhow::{ensure, Context, Result};
-
-use crate::ktap::{self, Test, Verdict};
+use crate::ktap::{parse_timed, Test};
 use crate::lab::Lab;
+use crate::program::timed;
 
 pub fn run(lab: &Lab, name: &str) -> Result<Vec<Test>> {
-    let script = lab.top.join(format!("tools/testing/lab/{name}.sh"));
-    ensure!(script.is_file(), "{} is missing", script.display());
-    fs::create_dir_all(lab.build("logs"))?;
-    let log = lab.build(&format!("logs/{name}.log"));
-    let out = super::in_background(&script)
-        .current_dir(&lab.top)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| script.display().to_string())?;
-    fs::write(&log, [out.stdout.as_slice(), &out.stderr].concat())?;
-    let text = String::from_utf8_lossy(&out.stdout);
-    let mut tests = ktap::parse(text.lines());
-    let failed = tests.iter().any(|test| test.verdict == Verdict::Failed);
-    if tests.is_empty() || (!out.status.success() && !failed) {
-        let why = format!("{}, no result says why", out.status);
-        tests.push(Test::new(name, Verdict::Failed, &why));
+    let path = lab.script(&format!("{name}.sh"));
+    ensure!(path.is_file(), "{} is missing", path.display());
+    let log = lab.run()?.dir.join(format!("{name}.log"));
+    let (status, lines) = timed(super::in_background(&path).current_dir(&lab.top), &log)?;
+    let lines = lines.iter().map(|(time, line)| (Some(*time), &line[..]));
+    let mut tests = parse_timed(lines);
+    if tests.is_empty() || (!status.success() && !tests.iter().any(Test::has_failed)) {
+        let why = format!("{status}, no result says why");
+        tests.push(Test::failed(name, &why));
     }
-    for test in &mut tests {
-        if test.verdict == Verdict::Failed {
-            test.remark += &format!(" (log: {})", log.display());
-        }
+    for test in tests.iter_mut().filter(|test| test.has_failed()) {
+        test.remark += &format!(" (log: {})", log.display());
     }
     Ok(tests)
 }

@@ -3,19 +3,19 @@
 //! Random steps while memory fails, beside a model, in a guest. If they end in something that
 //! the model does not say, or the guest dies of them, their list is made shorter.
 
-use std::fs;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
+use fs_err as fs;
 
 use super::guest_verdict;
 use crate::ktap::{Test, Verdict};
 use crate::lab::Lab;
 use crate::qemu::Platform;
-use crate::side::{by_side, Out};
-use crate::vm::{End, Outcome, Vm};
+use crate::side::Out;
+use crate::vm::{End, Outcome, Vm, PATCHED};
 
 mod figures;
 mod shorter;
@@ -55,11 +55,8 @@ pub struct Args {
     #[arg(long, default_value_t = 10)]
     shrink: u64,
     /// Build directory of the kernel, or its bzImage
-    #[arg(long, default_value = "build/kernels/patched")]
+    #[arg(long, default_value = PATCHED)]
     kernel: PathBuf,
-    /// Name of the guest; its files go to build/results/NAME
-    #[arg(long, default_value = "torture")]
-    name: String,
     /// What the pmem devices are
     #[arg(long, value_enum, default_value_t)]
     platform: Platform,
@@ -68,13 +65,12 @@ pub struct Args {
 /// A part of the tests.
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
-    let new = (fastrand::u64(1 << 16..1 << 32), NEW);
+    let new = (new_seed(), NEW);
     for ((seed, seconds), platform) in [(FIXED, Platform::Legacy), (new, Platform::Nfit)] {
         let torture = Torture {
             lab,
             out,
-            name: "torture".into(),
-            kernel: "build/kernels/patched".into(),
+            kernel: Path::new(PATCHED),
             platform,
             shrink: Duration::from_secs(300),
         };
@@ -86,47 +82,37 @@ pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
 /// The exit status.
 pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     let list = args.replay.as_ref().map(|path| {
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = fs::read_to_string(path)?;
         let is_op = |line: &&str| !line.is_empty() && !line.starts_with('#');
         let ops = text.lines().map(str::trim).filter(is_op).map(String::from);
         anyhow::Ok(ops.collect::<Vec<_>>())
     });
     let list = list.transpose()?;
-    let seeds = match (&args.seeds, args.seed) {
-        (Some(seeds), _) => seeds.clone(),
-        (None, Some(seed)) => seed..=seed,
-        (None, None) => {
-            let seed = fastrand::u64(1 << 16..1 << 32);
-            seed..=seed
-        }
-    };
-    let runs = by_side(1, 1, |_, out| -> Result<u64> {
-        let torture = Torture {
-            lab,
-            out,
-            name: args.name.clone(),
-            kernel: args.kernel.clone(),
-            platform: args.platform,
-            shrink: Duration::from_secs(60 * args.shrink),
-        };
-        let (mut failed, mut sum) = (0, Figures::default());
-        for seed in seeds.clone() {
-            let (test, figures) = torture.play(seed, 60 * args.minutes, list.as_deref())?;
-            if test.verdict == Verdict::Failed {
-                failed += 1;
-                if args.seeds.is_some() {
-                    torture.keep(seed)?;
-                }
-            }
-            sum.add(&figures);
-        }
-        if args.seeds.is_some() {
-            out.line(&format!("# all seeds, {failed} failed: {sum}"));
-        }
-        Ok(failed)
+    let seeds = args.seeds.clone().unwrap_or_else(|| {
+        let seed = args.seed.unwrap_or_else(new_seed);
+        seed..=seed
     });
-    let failed = runs.into_iter().next().context("no run")??;
+    let torture = Torture {
+        lab,
+        out: &Out::stdout(),
+        kernel: &args.kernel,
+        platform: args.platform,
+        shrink: Duration::from_secs(60 * args.shrink),
+    };
+    let (mut failed, mut sum) = (0, Figures::default());
+    for seed in seeds {
+        let (test, figures) = torture.play(seed, 60 * args.minutes, list.as_deref())?;
+        failed += u64::from(test.has_failed());
+        sum.add(&figures);
+    }
+    if args.seeds.is_some() {
+        println!("# all seeds, {failed} failed: {sum}");
+    }
     Ok(u8::from(failed > 0))
+}
+
+fn new_seed() -> u64 {
+    fastrand::u64(1 << 16..1 << 32)
 }
 
 /// What a guest does for so long, from a seed on.
@@ -160,8 +146,7 @@ fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>> {
 struct Torture<'a> {
     lab: &'a Lab,
     out: &'a Out<'a>,
-    name: String,
-    kernel: PathBuf,
+    kernel: &'a Path,
     platform: Platform,
     /// How long to look for a shorter list.
     shrink: Duration,
@@ -174,6 +159,7 @@ impl Torture<'_> {
             None => format!("seed {seed}, {seconds} s"),
         };
         self.out.line(&format!("# {name}"));
+        self.lab.run()?.seed("torture", seed);
         let script = match list {
             Some(list) => with_list(list, "--seconds 0"),
             None => script(seed, seconds),
@@ -189,6 +175,7 @@ impl Torture<'_> {
         ));
         let figures = Figures::parse(&stats);
         let mut test = guest_verdict(&name, &outcome);
+        test.time = Some(start.elapsed());
         if outcome.end == End::Exit(0) && test.verdict == Verdict::Passed {
             return Ok((test, figures));
         }
@@ -201,41 +188,20 @@ impl Torture<'_> {
         for step in &said.steps[last..] {
             self.out.line(&format!("#   {step}"));
         }
-        let shortest = self.shorter(&said.steps, &why)?;
+        let shortest = self.shorter(&said.steps, &why, &outcome.dir)?;
         test.verdict = Verdict::Failed;
         test.remark = format!("step {}: {why}; {shortest}", said.steps.len());
         Ok((test, figures))
     }
 
-    /// What a seed has failed with stays when the next one fails.
-    fn keep(&self, seed: u64) -> Result<()> {
-        let results = self.lab.build("results");
-        let (from, to) = (
-            results.join(format!("{}-failed", self.name)),
-            results.join(format!("{}-failed-{seed}", self.name)),
-        );
-        if to.exists() {
-            fs::remove_dir_all(&to).with_context(|| to.display().to_string())?;
-        }
-        fs::rename(&from, &to).with_context(|| to.display().to_string())
-    }
-
     fn guest(&self, script: &str, limit: u64) -> Result<Outcome> {
-        let vm = Vm::new(self.lab, &self.name, &self.kernel, limit).platform(self.platform);
+        let vm = Vm::new(self.lab, "torture", self.kernel, limit).platform(self.platform);
         vm.run(script, &mut |_| ())
     }
 
-    /// Looks for a shorter list that fails, and prints it; where it is.
-    fn shorter(&self, steps: &[String], why: &str) -> Result<String> {
-        let dir = self
-            .lab
-            .build("results")
-            .join(format!("{}-failed", self.name));
-        fs::create_dir_all(&dir)?;
-        for file in ["console.log", "output.log"] {
-            let from = self.lab.build("results").join(&self.name).join(file);
-            fs::copy(from, dir.join(file))?;
-        }
+    /// Looks for a shorter list that fails, and prints it; where it is, beside the files of the
+    /// guest that failed.
+    fn shorter(&self, steps: &[String], why: &str, dir: &Path) -> Result<String> {
         fs::write(dir.join("list"), text(steps, why))?;
         let end = Instant::now() + self.shrink;
         let mut list = Shorter {
@@ -260,18 +226,14 @@ impl Torture<'_> {
         }
         let path = dir.join("shortest");
         fs::write(&path, text(&list.ops, &list.why))?;
-        self.out.line(&format!(
-            "# fails with {} operations: {}",
-            list.ops.len(),
-            list.why
-        ));
+        let (count, why) = (list.ops.len(), &list.why);
+        self.out
+            .line(&format!("# fails with {count} operations: {why}"));
         for op in list.ops.iter().take(60) {
             self.out.line(&format!("#   {op}"));
         }
-        Ok(format!(
-            "again: dax-lab torture --replay {}",
-            path.display()
-        ))
+        let path = path.display();
+        Ok(format!("again: dax-lab torture --replay {path}"))
     }
 }
 
@@ -325,10 +287,6 @@ impl Said {
 mod tests {
     use super::*;
 
-    fn outcome(end: End, lines: &[&str]) -> Outcome {
-        Outcome::of(end, lines)
-    }
-
     #[test]
     fn what_a_guest_says() {
         let lines = [
@@ -337,7 +295,7 @@ mod tests {
             "torture: differs: step 2, mce: x",
             "torture: 1 steps",
         ];
-        let said = Said::of(&outcome(End::Exit(1), &lines));
+        let said = Said::of(&Outcome::of(End::Exit(1), &lines));
         assert_eq!(said.steps, ["sync", "mce slot=1 page=2"]);
         assert_eq!(said.differs.as_deref(), Some("step 2, mce: x"));
         assert_eq!(said.stats.as_deref(), Some("1 steps"));

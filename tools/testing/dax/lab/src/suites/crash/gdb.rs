@@ -32,28 +32,27 @@ impl Gdb {
 
     /// Has the guest stop when it gets to this address.
     pub fn break_at(&mut self, addr: u64) -> Result<()> {
-        let said = self.ask(&format!("Z1,{addr:x},1"))?;
-        ensure!(said == "OK", "QEMU's debugger on Z1: {said:?}");
-        Ok(())
+        self.set(&format!("Z1,{addr:x},1"))
     }
 
     pub fn clear(&mut self, addr: u64) -> Result<()> {
-        let said = self.ask(&format!("z1,{addr:x},1"))?;
-        ensure!(said == "OK", "QEMU's debugger on z1: {said:?}");
+        self.set(&format!("z1,{addr:x},1"))
+    }
+
+    /// Has a function return 0 at once, from now on: xor %eax,%eax; ret.
+    pub fn gut(&mut self, addr: u64) -> Result<()> {
+        self.set(&format!("M{addr:x},3:31c0c3"))
+    }
+
+    fn set(&mut self, command: &str) -> Result<()> {
+        let said = self.ask(command)?;
+        ensure!(said == "OK", "QEMU's debugger on {command}: {said:?}");
         Ok(())
     }
 
     /// Has the guest go on.
     pub fn go_on(&mut self) -> Result<()> {
         self.send("c")
-    }
-
-    /// Has a function return 0 at once, from now on.
-    pub fn gut(&mut self, addr: u64) -> Result<()> {
-        // xor %eax,%eax; ret
-        let said = self.ask(&format!("M{addr:x},3:31c0c3"))?;
-        ensure!(said == "OK", "QEMU's debugger on M: {said:?}");
-        Ok(())
     }
 
     /// Has the CPU that stopped go on by one instruction.

@@ -2,19 +2,17 @@
 
 //! A guest that runs `dax-probe crash`, and dies.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::gdb::Gdb;
 use super::plan::Kill;
-use crate::console::Console;
+use crate::guest::{Guest as Running, Heard, EXIT};
 use crate::pace;
-use crate::vm::{self, Vm};
+use crate::vm::Vm;
 
 /// To boot, to look at what is left, to begin: on a machine that is busy.
 fn patience() -> Duration {
@@ -25,6 +23,11 @@ fn hit_patience() -> Duration {
     pace::limit(20)
 }
 const SOCKET: &str = "gdb.sock";
+
+/// Words for QEMU that have it listen to a debugger.
+pub fn words() -> Vec<String> {
+    vec!["-gdb".into(), format!("unix:{SOCKET},server=on,wait=off")]
+}
 
 /// What a guest says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,19 +51,12 @@ impl Said {
         let line = line.strip_prefix("crash: ").unwrap_or(line);
         let after = |word| line.strip_prefix(word).map(String::from);
         match line {
-            "mounting" => return Self::Mounting,
-            "running" => return Self::Running,
-            _ => (),
-        }
-        if let Some(what) = after("checked ") {
-            return Self::Checked(what);
-        }
-        if let Some(what) = after("bad: ") {
-            return Self::Bad(what);
-        }
-        match after("LAB-EXIT ") {
-            Some(status) => Self::Exit(status),
-            None => Self::Note(line.into()),
+            "mounting" => Self::Mounting,
+            "running" => Self::Running,
+            _ => (after("checked ").map(Self::Checked))
+                .or_else(|| after("bad: ").map(Self::Bad))
+                .or_else(|| after(EXIT).map(Self::Exit))
+                .unwrap_or_else(|| Self::Note(line.into())),
         }
     }
 }
@@ -75,37 +71,21 @@ pub enum Killed {
 }
 
 pub struct Guest {
-    child: Child,
-    lines: Receiver<String>,
-    console: Console,
-    log: File,
+    running: Running,
     gdb: Option<Gdb>,
-    socket: std::path::PathBuf,
-    qemu_log: std::path::PathBuf,
 }
 
 impl Guest {
     pub fn boot(vm: &Vm, script: &str) -> Result<Self> {
-        let mut qemu = vm.prepare(script)?;
-        let qemu_log = vm.dir().join("qemu.log");
-        let mut child = qemu
-            .args(["-serial", "stdio"])
-            .arg("-gdb")
-            .arg(format!("unix:{SOCKET},server=on,wait=off"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&qemu_log)?)
-            .spawn()
-            .context("qemu-system-x86_64")?;
         Ok(Self {
-            lines: vm::follow(&mut child)?,
-            child,
-            console: Console::new(&vm.console_path(), None)?,
-            log: File::create(vm.dir().join("output.log"))?,
+            running: vm.boot(script, Stdio::null())?,
             gdb: None,
-            socket: vm.dir().join(SOCKET),
-            qemu_log,
         })
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> PathBuf {
+        self.running.dir.clone()
     }
 
     /// What the guest says next.
@@ -123,22 +103,17 @@ impl Guest {
     }
 
     fn poll(&mut self, time: Duration) -> Result<Option<Said>> {
-        let line = self.lines.recv_timeout(time);
-        self.console.poll()?;
-        if let Some(finding) = self.console.findings.first() {
+        let heard = self.running.next(time)?;
+        if let Some(finding) = self.running.console.findings.first() {
             return Ok(Some(Said::Dead(format!("console says: {finding}"))));
         }
-        match line {
-            Ok(line) if line.is_empty() => Ok(None),
-            Ok(line) => {
-                writeln!(self.log, "{line}")?;
+        match heard {
+            Heard::Line(line) if !line.is_empty() => {
+                self.running.note(&line)?;
                 Ok(Some(Said::parse(&line)))
             }
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => {
-                let said = fs::read_to_string(&self.qemu_log).unwrap_or_default();
-                Ok(Some(Said::Quit(said.trim().into())))
-            }
+            Heard::Line(_) | Heard::Nothing => Ok(None),
+            Heard::End => Ok(Some(Said::Quit(self.running.qemu_said()))),
         }
     }
 
@@ -162,7 +137,7 @@ impl Guest {
             }
         };
         if !matches!(killed, Killed::No(_)) {
-            self.end()?;
+            self.running.end();
         }
         Ok(killed)
     }
@@ -183,7 +158,7 @@ impl Guest {
                 gdb.stop()?;
                 Ok(gdb)
             }
-            None => Gdb::connect(&self.socket),
+            None => Gdb::connect(&self.running.dir.join(SOCKET)),
         }
     }
 
@@ -218,21 +193,5 @@ impl Guest {
         // It must not go on when the debugger leaves.
         self.gdb = Some(gdb);
         Ok(Killed::Yes)
-    }
-
-    fn end(&mut self) -> Result<()> {
-        // Harmless if it has ended.
-        let _ = self.child.kill();
-        self.child.wait()?;
-        // What it said at last.
-        while !matches!(self.lines.try_recv(), Err(TryRecvError::Disconnected)) {}
-        self.console.poll()
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // It is as good as gone.
-        let _ = self.end();
     }
 }

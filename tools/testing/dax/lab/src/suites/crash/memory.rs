@@ -2,14 +2,15 @@
 
 //! A guest's memory, kept in a file: what of it is persistent outlives the guest.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
+use fs_err as fs;
+use nix::fcntl::{fallocate, FallocateFlags};
+use nix::sys::statvfs::statvfs;
 
+use crate::program::output;
 use crate::qemu;
 
 /// What is written of two copies, at most.
@@ -23,9 +24,10 @@ pub struct Memory {
 
 impl Memory {
     /// In a directory that the lab's sysroot has in memory and that goes with it.
-    pub fn new(name: &str) -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let dir = std::env::temp_dir();
-        let free = free_bytes(&dir)?;
+        let stat = statvfs(&dir)?;
+        let free = stat.blocks_available() * stat.fragment_size();
         ensure!(
             free >= NEEDED,
             "{} MiB are free in {}, {} are needed: the memory of a guest is kept there",
@@ -34,26 +36,23 @@ impl Memory {
             NEEDED >> 20
         );
         Ok(Self {
-            path: dir.join(format!("{name}.memory")),
-            before: dir.join(format!("{name}.memory.before")),
+            path: dir.join("crash.memory"),
+            before: dir.join("crash.memory.before"),
         })
     }
 
     /// Zeros.
     pub fn clear(&self) -> Result<()> {
-        let file = File::create(&self.path).with_context(|| self.path.display().to_string())?;
-        Ok(file.set_len(qemu::MEMORY)?)
+        Ok(fs::File::create(&self.path)?.set_len(qemu::MEMORY)?)
     }
 
     /// The power is gone: so is what was in RAM. Keeps what is left, to begin again.
     pub fn lose(&self) -> Result<()> {
-        let file = OpenOptions::new().write(true).open(&self.path)?;
+        let file = fs::OpenOptions::new().write(true).open(&self.path)?;
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         for range in qemu::VOLATILE {
-            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
             let (start, len) = (range.start as i64, (range.end - range.start) as i64);
-            // SAFETY: changes a file only.
-            let ret = unsafe { libc::fallocate(file.as_raw_fd(), mode, start, len) };
-            ensure!(ret == 0, "fallocate: {}", io::Error::last_os_error());
+            fallocate(&file, hole, start, len)?;
         }
         copy(&self.path, &self.before)
     }
@@ -86,18 +85,5 @@ impl Drop for Memory {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut cp = Command::new("cp");
-    let status = cp.arg("--sparse=always").arg(from).arg(to).status();
-    ensure!(status?.success(), "cp {} {}", from.display(), to.display());
-    Ok(())
-}
-
-fn free_bytes(dir: &Path) -> Result<u64> {
-    let dir = File::open(dir).with_context(|| dir.display().to_string())?;
-    // SAFETY: an all-zero statvfs is valid, and fstatvfs fills one.
-    let (ret, stat) = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::fstatvfs(dir.as_raw_fd(), &mut stat), stat)
-    };
-    ensure!(ret == 0, "fstatvfs: {}", io::Error::last_os_error());
-    Ok(stat.f_bavail * stat.f_frsize)
+    output(cp.arg("--sparse=always").arg(from).arg(to)).map(|_| ())
 }

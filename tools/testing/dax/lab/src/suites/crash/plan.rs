@@ -3,12 +3,12 @@
 //! Where guests are killed.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
+use fs_err as fs;
 
 /// The kernel's functions that the work goes through, from the report of an error to
 /// the end of its repair; and those that the filesystem calls meanwhile. How many calls
@@ -151,8 +151,7 @@ pub struct Symbols(String);
 impl Symbols {
     /// All stages must be among them.
     pub fn read(kernel: &Path) -> Result<Self> {
-        let path = kernel.join("System.map");
-        let symbols = Self(fs::read_to_string(&path).context(path.display().to_string())?);
+        let symbols = Self(fs::read_to_string(kernel.join("System.map"))?);
         for (stage, _) in STAGES {
             symbols.address(stage)?;
         }

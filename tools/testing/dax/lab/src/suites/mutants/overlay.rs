@@ -3,16 +3,16 @@
 //! Where mutants are built: over the tree and the build directories of the kernels, as their
 //! objects name their paths. All have a layer in memory on top, which takes all changes.
 
-use std::ffi::CString;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{ensure, Context, Result};
+use fs_err as fs;
+use nix::mount::{mount, MsFlags};
 
 use super::patch::{Flavour, Mutant};
 use crate::lab::Lab;
+use crate::program::output;
 
 /// Objects of a mutant, its kernel several times among them: those of the debug kernel are large.
 const LAYER: &str = "size=8g";
@@ -22,25 +22,9 @@ pub struct Tree<'a> {
     linux: PathBuf,
 }
 
-fn mount(kind: &str, at: &Path, options: &str) -> Result<()> {
-    let at = CString::new(at.as_os_str().as_bytes())?;
-    let (kind, options) = (CString::new(kind)?, CString::new(options)?);
-    // SAFETY: mount(2) with strings that end with a zero.
-    let ret = unsafe {
-        libc::mount(
-            kind.as_ptr(),
-            at.as_ptr(),
-            kind.as_ptr(),
-            0,
-            options.as_ptr().cast(),
-        )
-    };
-    ensure!(
-        ret == 0,
-        "mount of {kind:?} at {at:?}: {}",
-        std::io::Error::last_os_error()
-    );
-    Ok(())
+fn mount_at(kind: &str, at: &Path, options: &str) -> Result<()> {
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), Some(options))
+        .with_context(|| format!("mount of {kind} at {}", at.display()))
 }
 
 impl<'a> Tree<'a> {
@@ -62,7 +46,7 @@ impl<'a> Tree<'a> {
         );
         let layers = std::env::temp_dir().join("mutants");
         fs::create_dir_all(&layers)?;
-        mount("tmpfs", &layers, LAYER)?;
+        mount_at("tmpfs", &layers, LAYER)?;
         for (name, dir) in &dirs {
             let (upper, work) = (layers.join(name), layers.join(name).with_extension("work"));
             fs::create_dir(&upper)?;
@@ -73,7 +57,7 @@ impl<'a> Tree<'a> {
                 upper.display(),
                 work.display()
             );
-            mount("overlay", dir, &options)?;
+            mount_at("overlay", dir, &options)?;
         }
         Ok(Self { lab, linux })
     }
@@ -81,7 +65,7 @@ impl<'a> Tree<'a> {
     /// Builds the tree as it is. The kernel is copied to `image`.
     pub fn build(&self, flavour: Flavour, image: &Path) -> Result<PathBuf> {
         // The guests wait for this, so it does not give way to them.
-        let said = Command::new(self.lab.top.join("tools/testing/lab/kernel.sh"))
+        let said = Command::new(self.lab.script("kernel.sh"))
             .args([flavour.name(), "compile"])
             .current_dir(&self.lab.top)
             .stdin(Stdio::null())
@@ -105,8 +89,7 @@ impl<'a> Tree<'a> {
         let mut kept = Vec::new();
         for file in &mutant.files {
             let path = self.linux.join(file);
-            let text = fs::read(&path).with_context(|| path.display().to_string())?;
-            kept.push((path, text));
+            kept.push((path.clone(), fs::read(path)?));
         }
         let patch = mutant.path.to_string_lossy();
         self.git(&["apply", "--whitespace=nowarn", &patch])
@@ -126,15 +109,6 @@ impl<'a> Tree<'a> {
     }
 
     fn git(&self, words: &[&str]) -> Result<String> {
-        let said = Command::new("git")
-            .arg("-C")
-            .arg(&self.linux)
-            .args(words)
-            .output()
-            .context("git")?;
-        let why = String::from_utf8_lossy(&said.stderr);
-        let why = why.lines().next().unwrap_or_default();
-        ensure!(said.status.success(), "git {}: {why}", words[0]);
-        Ok(String::from_utf8(said.stdout)?)
+        output(Command::new("git").arg("-C").arg(&self.linux).args(words))
     }
 }

@@ -15,17 +15,18 @@
 //!
 //! A line that begins with a space goes on with what the one before it says.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
+use fs_err as fs;
 
 use crate::lab::Lab;
 use crate::qemu::Platform;
 
 /// The kernel that has the fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Flavour {
+    #[default]
     Patched,
     Debug,
 }
@@ -46,7 +47,7 @@ impl Flavour {
 }
 
 /// A fault that a person could make.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Mutant {
     pub name: String,
     pub path: PathBuf,
@@ -67,19 +68,12 @@ impl Mutant {
         let mut mutant = Self {
             name: name.into(),
             path: path.into(),
-            what: String::new(),
-            flavour: Flavour::Patched,
-            legacy: Vec::new(),
-            nfit: Vec::new(),
-            survives: None,
-            files: Vec::new(),
+            ..Self::default()
         };
         let list = |value: &str| {
             let names = value.split(',').map(str::trim);
-            names
-                .filter(|name| !name.is_empty())
-                .map(String::from)
-                .collect()
+            let names = names.filter(|name| !name.is_empty());
+            names.map(String::from).collect()
         };
         let mut debug = Vec::new();
         for (key, value) in head(text)? {
@@ -140,8 +134,7 @@ fn head(text: &str) -> Result<Vec<(String, String)>> {
 /// `only`.
 pub fn all(dir: &Path, only: &[String]) -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
-    let entries = fs::read_dir(dir).with_context(|| dir.display().to_string())?;
-    for entry in entries {
+    for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_none_or(|ext| ext != "patch") {
             continue;

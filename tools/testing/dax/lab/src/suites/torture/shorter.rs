@@ -82,10 +82,6 @@ impl Try {
 mod tests {
     use super::*;
 
-    fn outcome(end: End, lines: &[&str]) -> Outcome {
-        Outcome::of(end, lines)
-    }
-
     #[test]
     fn a_list_gets_shorter() {
         let mut list = Shorter {
@@ -104,13 +100,13 @@ mod tests {
             "torture: trying 1 1: c",
         ];
         // That it dies before it begins says nothing of the last list.
-        list.follow(&outcome(End::Died, &lines));
+        list.follow(&Outcome::of(End::Died, &lines));
         assert_eq!(
             (list.ops.len(), list.from, list.done),
             (2, Some((1, 2)), false)
         );
         let lines = ["torture: trying 1 1: c", "torture: begun"];
-        list.follow(&outcome(End::Died, &lines));
+        list.follow(&Outcome::of(End::Died, &lines));
         assert_eq!(
             (list.ops.len(), list.from, list.done),
             (1, Some((1, 1)), false)
@@ -120,7 +116,7 @@ mod tests {
             "torture: begun",
             "torture: shortest: c",
         ];
-        list.follow(&outcome(End::Exit(0), &lines));
+        list.follow(&Outcome::of(End::Exit(0), &lines));
         assert_eq!((list.ops.len(), list.done), (1, true));
     }
 }
