@@ -20,6 +20,8 @@ use crate::pmem::Page;
 use crate::sys;
 use crate::units::PAGE_SIZE;
 
+pub use crate::sys::vmsplice;
+
 pub fn open(path: &Path, flags: i32) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(flags);

@@ -165,7 +165,7 @@ impl Mapper {
             "consume" => self.consume(size(1)?)?,
             "pipe" => {
                 let ends = calls::pipe()?;
-                let ret = sys::vmsplice(&ends.1, area()?.get(size(2)?, 1)?, PAGE_SIZE);
+                let ret = calls::vmsplice(&ends.1, area()?.get(size(2)?, 1)?, PAGE_SIZE);
                 self.pipe = Some(ends);
                 count(ret)
             }
