@@ -113,7 +113,7 @@ pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result
         one(order[number], out, || play(lab, order[number], out))
     });
     if compare {
-        let patched = to_compare(&played);
+        let patched = to_compare(&played, &scenes::names(|scene| !scene.legacy)?);
         // The guests are side by side, not the suites.
         let mut last = by_side(1, 1, |_, out| {
             one(Name::Stock, out, || {
@@ -163,8 +163,8 @@ fn report(played: &[Played], time: Duration) -> u8 {
 
 /// What the stock kernel is compared with: the scenes, and of those on the other platform
 /// those that are not played on both.
-fn to_compare(played: &[Played]) -> Vec<Test> {
-    let scrub = |test: &&Test| nfit::scrubs().any(|name| name == test.name);
+fn to_compare(played: &[Played], only_nfit: &[String]) -> Vec<Test> {
+    let scrub = |test: &&Test| only_nfit.contains(&test.name);
     let mut patched = Vec::new();
     for suite in played {
         match suite.name {

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
+use serde_json::Value;
 
 pub use super::compare::command as on_stock;
+use super::compare::Stock;
 use super::guest_verdict;
 use crate::ktap::{self, Test};
 use crate::lab::Lab;
@@ -17,45 +19,71 @@ use crate::vm::{Outcome, Vm};
 /// How long the races run.
 pub const SECONDS: u64 = 60;
 
-/// A scene, as `dax-probe scenes --list` tells.
+/// What dax-probe declares of a scene.
 pub struct Listed {
     pub name: String,
+    pub legacy: bool,
     pub nfit: bool,
-    /// Why the stock kernel passes it, if it does.
-    pub also_stock: Option<String>,
+    /// Whether it needs the debug kernel.
+    pub debug: bool,
+    /// Whether it has to be faster than that kernel.
+    pub fast: bool,
+    /// What is seen of it on the stock kernel; `None` if it can't be played there.
+    pub stock: Option<Stock>,
+    /// Whether the stock kernel is as it was after it.
+    pub harmless: bool,
 }
 
 impl Listed {
-    fn parse(line: &str) -> Option<Self> {
-        let (line, also_stock) = match line.split_once(ALSO_STOCK) {
-            Some((line, why)) => (line, Some(why.trim_end_matches(')').into())),
-            None => (line, None),
-        };
+    /// From dax-probe's words.
+    fn parse(scene: &Value) -> Option<Self> {
+        let flag = |key: &str| scene[key].as_bool();
         Some(Self {
-            name: line.split_whitespace().nth(1)?.into(),
-            nfit: line.contains(NFIT),
-            also_stock,
+            name: scene["name"].as_str()?.into(),
+            legacy: flag("legacy")?,
+            nfit: flag("nfit")?,
+            debug: flag("debug")?,
+            fast: flag("fast")?,
+            stock: match &scene["stock"] {
+                Value::Null => None,
+                stock => Some(Stock::parse(stock)?),
+            },
+            harmless: flag("harmless")?,
         })
     }
 }
 
-/// dax-probe's words in its list.
-const ALSO_STOCK: &str = " (stock passes it too: ";
-const NFIT: &str = " (nfit)";
-
-/// The list, as the program prints it that guests are given.
-pub fn list_text() -> Result<String> {
+/// What the program prints that guests are given.
+fn ask(option: &str) -> Result<String> {
     let probe = std::env::current_exe()?.with_file_name("dax-probe");
-    let said = Command::new(&probe).args(["scenes", "--list"]).output();
+    let said = Command::new(&probe).args(["scenes", option]).output();
     let said = said.with_context(|| probe.display().to_string())?;
     ensure!(said.status.success(), "dax-probe: {}", said.status);
     Ok(String::from_utf8(said.stdout)?)
 }
 
+/// The list for a reader.
+pub fn list_text() -> Result<String> {
+    ask("--list")
+}
+
 pub fn list() -> Result<Vec<Listed>> {
-    let list: Vec<_> = list_text()?.lines().filter_map(Listed::parse).collect();
+    parse(&ask("--json")?)
+}
+
+fn parse(text: &str) -> Result<Vec<Listed>> {
+    let said: Value = serde_json::from_str(text).context("dax-probe's list of scenes")?;
+    let scenes = said.as_array().into_iter().flatten();
+    let list: Option<Vec<_>> = scenes.map(Listed::parse).collect();
+    let list = list.context("dax-probe lists a scene in other words")?;
     ensure!(!list.is_empty(), "dax-probe lists no scene");
     Ok(list)
+}
+
+/// The names of those that match.
+pub fn names(matches: impl Fn(&Listed) -> bool) -> Result<Vec<String>> {
+    let list = list()?.into_iter().filter(|scene| matches(scene));
+    Ok(list.map(|scene| scene.name).collect())
 }
 
 /// The guest's time limit: each scene has a deadline of its own, which is what
@@ -99,14 +127,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_list() {
-        let scene = Listed::parse(" 2 shared        a block that three files share").unwrap();
-        assert_eq!((scene.name.as_str(), scene.nfit), ("shared", false));
-        assert_eq!(scene.also_stock, None);
-        let line = "71 firmware-clear the platform (nfit) (stock passes it too: it is the lab's)";
-        let scene = Listed::parse(line).unwrap();
-        assert_eq!((scene.name.as_str(), scene.nfit), ("firmware-clear", true));
-        assert_eq!(scene.also_stock.as_deref(), Some("it is the lab's"));
-        assert!(Listed::parse("").is_none());
+    fn the_list_is_understood() {
+        let scene = |stock: &str| {
+            let flags = r#""legacy":true,"nfit":false,"debug":false,"fast":true,"harmless":false"#;
+            format!(r#"[{{"name":"free",{flags},"stock":{stock}}}]"#)
+        };
+        let list = parse(&scene(r#"{"differs":["block","EIO"]}"#)).unwrap();
+        let free = &list[0];
+        assert_eq!(free.name, "free");
+        assert_eq!((free.legacy, free.nfit), (true, false));
+        assert_eq!((free.debug, free.fast, free.harmless), (false, true, false));
+        let row = Stock::Row("block".into(), "EIO".into());
+        assert_eq!(free.stock, Some(row));
+        assert_eq!(parse(&scene("null")).unwrap()[0].stock, None);
+        let hangs = Some(Stock::Hang("f".into()));
+        assert_eq!(parse(&scene(r#"{"hangs":"f"}"#)).unwrap()[0].stock, hangs);
+        assert!(parse(&scene(r#"{"sleeps":"f"}"#)).is_err());
+        assert!(parse(&scene(r#"{"differs":["block"]}"#)).is_err());
+        assert!(parse(r#"[{"name":"free"}]"#).is_err());
+        assert!(parse("[]").is_err());
     }
 }

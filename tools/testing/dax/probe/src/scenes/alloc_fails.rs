@@ -113,8 +113,10 @@ const SHARED: &str = "BUS_MCEERR_AO page 1 lsb 12; not mapped; 22 owners; reads 
 /// What a process is told when there is no memory to queue the signal with, as by any sender.
 const BARE: &str = "signal 7 code 0 address 0x0";
 
+scene! { ALLOC_NOTIFY = 190 "alloc-notify" notify: "each allocation of a notification fails once";
+debug, long }
 /// In the notification: in the task that injects.
-pub fn notify(_: u64) -> Result<()> {
+fn notify(_: u64) -> Result<()> {
     let mut all = Sharers::new()?;
     let pfn = Bad::unreported(&all.file, 1)?;
     let pfn = Pmem(0).pfn(pfn.at)?;
@@ -143,8 +145,11 @@ pub fn notify(_: u64) -> Result<()> {
     all.end()
 }
 
+scene! { ALLOC_REPORT = 191 "alloc-report" report:
+"each allocation of the reports after it fails once";
+debug, long }
 /// In what the worker does after it: the reports.
-pub fn report(_: u64) -> Result<()> {
+fn report(_: u64) -> Result<()> {
     let mut all = Sharers::new()?;
     let pfn = Pmem(0).pfn(Bad::unreported(&all.file, 1)?.at)?;
     let owners = Trace::new("xfs/xfs_dax_owner")?;
@@ -160,9 +165,12 @@ pub fn report(_: u64) -> Result<()> {
     all.end()
 }
 
+scene! { ALLOC_REAL = 192 "alloc-real" real:
+"the same, by machine checks, in a file that is not in memory";
+debug, long }
 /// By a machine check, in a file that is not in memory: in the kernel's workers, be it in the
 /// notification, in the report, or in what takes the page out of the direct map.
-pub fn real(_: u64) -> Result<()> {
+fn real(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
@@ -200,8 +208,10 @@ pub fn real(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { ALLOC_REPAIR = 193 "alloc-repair" repair: "each allocation of a repair fails once";
+debug, long }
 /// In the repair: of free space, and of space that was never written, of a file not in memory.
-pub fn repair(_: u64) -> Result<()> {
+fn repair(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let unwritten = unwritten(&xfs)?;
@@ -239,9 +249,12 @@ fn unwritten(xfs: &Xfs) -> Result<u64> {
     Ok(ioctl::physical(&file, PAGE)?)
 }
 
+scene! { ALLOC_MOUNT = 194 "alloc-mount" mount:
+"each allocation of a mount with known errors fails once";
+debug, long }
 /// At mount, with errors that the device knows of: it fails, and leaves the device to the next
 /// one; or it does all that it should.
-pub fn mount(_: u64) -> Result<()> {
+fn mount(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;

@@ -14,12 +14,14 @@ use crate::calls;
 use crate::kmsg;
 use crate::process::pattern;
 use crate::report::expect;
+use crate::scenes::STORE;
 use crate::xfs::{self, Options, Xfs};
 
 const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
 const LOST: &str = "lost 4096 bytes";
 
-pub fn play(_: u64) -> Result<()> {
+scene! { CACHED = 154 "cached" play: "blocks that the page cache has up to date"; crashes(STORE) }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         no_dax: true,
         ..Options::default()

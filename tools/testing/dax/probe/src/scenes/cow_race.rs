@@ -17,6 +17,7 @@ use crate::fault::{self, PAGE_SIZE};
 use crate::ioctl;
 use crate::kernel::{self, QuietConsole};
 use crate::report::{expect, note};
+use crate::scenes::GROUP;
 use crate::shared::{counters, Worker};
 use crate::xfs::{Options, Xfs};
 
@@ -29,7 +30,9 @@ const INJECTOR: usize = CLONERS;
 const STOP: usize = CLONERS + 1;
 type Counters = [AtomicU64; CLONERS + 2];
 
-pub fn play(seconds: u64) -> Result<()> {
+scene! { COW_RACE = 11 "cow-race" play: "copy-on-write against injection (D1)";
+timed, hangs(GROUP) }
+fn play(seconds: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let source = xfs.file("source", PAGES)?;
     let counters = counters()?;

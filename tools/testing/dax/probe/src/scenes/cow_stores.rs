@@ -18,6 +18,7 @@ use crate::calls;
 use crate::fault::PAGE_SIZE;
 use crate::ioctl;
 use crate::report::{expect, note};
+use crate::scenes::UNCHANGED;
 use crate::xfs::{Options, Xfs};
 
 const ROUNDS: usize = 50;
@@ -26,7 +27,9 @@ const PAGES: usize = 32;
 /// Stores before the copy, and after it.
 const SOME: u64 = 1000;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { COW_STORES = 16 "cow-stores" play: "stores to a block while a fault copies it";
+passes(UNCHANGED) }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (mut copied, mut stores, mut lost) = (0, 0, 0);
     for _ in 0..ROUNDS {

@@ -10,9 +10,12 @@ use crate::ioctl::{self, XFS_FMR_OWN_LOG};
 use crate::pmem::{self, Pmem};
 use crate::process::Map;
 use crate::report::expect;
+use crate::scenes::UNCHANGED;
 use crate::xfs::{self, Options, Xfs};
 
-pub fn no_rmapbt(_: u64) -> Result<()> {
+scene! { NO_RMAPBT = 6 "no-rmapbt" no_rmapbt: "XFS cannot look owners up: the generic handler";
+differs("marks", "HardwareCorrupted +4 kB"), harmless }
+fn no_rmapbt(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         no_rmapbt: true,
         ..Options::default()
@@ -41,8 +44,9 @@ pub fn no_rmapbt(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { LOG_DEVICE = 7 "log-device" log_device: "an external log device"; passes(UNCHANGED) }
 /// Poison in the data is as ever; poison in the log ends the filesystem.
-pub fn log_device(_: u64) -> Result<()> {
+fn log_device(_: u64) -> Result<()> {
     let log = Pmem(1);
     let xfs = Xfs::new(&Options {
         log: Some(log.path()),
@@ -72,7 +76,9 @@ pub fn log_device(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
-pub fn realtime(_: u64) -> Result<()> {
+scene! { REALTIME = 8 "realtime" realtime: "a realtime device with rmap and reflink";
+passes(UNCHANGED) }
+fn realtime(_: u64) -> Result<()> {
     let rt = Pmem(1);
     let xfs = Xfs::new(&Options {
         realtime: Some(rt),

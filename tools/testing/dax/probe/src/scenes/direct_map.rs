@@ -19,8 +19,10 @@ use crate::kernel::is_mapped;
 use crate::report::expect;
 use crate::xfs::{Options, Xfs};
 
+scene! { DIRECT_MAP = 28 "direct-map" play: "which pages that failed the kernel still maps (law 1)";
+differs("in a pipe", "taken out") }
 /// Mapped or not, as something refers to the page or does not.
-pub fn play(_: u64) -> Result<()> {
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let idle = xfs.file("idle", 4)?;
     let piped = xfs.file("piped", 4)?;

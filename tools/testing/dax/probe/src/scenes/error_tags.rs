@@ -27,7 +27,9 @@ const HEALED: &str = "zeros, zeros, none; data intact";
 /// It is about mounts, and would be met by the one that looks what is left.
 const EXCEPT: [&str; 2] = ["noerror", "bad_summary"];
 
-pub fn play(_: u64) -> Result<()> {
+scene! { ERROR_TAGS = 195 "error-tags" play: "errors that XFS makes itself, while memory fails";
+debug, long }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut tags = Vec::new();
     for entry in fs::read_dir(TAGS).context(TAGS)? {

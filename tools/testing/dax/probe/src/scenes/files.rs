@@ -12,11 +12,14 @@ use crate::ioctl;
 use crate::pmem::{self, Pmem};
 use crate::process::{Map, Probe};
 use crate::report::expect;
+use crate::scenes::UNCHANGED;
 use crate::xfs::{fill, Options, Xfs};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-pub fn one_mapper(_: u64) -> Result<()> {
+scene! { ONE_MAPPER = 1 "one-mapper" one_mapper: "one file, one process that maps it";
+both, passes(UNCHANGED) }
+fn one_mapper(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut mapper = Map::new(&file, 4).start()?;
@@ -42,9 +45,10 @@ pub fn one_mapper(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SHARED = 2 "shared" shared: "a block that three files share"; both, passes(UNCHANGED) }
 /// The third file holds the block at another offset, so that a wrong translation
 /// from block to address shows.
-pub fn shared(_: u64) -> Result<()> {
+fn shared(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.clone_of(&a, "b")?;
@@ -84,9 +88,11 @@ pub fn shared(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { MANY_OWNERS = 14 "many-owners" many_owners: "a block that 400 files share";
+passes(UNCHANGED) }
 /// More owners than are looked up at a time, which is a page of records: none may
 /// be missed where one lot ends and the next begins.
-pub fn many_owners(_: u64) -> Result<()> {
+fn many_owners(_: u64) -> Result<()> {
     const OWNERS: usize = 400;
 
     let xfs = Xfs::new(&Options::default())?;
@@ -121,7 +127,9 @@ pub fn many_owners(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
-pub fn partly_shared(_: u64) -> Result<()> {
+scene! { PARTLY_SHARED = 3 "partly-shared" partly_shared: "a file of which one half is shared";
+both, passes(UNCHANGED) }
+fn partly_shared(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 8)?;
     let b = xfs.clone_of(&a, "b")?;
@@ -159,7 +167,8 @@ pub fn partly_shared(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
-pub fn deleted(_: u64) -> Result<()> {
+scene! { DELETED = 4 "deleted" deleted: "a file deleted while it is mapped"; passes(UNCHANGED) }
+fn deleted(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut first = Map::new(&file, 4).start()?;
@@ -181,8 +190,10 @@ pub fn deleted(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { HUGE_PAGE = 10 "huge-page" huge_page: "a block inside a 2 MiB mapping";
+both, passes(UNCHANGED) }
 /// Both processes map the same 2 MiB of the device, one with a huge page.
-pub fn huge_page(_: u64) -> Result<()> {
+fn huge_page(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
     let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
     let mut huge = Map::new(&file, PAGES).extra(&["--huge"]).start()?;
@@ -209,8 +220,10 @@ pub fn huge_page(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { NOT_CONSUMED = 12 "not-consumed" not_consumed: "an error found by nobody's access";
+passes(UNCHANGED) }
 /// An asynchronous error: whoever asked for early kill is told, nobody else.
-pub fn not_consumed(_: u64) -> Result<()> {
+fn not_consumed(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.clone_of(&a, "b")?;

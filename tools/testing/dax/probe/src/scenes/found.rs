@@ -20,6 +20,7 @@ use crate::ioctl::{self, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG};
 use crate::kernel::errno_name;
 use crate::pmem::Pmem;
 use crate::report::expect;
+use crate::scenes::UNCHANGED;
 use crate::xfs::{self, Options, Xfs};
 
 const SECTOR: u64 = 512;
@@ -162,13 +163,19 @@ fn play_case(case: &Case) -> Result<()> {
     expect(&row("firmware"), "none", device.errors()?)
 }
 
+scene! { FOUND_HEADERS = 123 "found-headers" headers:
+"a sector of a group's headers, injected by ndctl";
+nfit, differs("AGF: sick", "none") }
 /// One bad sector in each of the headers of a group, and between them.
-pub fn headers(_: u64) -> Result<()> {
+fn headers(_: u64) -> Result<()> {
     HEADERS.iter().try_for_each(play_case)
 }
 
+scene! { FOUND_METADATA = 120 "found-metadata" metadata:
+"a sector of the log or of inodes, injected by ndctl";
+nfit, differs("inodes: sick", "none") }
 /// One bad sector in other metadata.
-pub fn metadata(_: u64) -> Result<()> {
+fn metadata(_: u64) -> Result<()> {
     OTHERS.iter().try_for_each(play_case)
 }
 
@@ -201,13 +208,17 @@ fn meet(case: &Case) -> Result<()> {
     expect(&row("firmware"), "none", device.errors()?)
 }
 
+scene! { MET_METADATA = 124 "met-metadata" met: "a machine check in metadata of each kind";
+nfit, passes(UNCHANGED) }
 /// A machine check in each kind of metadata.
-pub fn met(_: u64) -> Result<()> {
+fn met(_: u64) -> Result<()> {
     HEADERS.iter().chain(&OTHERS).try_for_each(meet)
 }
 
+scene! { FOUND_LOG = 121 "found-log" log: "a sector of an external log, injected by ndctl";
+nfit, differs("log: told", "") }
 /// One bad sector in an external log.
-pub fn log(_: u64) -> Result<()> {
+fn log(_: u64) -> Result<()> {
     let device = Device::new(1)?;
     let xfs = Xfs::new(&Options {
         log: Some(device.0.path()),
@@ -225,8 +236,11 @@ pub fn log(_: u64) -> Result<()> {
     expect("firmware", "none", device.errors()?)
 }
 
+scene! { FOUND_EXACT = 122 "found-exact" exact:
+"a sector of a block smaller than a page, injected by ndctl";
+nfit, differs("the file has lost", "nothing") }
 /// Blocks that are smaller than a page: one sector of one small file.
-pub fn exact(_: u64) -> Result<()> {
+fn exact(_: u64) -> Result<()> {
     const BLOCK: usize = 1024;
     const FILES: usize = 16;
     let device = Device::new(0)?;

@@ -18,6 +18,7 @@ use crate::kernel;
 use crate::mce;
 use crate::pmem::{parse_address, Pmem};
 use crate::report::{expect, note};
+use crate::scenes::STORE;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 const HUGE: usize = 2 << 20;
@@ -126,14 +127,18 @@ fn write_there(at: u64) -> Result<()> {
     expect("pmem: bad sectors", "none", DEVICE.badblocks()?)
 }
 
+scene! { FSDEV = 169 "fsdev" fsdev: "memory that failed under fsdev_dax, then used by pmem";
+differs("HardwareCorrupted, in the end", "+4 kB") }
 /// Under fsdev_dax, which has a handler of its own.
-pub fn fsdev(_: u64) -> Result<()> {
+fn fsdev(_: u64) -> Result<()> {
     play(|device| device.bind("fsdev_dax"))
 }
 
+scene! { DEVDAX = 170 "devdax" devdax: "memory that failed under device_dax, then used by pmem";
+crashes(STORE) }
 /// Under device_dax, while a process maps it: the error is recovered from, and the page
 /// leaves the direct map.
-pub fn devdax(_: u64) -> Result<()> {
+fn devdax(_: u64) -> Result<()> {
     play(|device| {
         let path = format!("/dev/{}", device.name);
         let file = OpenOptions::new().read(true).write(true).open(&path);

@@ -21,6 +21,7 @@ use crate::kernel;
 use crate::pmem::Pmem;
 use crate::process::Map;
 use crate::report::expect;
+use crate::scenes::AS_GOOD;
 use crate::shared::Worker;
 use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
 
@@ -46,8 +47,9 @@ fn poison(file: &Path) -> Result<()> {
     expect("early kill", TOLD, fate(&mut early))
 }
 
+scene! { GROW = 150 "grow" data: "space that growfs adds"; passes(AS_GOOD) }
 /// Space that growfs adds to the data device.
-pub fn data(_: u64) -> Result<()> {
+fn data(_: u64) -> Result<()> {
     const OLD: u64 = 400 * MIB;
     let xfs = Xfs::new(&Options {
         mkfs: &["-d", "size=400m"],
@@ -105,8 +107,11 @@ fn grow_realtime(name: &str, options: &Options) -> Result<()> {
     expect(&row("filesystem"), "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { GROW_REALTIME = 151 "grow-realtime" realtime:
+"space that growfs adds to a realtime device";
+differs("small: written", "Bad address (os error 14)") }
 /// Space that growfs adds to a realtime device.
-pub fn realtime(_: u64) -> Result<()> {
+fn realtime(_: u64) -> Result<()> {
     grow_realtime(
         "small",
         &Options {
@@ -124,8 +129,11 @@ pub fn realtime(_: u64) -> Result<()> {
     )
 }
 
+scene! { GROW_REMOVED = 125 "grow-removed" removed:
+"the driver of a realtime device unbound that was empty at mount";
+passes(AS_GOOD) }
 /// The driver of a realtime device that was empty at mount goes away.
-pub fn removed(_: u64) -> Result<()> {
+fn removed(_: u64) -> Result<()> {
     let rt = Pmem(1);
 
     rt.overwrite_bad()?;
@@ -152,9 +160,12 @@ pub fn removed(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { INTERNAL_REALTIME = 152 "internal-realtime" internal:
+"a realtime section inside of the data device";
+differs("the file has lost", "nothing") }
 /// A realtime section inside of the data device, whose zones have a reverse mapping, too. Its files
 /// are never mapped by DAX.
-pub fn internal(_: u64) -> Result<()> {
+fn internal(_: u64) -> Result<()> {
     let zones = "zoned=1,start=300m,rgsize=16m";
     let xfs = Xfs::new(&Options {
         no_dax: true,

@@ -26,6 +26,7 @@ use crate::mce;
 use crate::pmem::{self, Page, Pmem};
 use crate::process::{pattern, Map};
 use crate::report::{expect, note};
+use crate::scenes::STORE;
 use crate::shared::{counters, pin, Worker};
 use crate::xfs::{self, fill, Options, Xfs};
 
@@ -111,8 +112,10 @@ fn write_from_100(path: &Path) -> Result<String> {
     Ok(outcome(written.map(|()| 0)))
 }
 
+scene! { HEAL_WAYS = 40 "heal-ways" ways: "each way to get rid of a bad block";
+both, ends("pwrite: not contained") }
 /// Each way, on a file of its own.
-pub fn ways(_: u64) -> Result<()> {
+fn ways(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     for way in WAYS {
         let name = way.name;
@@ -147,8 +150,10 @@ pub fn ways(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { HEAL_SHARED = 41 "heal-shared" shared: "a bad block that three files share, written";
+both, differs("a, touched", "reads") }
 /// A block that three files share: each gets rid of it for itself.
-pub fn shared(_: u64) -> Result<()> {
+fn shared(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.clone_of(&a, "b")?;
@@ -172,8 +177,10 @@ pub fn shared(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad])
 }
 
+scene! { HEAL_TWICE = 42 "heal-twice" twice: "a page that is reported again, and fails anew";
+both, differs("early kill, again", "no signal") }
 /// A page that is reported twice is lost once, and its mappers are told twice.
-pub fn twice(_: u64) -> Result<()> {
+fn twice(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut early = Map::new(&file, 4).early().start()?;
@@ -204,10 +211,13 @@ pub fn twice(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { HEAL_AT_ONCE = 45 "heal-at-once" at_once:
+"an early process that writes the page again when told";
+both, long, differs("written when told", "0 of 200 read") }
 /// A process that asked to be told early writes the page again as soon as it is. It is
 /// told while the kernel still handles the error, and before many others. Where there is
 /// an NFIT, its driver's handler comes after them all: the page has been written long before.
-pub fn at_once(_: u64) -> Result<()> {
+fn at_once(_: u64) -> Result<()> {
     const PAGES: usize = 64;
     const ROUNDS: usize = 200;
     const OTHERS: usize = 16;
@@ -297,8 +307,10 @@ fn reaches(counter: &AtomicU64, value: u64) -> bool {
     counter.load(SeqCst) >= value
 }
 
+scene! { HEAL_SECTORS = 43 "heal-sectors" sectors: "a bad page, written sector by sector";
+both, crashes(STORE) }
 /// Sector by sector, through the block layer.
-pub fn sectors(_: u64) -> Result<()> {
+fn sectors(_: u64) -> Result<()> {
     const SECTOR: usize = 512;
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", 4)?;
@@ -356,8 +368,10 @@ pub fn sectors(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SIMULATED = 44 "simulated" simulated: "simulated errors leave no mark";
+both, differs("marks", "HardwareCorrupted +4 kB") }
 /// An error that software simulates leaves good memory behind, and no mark.
-pub fn simulated(_: u64) -> Result<()> {
+fn simulated(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut mapper = Map::new(&file, 4).start()?;

@@ -118,9 +118,12 @@ fn row(own: Leaf, other: Leaf, op: Op) -> String {
     format!("{}/{}, {}", own.name(), other.name(), op.name())
 }
 
+scene! { HUGE_SHARE = 113 "huge-share" share:
+"2 MiB that two files share, both mapped, in every way";
+crashes("dax_insert_entry") }
 /// Without an error. `own` is in the first file and acts, `other` is in the clone; each
 /// of the two files in turn is mapped first.
-pub fn share(_: u64) -> Result<()> {
+fn share(_: u64) -> Result<()> {
     let xfs = striped()?;
     let pair = Pair::new(&xfs)?;
     let huge = Area::with_leaf(&pair.files[0], PAGES, Leaf::Huge, false)?;
@@ -160,8 +163,10 @@ pub fn share(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { HUGE_ALONE = 112 "huge-alone" alone: "2 MiB of a file that share its blocks, mapped twice";
+crashes("dax_disassociate_entry") }
 /// One file, mapped twice.
-pub fn alone(_: u64) -> Result<()> {
+fn alone(_: u64) -> Result<()> {
     let xfs = striped()?;
     for (own, other, op) in combinations() {
         let pair = Pair::new(&xfs)?;
@@ -201,8 +206,10 @@ const ERRORS: [(usize, bool, &str); 4] = [
     (NEAR, true, "near it"),
 ];
 
+scene! { HUGE_COW = 114 "huge-cow" cow: "the same with an error in it";
+differs("2M/2M, read: on it, then mapped", "") }
 /// With an error in the page of the fault, or in another one of its 2 MiB.
-pub fn cow(_: u64) -> Result<()> {
+fn cow(_: u64) -> Result<()> {
     let xfs = striped()?;
     let mut checks = 0;
     for (own, other, op) in combinations() {

@@ -75,7 +75,10 @@ struct Try {
     hit: bool,
 }
 
-pub fn play(_: u64) -> Result<()> {
+scene! { LAST_REFERENCE = 180 "last-reference" play:
+"a deleted file, a page of which is in a pipe, that only a notification refers to";
+long, differs("umount", "") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let kept = xfs.file("kept", 1)?;
     let other = xfs.file("other", 1)?;

@@ -36,7 +36,10 @@ const READY: usize = 0;
 const GO: usize = 1;
 const STOP: usize = 2;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { LOCK_SHARED = 128 "lock-shared" play:
+"a page that fails while a second file comes to share it, without rmapbt";
+ends("the mappers are not ready") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         no_rmapbt: true,
         ..Options::default()

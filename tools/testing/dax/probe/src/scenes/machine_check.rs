@@ -26,7 +26,10 @@ const SECTOR: u64 = 512;
 /// Told by a signal when the page is touched.
 const CONSUMED: &str = "BUS_MCEERR_AR page 1 lsb 12";
 
-pub fn play(_: u64) -> Result<()> {
+scene! { MACHINE_CHECK = 15 "machine-check" play:
+"a shared block, by a real #MC: contained, then overwritten";
+differs("b, touches it", "reads") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.clone_of(&a, "b")?;
@@ -77,8 +80,11 @@ pub fn play(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SUPERBLOCK = 75 "superblock" superblock:
+"a page in front of the data, where the driver has its superblock";
+nfit, differs("marks", "HardwareCorrupted +4 kB") }
 /// A page in front of the data, where the driver has its superblock: it is no part of the device.
-pub fn superblock(_: u64) -> Result<()> {
+fn superblock(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
     let bad = Bad::block(0)?;

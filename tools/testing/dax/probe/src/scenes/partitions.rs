@@ -113,7 +113,9 @@ fn hit(name: &str, file: &Path, held: bool) -> Result<()> {
     expect(&row("written: touches it"), "reads", late.touch(1))
 }
 
-pub fn play(_: u64) -> Result<()> {
+scene! { PARTITIONS = 153 "partitions" play: "XFS and ext4 on partitions of one device";
+differs("p2, ext4: touches it", "reads") }
+fn play(_: u64) -> Result<()> {
     let table = Table::new()?;
     // Reflink would refuse DAX on a partition.
     let mkfs = ["mkfs.xfs", "-q", "-f", "-m", "reflink=0,rmapbt=1"];

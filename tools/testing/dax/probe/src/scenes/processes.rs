@@ -25,6 +25,7 @@ use crate::map::early_kill;
 use crate::pmem::{self, Pmem};
 use crate::process::{Map, Probe};
 use crate::report::{expect, note};
+use crate::scenes::UNCHANGED;
 use crate::shared::{counters, Worker};
 use crate::trace::Signals;
 use crate::xfs::{Options, Xfs};
@@ -47,7 +48,9 @@ fn expect_apart(name: &str, own: &str, others: &str, probe: &mut Probe) -> Resul
     expect(&format!("{name}: other"), others, elsewhere)
 }
 
-pub fn threads(_: u64) -> Result<()> {
+scene! { THREADS = 30 "threads" threads: "which thread of a process is told";
+differs("no main, early: other", "no signal"), harmless }
+fn threads(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let thread = ["--peer", "early-thread"];
@@ -78,8 +81,10 @@ pub fn threads(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { SHARED_MM = 31 "shared-mm" shared_mm: "processes that have one address space";
+differs("early, early: main", "no signal"), harmless }
 /// Processes that have one address space.
-pub fn shared_mm(_: u64) -> Result<()> {
+fn shared_mm(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let both = ["--peer", "early-process"];
@@ -114,7 +119,9 @@ pub fn shared_mm(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
-pub fn private(_: u64) -> Result<()> {
+scene! { PRIVATE = 32 "private" private: "a private mapping, with and without a copy";
+differs("private, has a copy", "BUS_MCEERR_AO page 1 lsb 12"), harmless }
+fn private(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let private = ["--private"];
@@ -143,10 +150,12 @@ pub fn private(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { CROWD = 39 "crowd" crowd: "a page that eighty processes map, and one of them twice";
+differs("twice, sent", "2"), harmless }
 /// A page at two places of a process: told once, of the larger mapping or else the lower
 /// address, and taken away from both.
 /// A page that more processes map than there is room for at first.
-pub fn crowd(_: u64) -> Result<()> {
+fn crowd(_: u64) -> Result<()> {
     const LATE: usize = 80;
     const EARLY: usize = 40;
 
@@ -184,7 +193,9 @@ pub fn crowd(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
-pub fn twice(_: u64) -> Result<()> {
+scene! { TWICE = 33 "twice" twice: "a page at two places of one process";
+differs("part of the file", "no signal"), harmless }
+fn twice(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 
     let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
@@ -252,8 +263,10 @@ pub fn twice(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { EVICTED = 34 "evicted" evicted: "a mapping that was taken away before";
+differs("not mapped, early", "no signal"), harmless }
 /// A mapping that does not have the page at present.
-pub fn evicted(_: u64) -> Result<()> {
+fn evicted(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     xfs.clone_of(&file, "clone")?;
@@ -284,7 +297,9 @@ pub fn evicted(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
-pub fn sysctl(_: u64) -> Result<()> {
+scene! { SYSCTL = 35 "sysctl" sysctl: "early kill for all, but for who asks for late";
+passes(UNCHANGED) }
+fn sysctl(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut silent = Map::new(&file, 4).start()?;
@@ -306,8 +321,10 @@ pub fn sysctl(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { LATE = 36 "late" late: "late kill: not told, but not left alone";
+differs("a, the page", "mapped"), harmless }
 /// Told late is not left alone: the mapping goes at once.
-pub fn late(_: u64) -> Result<()> {
+fn late(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.clone_of(&a, "b")?;
@@ -331,8 +348,10 @@ pub fn late(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { FILTER = 37 "filter" filter: "errors that a tester filters out";
+differs("consumer", "not mapped"), harmless }
 /// Testers can limit errors to a device (corrupt-filter-*).
-pub fn filter(_: u64) -> Result<()> {
+fn filter(_: u64) -> Result<()> {
     const DIR: &str = "/sys/kernel/debug/hwpoison/corrupt-filter";
 
     let xfs = Xfs::new(&Options::default())?;
@@ -376,8 +395,10 @@ const MAPPERS: usize = 0;
 const INJECTIONS: usize = 1;
 const STOP: usize = 2;
 
+scene! { EXITING = 38 "exiting" exiting: "processes that end while they are looked for";
+passes(UNCHANGED) }
 /// Processes that end while they are looked for.
-pub fn exiting(_: u64) -> Result<()> {
+fn exiting(_: u64) -> Result<()> {
     const PAGES: usize = 8;
 
     let xfs = Xfs::new(&Options::default())?;

@@ -30,15 +30,18 @@ use crate::xfs::{self, fill, Options, Xfs};
 
 mod race;
 
-pub use race::race;
+pub use race::REFUSE_RACE;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 fn patience() -> Duration {
     kernel::limit(20)
 }
 
+scene! { REFUSE_FAULTS = 20 "refuse-faults" faults:
+"page faults on a page that hardware reported (law 1)";
+both, differs("read fault", "reads") }
 /// Page faults of a process that maps the file only after the error.
-pub fn faults(_: u64) -> Result<()> {
+fn faults(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::hit(&file, 1)?;
@@ -69,8 +72,10 @@ pub fn faults(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad])
 }
 
+scene! { REFUSE_COW = 21 "refuse-cow" cow: "write faults that copy from such a page (law 1)";
+differs("b, read fault", "reads") }
 /// A write fault that has to copy the page first.
-pub fn cow(_: u64) -> Result<()> {
+fn cow(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 16)?;
     let b = xfs.clone_of(&a, "b")?;
@@ -96,8 +101,10 @@ pub fn cow(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { REFUSE_DIRTY = 27 "refuse-dirty" dirty: "such a page that was stored to, and fsync";
+differs("4 KiB, fsync", "0, 0") }
 /// Stored to, failed, written back: what failed is out of the kernel's map by then.
-pub fn dirty(_: u64) -> Result<()> {
+fn dirty(_: u64) -> Result<()> {
     const BAD: usize = 515;
     let (xfs, path) = Xfs::with_huge_file("huge", 1024)?;
     let mut huge = Map::new(&path, 1024).extra(&["--huge"]).start()?;
@@ -119,8 +126,10 @@ pub fn dirty(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad[0], &bad[1]])
 }
 
+scene! { REFUSE_HUGE = 22 "refuse-huge" huge: "such a page inside a 2 MiB mapping (law 1)";
+both, differs("late, touches it", "reads") }
 /// 4 KiB inside a mapping of 2 MiB: the rest of it is fine.
-pub fn huge(_: u64) -> Result<()> {
+fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
     const BAD: usize = 515;
     let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
@@ -166,8 +175,11 @@ fn rest(probe: &mut Probe, except: usize) -> String {
     "reads".into()
 }
 
+scene! { REFUSE_CALLS = 23 "refuse-calls" calls:
+"read(), copies and partial writes of such a page (law 1)";
+both, differs("pread", "EFAULT") }
 /// System calls of a process that has never mapped the file.
-pub fn calls(_: u64) -> Result<()> {
+fn calls(_: u64) -> Result<()> {
     const PAGES: usize = 32;
     const BAD: usize = 20;
     const LEN: usize = PAGES * PAGE_SIZE;
@@ -248,9 +260,12 @@ fn told(name: &str, bytes: Range<u64>, (sum, end): (usize, String), data: &[u8])
     expect(name, &expected, format!("{sum} bytes, {end}, {data}"))
 }
 
+scene! { REFUSE_SYNC = 25 "refuse-sync" sync:
+"an error between the halves of a MAP_SYNC write fault (law 1)";
+differs("writer", "waits; stored") }
 /// The second half of a synchronous write fault, which maps what the first half was
 /// given: the error comes while it waits for the log.
-pub fn sync(_: u64) -> Result<()> {
+fn sync(_: u64) -> Result<()> {
     let log = Linear::new(Pmem(1))?;
     let xfs = Xfs::new(&Options {
         log: Some(log.path()),
@@ -313,9 +328,11 @@ fn store_late(
     Ok(format!("{waits}; {outcome}"))
 }
 
+scene! { REFUSE_FULL = 24 "refuse-full" full: "more bad pages than the driver's list holds (law 1)";
+both, differs("one more, read fault", "reads") }
 /// The driver's list has room for 512 ranges; a page that finds none is refused all
 /// the same.
-pub fn full(_: u64) -> Result<()> {
+fn full(_: u64) -> Result<()> {
     const LISTED: usize = MAX_BADBLOCKS;
     const BAD: usize = 2 * LISTED + 2;
     const PAGES: usize = BAD + 2;

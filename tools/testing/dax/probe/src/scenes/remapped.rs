@@ -14,6 +14,7 @@ use crate::area::Area;
 use crate::fault::PAGE_SIZE;
 use crate::pmem::{self, Pmem};
 use crate::report::{expect, note};
+use crate::scenes::GROUP;
 use crate::xfs::{Options, Xfs};
 
 /// Owners are taken one after the other, in the order of their inodes: while these are, there
@@ -56,7 +57,10 @@ struct Round {
     kept: bool,
 }
 
-pub fn play(_: u64) -> Result<()> {
+scene! { REMAPPED = 210 "remapped" play:
+"a file that gets another block before it is its turn (law 3)";
+long, fast, hangs(GROUP) }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("first", PAGES)?;
     let first = Area::shared(&path, PAGES)?;

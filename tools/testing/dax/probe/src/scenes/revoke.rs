@@ -49,8 +49,11 @@ const PID: usize = 7;
 
 type Counters = [AtomicU64; 8];
 
+scene! { REVOKE_RACE = 140 "revoke-race" race:
+"a page whose mapping is changed or moved while it fails";
+differs("mprotect: mapped after it", ""), harmless }
 /// A failure while the only mapping of the page is changed, or moved.
-pub fn race(_: u64) -> Result<()> {
+fn race(_: u64) -> Result<()> {
     let (xfs, huge) = Xfs::with_huge_file("huge", HUGE / PAGE_SIZE)?;
     let small = xfs.file("small", 4)?;
     let _quiet = QuietConsole::new()?;
@@ -193,8 +196,10 @@ fn first_is_present(pagemap: &File, base: u64, len: usize) -> Result<bool> {
     Ok(u64::from_ne_bytes(entry) & PRESENT != 0)
 }
 
+scene! { FLOOD = 142 "flood" flood: "a handler that returns, and the log";
+differs("signals", "none") }
 /// A process whose handler simply returns, and meets the page again, and again.
-pub fn flood(_: u64) -> Result<()> {
+fn flood(_: u64) -> Result<()> {
     const TIME: Duration = Duration::from_secs(3);
 
     let xfs = Xfs::new(&Options::default())?;
@@ -251,8 +256,11 @@ fn touch_for_ever(file: &Path, page: usize, counters: &'static [AtomicU64; 1]) -
     }
 }
 
+scene! { SCRUB_PAGES = 143 "scrub-pages" pages:
+"many pages of one process that a scrub finds together";
+nfit, differs("early kill", "no signal") }
 /// Many pages of one process that a scrub finds together: one signal, and all are taken away.
-pub fn pages(_: u64) -> Result<()> {
+fn pages(_: u64) -> Result<()> {
     const PAGES: usize = 200;
 
     // What the firmware knows goes with it.
@@ -303,8 +311,10 @@ pub fn pages(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { SCRUB_RAS = 144 "scrub-ras" ras: "what RAS daemons hear of a scrub";
+nfit, differs("ras:memory_failure_event", "nothing") }
 /// RAS daemons hear of what a scrub finds, once.
-pub fn ras(_: u64) -> Result<()> {
+fn ras(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
@@ -329,9 +339,11 @@ pub fn ras(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { GENERIC_HUGE = 141 "generic-huge" generic_huge: "part of a huge page, without rmapbt";
+differs("4 KiB alone", "no signal"), harmless }
 /// Part of a huge page that the generic handler takes away: of a process that maps it by
 /// small pages, too.
-pub fn generic_huge(_: u64) -> Result<()> {
+fn generic_huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 
     let xfs = Xfs::new(&Options {
@@ -363,8 +375,10 @@ pub fn generic_huge(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { OUTLIVED = 145 "outlived" outlived: "a page that failed under devdax, and then is fsdax";
+differs("as fsdax: HardwareCorrupted, kB", "4") }
 /// A page that fails under devdax is good again when the memory comes back as fsdax.
-pub fn outlived(_: u64) -> Result<()> {
+fn outlived(_: u64) -> Result<()> {
     let pmem = Pmem(1);
     let name = pmem.namespace()?;
     let reconfigure = |mode: &[&str]| -> Result<()> {

@@ -30,8 +30,11 @@ fn all(path: &Path, byte: u8) -> Result<&'static str> {
     Ok(if same { "yes" } else { "no" })
 }
 
+scene! { DEDUPE_UNWRITTEN = 183 "dedupe-unwritten" dedupe:
+"unwritten blocks that hold what another file has";
+differs("data: 41", "no"), harmless }
 /// Unwritten blocks that hold on the media what another file has.
-pub fn dedupe(_: u64) -> Result<()> {
+fn dedupe(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (unwritten, path) = (xfs.path("unwritten"), xfs.path("data"));
     let data = vec![0x41; LEN as usize];
@@ -62,8 +65,10 @@ pub fn dedupe(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { UNSHARE_BEHIND = 184 "unshare-behind" unshare: "a shared block behind unwritten ones";
+differs("the block is", "shared"), harmless }
 /// A shared block behind unwritten ones, which are next to it on the device.
-pub fn unshare(_: u64) -> Result<()> {
+fn unshare(_: u64) -> Result<()> {
     const AT: u64 = 10 * PAGE;
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.path("file");

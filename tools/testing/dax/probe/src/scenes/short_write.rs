@@ -49,7 +49,10 @@ fn leave_stale(xfs: &Xfs) -> Result<()> {
     repair::sync_and_settle(xfs)
 }
 
-pub fn play(_: u64) -> Result<()> {
+scene! { SHORT_WRITE = 110 "short-write" play:
+"a write whose buffer ends early, to blocks that are shared or bad";
+differs("5000 of 8292 bytes at 0", "5000 bytes") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     leave_stale(&xfs)?;
     for (at, len, good, said) in WRITES {

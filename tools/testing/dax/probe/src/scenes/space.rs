@@ -9,11 +9,14 @@ use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_INODES};
 use crate::pmem::{self, Pmem};
 use crate::process::Map;
 use crate::report::expect;
+use crate::scenes::UNCHANGED;
 use crate::xfs::{self, Options, Xfs};
 
+scene! { METADATA = 5 "metadata" metadata: "an inode block: shutdown, and remount";
+passes(UNCHANGED) }
 /// The filesystem can't go on without its inodes: it shuts down. The error is
 /// simulated, so the log is replayed and all is there after a remount.
-pub fn metadata(_: u64) -> Result<()> {
+fn metadata(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut mapper = Map::new(&file, 4).early().start()?;
@@ -34,8 +37,9 @@ pub fn metadata(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { FREE_SPACE = 13 "free-space" free_space: "a block that nobody owns"; passes(UNCHANGED) }
 /// No owner, no harm.
-pub fn free_space(_: u64) -> Result<()> {
+fn free_space(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let mut mapper = Map::new(&file, 4).early().start()?;

@@ -84,8 +84,10 @@ fn end(xfs: Xfs, mapped: Mapped, bad: &Bad) -> Result<()> {
     bad::end(xfs, &[bad])
 }
 
+scene! { SHUT_DOWN = 155 "shut-down" shut_down: "a filesystem that is shut down";
+differs("shut down: a, touches it", "reads") }
 /// A shutdown that a user asked for.
-pub fn shut_down(_: u64) -> Result<()> {
+fn shut_down(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let bad = Bad::unreported(&mapped.a, 1)?;
@@ -99,8 +101,11 @@ pub fn shut_down(_: u64) -> Result<()> {
     end(xfs, mapped, &bad)
 }
 
+scene! { SHUT_DOWN_HUGE = 126 "shut-down-huge" huge:
+"a 2 MiB mapping of a filesystem that is shut down";
+differs("2 MiB, touches it", "reads") }
 /// A page inside of a 2 MiB mapping, after a shutdown.
-pub fn huge(_: u64) -> Result<()> {
+fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
     const PAGE: usize = 515;
     let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
@@ -125,8 +130,11 @@ pub fn huge(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad])
 }
 
+scene! { AFTER_METADATA = 156 "after-metadata" after_metadata:
+"a shutdown because metadata failed, then a mapped file";
+differs("then: a, touches it", "reads") }
 /// A shutdown because metadata failed, whose message can be read.
-pub fn after_metadata(_: u64) -> Result<()> {
+fn after_metadata(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let bad = Bad::unreported(&mapped.a, 1)?;
@@ -143,8 +151,11 @@ pub fn after_metadata(_: u64) -> Result<()> {
     end(xfs, mapped, &bad)
 }
 
+scene! { SHUT_DOWN_REMOVED = 119 "shut-down-removed" removed:
+"the driver unbound under a filesystem that is shut down";
+differs("a, touches it", "reads") }
 /// The driver goes away under a filesystem that is shut down.
-pub fn removed(_: u64) -> Result<()> {
+fn removed(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let namespace = Pmem(0).namespace()?;
@@ -168,8 +179,11 @@ pub fn removed(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { READ_ONLY = 157 "read-only" read_only:
+"a filesystem that is mounted read-only, and without recovery";
+differs("ro: b, touches it", "reads") }
 /// Mounts that are not written to: what failed is told, and refused.
-pub fn read_only(_: u64) -> Result<()> {
+fn read_only(_: u64) -> Result<()> {
     for (name, more) in [("ro", ""), ("norecovery", ",norecovery")] {
         let xfs = Xfs::new(&Options::default())?;
         let a = xfs.file("a", 4)?;
@@ -191,8 +205,10 @@ pub fn read_only(_: u64) -> Result<()> {
     Ok(())
 }
 
+scene! { FROZEN = 118 "frozen" frozen: "a filesystem that is frozen";
+differs("frozen: b, touches it", "reads") }
 /// A filesystem that is frozen.
-pub fn frozen(_: u64) -> Result<()> {
+fn frozen(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let bad = Bad::unreported(&mapped.a, 1)?;

@@ -15,7 +15,9 @@ use crate::xfs::{self, Options, Xfs};
 
 const PAGES: usize = 16;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { SYNC_COW = 129 "sync-cow" play: "MAP_SYNC stores to blocks that files share";
+differs("shared, metadata clean", "stored, not synchronous") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", PAGES)?;
     let clone = xfs.clone_of(&path, "clone")?;

@@ -26,8 +26,10 @@ const MOST: usize = PAGE_SIZE - 1;
 /// In milliseconds.
 const AT_ONCE: i32 = 2000;
 
+scene! { LIST_SHOWN = 165 "list-shown" shown: "the list of bad blocks, full, read from sysfs";
+differs("read", "other text") }
 /// More ranges than fit in what sysfs gives: it ends with a whole one.
-pub fn shown(_: u64) -> Result<()> {
+fn shown(_: u64) -> Result<()> {
     /// Far enough that each takes ten bytes or more.
     const AT: u64 = 900 << 20;
     let device = Pmem(0);
@@ -60,9 +62,12 @@ pub fn shown(_: u64) -> Result<()> {
     expect("bad sectors", "none", device.badblocks()?)
 }
 
+scene! { LIST_SPLIT = 166 "list-split" split:
+"the list of bad blocks, full, and a page in the middle of a range written";
+both, differs("pread", "EIO, EIO, EIO"), harmless }
 /// 512 ranges of three pages, and the middle one of one is written: there is no room for
 /// what is left on either side. A write that says that it went well can be read back.
-pub fn split(_: u64) -> Result<()> {
+fn split(_: u64) -> Result<()> {
     const EACH: usize = 4;
     const PAGES: usize = EACH * MAX_BADBLOCKS;
     let xfs = Xfs::new(&Options::default())?;
@@ -110,8 +115,10 @@ fn to_io(error: anyhow::Error) -> io::Error {
     error.downcast().unwrap_or_else(io::Error::other)
 }
 
+scene! { LIST_POLL = 167 "list-poll" poll: "who polls the list of bad blocks is woken";
+both, differs("machine check", "sleeps") }
 /// poll() wakes when a machine check adds to the list, and when a write takes from it.
-pub fn poll(_: u64) -> Result<()> {
+fn poll(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", 4)?;
     let bad = Bad::unreported(&path, 1)?;

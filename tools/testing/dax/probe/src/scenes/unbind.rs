@@ -14,6 +14,7 @@ use crate::kernel::{self, errno_name};
 use crate::pmem::{Pmem, DRIVER};
 use crate::process::Map;
 use crate::report::expect;
+use crate::scenes::GROUP;
 use crate::shared::Worker;
 use crate::xfs::{self, Options, Xfs};
 
@@ -23,7 +24,8 @@ fn patience() -> Duration {
 /// Touching threads need a moment at the device, before and after it goes.
 const MOMENT: Duration = Duration::from_millis(500);
 
-pub fn play(_: u64) -> Result<()> {
+scene! { UNBIND = 9 "unbind" play: "the driver unbound under two mappers"; hangs(GROUP) }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.clone_of(&a, "b")?;

@@ -40,7 +40,9 @@ const CALLS: [Call; 5] = [
     }),
 ];
 
-pub fn play(_: u64) -> Result<()> {
+scene! { UNMAP_FIRST = 111 "unmap-first" play: "calls that give a mapped file other blocks";
+crashes("dax_disassociate_entry") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         stripe: true,
         ..Options::default()

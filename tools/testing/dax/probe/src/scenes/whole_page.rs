@@ -12,13 +12,16 @@ use crate::calls::outcome;
 use crate::fault::PAGE_SIZE;
 use crate::pmem::{Page, Pmem, MAX_BADBLOCKS};
 use crate::report::expect;
+use crate::scenes::STORE;
 use crate::xfs::{self, Options, Xfs};
 
 const SECTOR: usize = 512;
 const PAGE: u64 = PAGE_SIZE as u64;
 const BAD: usize = 2 * MAX_BADBLOCKS;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { LIST_WHOLE = 212 "list-whole" play: "a page that is bad as a whole, written in part";
+crashes(STORE) }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", BAD + 1)?;
     let bad = Bad::unreported(&path, BAD)?;

@@ -14,10 +14,13 @@ use crate::calls::{fsync, outcome};
 use crate::dm::Writecache;
 use crate::pmem::Page;
 use crate::report::{expect, note};
+use crate::scenes::AS_GOOD;
 
+scene! { WRITECACHE = 161 "writecache" play: "the pmem of a dm-writecache fails (law 1)";
+passes(AS_GOOD) }
 /// The page with its superblock fails, and one with its metadata. It has no filesystem to
 /// be told by, so all goes on.
-pub fn play(_: u64) -> Result<()> {
+fn play(_: u64) -> Result<()> {
     for pmem in [Pmem(0), Pmem(1)] {
         pmem.overwrite_bad()?;
     }

@@ -22,6 +22,7 @@ use crate::kernel::{hardware_corrupted, last_errno, QuietConsole};
 use crate::pmem::Page;
 use crate::process::pattern;
 use crate::report::{expect, note};
+use crate::scenes::STORE;
 use crate::xfs::{self, Options, Xfs};
 
 const PAGES: usize = 64;
@@ -30,16 +31,20 @@ const LEN: usize = PAGES * PAGE_SIZE;
 /// Copies all of a mapping at once; what the call returned.
 type Copy = fn(device: i32, map: *mut libc::c_void) -> isize;
 
+scene! { DIO_FROM = 158 "dio-from" from: "O_DIRECT from a mapping while its pages fail (law 1)";
+timed, crashes(STORE) }
 /// From the mapping to the device.
-pub fn from(seconds: u64) -> Result<()> {
+fn from(seconds: u64) -> Result<()> {
     // SAFETY: reads the mapping.
     race(seconds, |device, map| unsafe {
         libc::pwrite(device, map, LEN, 0)
     })
 }
 
+scene! { DIO_INTO = 159 "dio-into" into: "O_DIRECT into a mapping while its pages fail (law 1)";
+timed, crashes("_copy_to_iter") }
 /// From the device to the mapping.
-pub fn into(seconds: u64) -> Result<()> {
+fn into(seconds: u64) -> Result<()> {
     // SAFETY: the mapping holds nothing but the file.
     race(seconds, |device, map| unsafe {
         libc::pread(device, map, LEN, 0)

@@ -22,7 +22,9 @@ const CORE: &str = "/dev/shm/core";
 /// As [`Worker::end`] tells of SIGABRT and a core.
 const DUMPED: &str = "failed (status 0x86)";
 
-pub fn play(_: u64) -> Result<()> {
+scene! { CORE_DUMP = 163 "core-dump" play: "core dumps of pages that fail (law 1)";
+differs("another process", "reads") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", PAGES)?;
     let _pattern = Setting::new("/proc/sys/kernel/core_pattern", CORE)?;

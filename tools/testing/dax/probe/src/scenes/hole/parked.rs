@@ -33,7 +33,9 @@ const UFFDIO_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
 const UFFD_API: u64 = 0xaa;
 const MISSING: u64 = 1;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { PARKED = 164 "parked" play: "errors while a reader waits in a page fault";
+differs("pread", "0 of 20 EIO") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", PAGES)?;
     let other = xfs.file("other", 4)?;

@@ -16,6 +16,7 @@ use super::*;
 use crate::area::Area;
 use crate::kernel::{last_errno, QuietConsole};
 use crate::report::{expect, note};
+use crate::scenes::GROUP;
 use crate::xfs::{Options, Xfs};
 
 const OWNERS: usize = 400;
@@ -48,7 +49,9 @@ impl Shared {
     }
 }
 
-pub fn play(_: u64) -> Result<()> {
+scene! { PEEK = 162 "peek" play: "a process whose memory others read fails with 400 owners (law 1)";
+long, hangs(GROUP) }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let first = xfs.file("a", PAGES)?;
     let mut areas = vec![Area::shared(&first, PAGES)?];

@@ -34,9 +34,11 @@ const WAYS: [(&str, Way); 2] = [
     ("read", |mut reader, _| reader.read(&mut [0; PAGE_SIZE])),
 ];
 
+scene! { SPLICE = 160 "splice" splice: "a page in a pipe that fails (law 1)";
+both, crashes("copy_folio_from_iter_atomic") }
 /// Each way, with an error while the page lies there; and with one more, after it was
 /// written again.
-pub fn splice(_: u64) -> Result<()> {
+fn splice(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", PAGES)?;
     let area = Area::shared(&path, PAGES)?;

@@ -19,7 +19,10 @@ use crate::map::read_page;
 use crate::report::expect;
 use crate::xfs::{self, Options, Xfs};
 
-pub fn play(_: u64) -> Result<()> {
+scene! { PARKED_WRITER = 211 "parked-writer" play:
+"an error where a write waits in a page fault (law 1)";
+differs("page, meanwhile", "not mapped") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", 4)?;
     // The writer has the file locked, also for who asks where its blocks are.

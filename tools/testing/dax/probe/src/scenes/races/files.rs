@@ -65,8 +65,11 @@ impl Mapped {
     }
 }
 
+scene! { WINDOW_REMAPPED = 200 "window-remapped" remapped:
+"a file changes between query and act (law 3)";
+debug, long }
 /// The page of the file is another one by now.
-pub fn remapped(_: u64) -> Result<()> {
+fn remapped(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let other = xfs.file("other", 4)?;
 
@@ -109,8 +112,10 @@ pub fn remapped(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_OWNERS = 201 "window-owners" owners: "owners come and go between query and act";
+debug, long }
 /// The page is the same, but not what owns or maps it.
-pub fn owners(_: u64) -> Result<()> {
+fn owners(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let told = format!("done, done; {TOLD}");
 
@@ -189,8 +194,11 @@ pub fn owners(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad])
 }
 
+scene! { WINDOW_LOCKED = 202 "window-locked" locked:
+"what comes while the page is being taken away";
+debug, long }
 /// What comes while the page is locked waits for it.
-pub fn locked(_: u64) -> Result<()> {
+fn locked(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
 
     let mut file = Mapped::new(&xfs, "touched")?;

@@ -39,8 +39,10 @@ fn mapped(xfs: &Xfs, name: &str) -> Result<(PathBuf, Probe, Bad)> {
     Ok((file, early, bad))
 }
 
+scene! { WINDOW_UNMOUNTED = 203 "window-unmounted" unmounted: "unmounted during a notification";
+debug, long }
 /// Unmounted, by the user or lazily.
-pub fn unmounted(_: u64) -> Result<()> {
+fn unmounted(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
@@ -87,8 +89,9 @@ fn mount_again(xfs: &Xfs) -> Result<()> {
     Ok(())
 }
 
+scene! { WINDOW_FROZEN = 204 "window-frozen" frozen: "frozen during a notification"; debug, long }
 /// Frozen: the notification ends all the same, and what needs the filesystem waits for the thaw.
-pub fn frozen(_: u64) -> Result<()> {
+fn frozen(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (_, mut early, bad) = mapped(&xfs, "file")?;
     let root = xfs.root()?;
@@ -105,8 +108,11 @@ pub fn frozen(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_CHANGED = 205 "window-changed" changed:
+"grown, remounted, shut down during a notification";
+debug, long }
 /// Grown, remounted, shut down.
-pub fn changed(_: u64) -> Result<()> {
+fn changed(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         mkfs: &["-d", "size=400m"],
         ..Options::default()
@@ -149,8 +155,10 @@ pub fn changed(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_UNBOUND = 207 "window-unbound" unbound: "the driver goes during a notification";
+debug, long }
 /// The driver goes.
-pub fn unbound(_: u64) -> Result<()> {
+fn unbound(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     for function in [ASK, TAKE, ACT] {
         let (file, mut early, bad) = mapped(&xfs, function)?;
@@ -178,9 +186,11 @@ pub fn unbound(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_MOUNTING = 218 "window-mounting" mounting: "a block fails during a mount (law 6)";
+debug, long }
 /// A block of a file fails while the filesystem is being mounted: no owner is asked for before the
 /// mount is complete, and then it is found by its mark.
-pub fn mounting(_: u64) -> Result<()> {
+fn mounting(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
@@ -200,9 +210,12 @@ pub fn mounting(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_REPORTED = 216 "window-reported" reported:
+"a report has the last reference to a file, and umount";
+debug, long }
 /// The report of an error has the last reference to a deleted file, and to evict that means to wait
 /// for a pipe: an unmount does not wait with it.
-pub fn reported(_: u64) -> Result<()> {
+fn reported(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("deleted", 2)?;
     let bad = Bad::unreported(&path, 0)?;
@@ -232,9 +245,12 @@ pub fn reported(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_LIST = 208 "window-list" list:
+"the driver goes while its list of bad blocks is read";
+debug, long }
 /// The driver goes while its list of bad blocks is read. Read-only, as a freeze would wait for the
 /// worker that reads it.
-pub fn list(_: u64) -> Result<()> {
+fn list(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;

@@ -45,7 +45,9 @@ fn play(name: &str, bad: &Bad, meanwhile: impl FnOnce() -> Result<()>) -> Result
     expect(&format!("{name}: error, this"), "done, done", got)
 }
 
-pub fn all(_: u64) -> Result<()> {
+scene! { WINDOW_REPAIR = 206 "window-repair" all: "what comes before a block is cleared";
+debug, long }
+fn all(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         mkfs: &["-d", "size=400m"],
         ..Options::default()
@@ -113,9 +115,12 @@ pub fn all(_: u64) -> Result<()> {
 #[repr(align(4096))]
 struct Data([[u8; PAGE as usize]; 4]);
 
+scene! { WINDOW_UNWRITTEN = 214 "window-unwritten" unwritten:
+"unwritten space is written while it is repaired (law 5)";
+debug, long }
 /// A write to space that is not written yet, which the repair of that space must not undo. O_DIRECT
 /// without DAX: the data comes first, and then the record that says so.
-pub fn unwritten(_: u64) -> Result<()> {
+fn unwritten(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options {
         no_dax: true,
         ..Options::default()
@@ -153,8 +158,11 @@ fn written_first() -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_WRITTEN = 217 "window-written" written:
+"a file is written before it is told what it has lost (law 8)";
+debug, long }
 /// A file that is not in memory is written anew before it is reported: it has lost nothing.
-pub fn written(_: u64) -> Result<()> {
+fn written(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (file, other) = (xfs.file("file", 4)?, xfs.file("other", 4)?);
     let (bad, lost) = (Bad::unreported(&file, 1)?, Bad::unreported(&other, 1)?);
@@ -184,9 +192,12 @@ pub fn written(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_FREED = 215 "window-freed" freed:
+"a block fails that has no owner, and is not free yet (law 5)";
+debug, long }
 /// The record of an owner is gone, and the block is not free yet: if all this is lost with the log,
 /// the file has it again.
-pub fn freed(_: u64) -> Result<()> {
+fn freed(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
@@ -213,9 +224,11 @@ pub fn freed(_: u64) -> Result<()> {
     expect("filesystem", CLEAN, xfs.end())
 }
 
+scene! { WINDOW_AGAIN = 209 "window-again" again: "a page fails again while a write clears it";
+debug, long }
 /// A page fails again when a write has cleared its memory, and not yet its marks: it is cleared
 /// once more.
-pub fn again(_: u64) -> Result<()> {
+fn again(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let bad = Bad::hit(&file, 1)?;

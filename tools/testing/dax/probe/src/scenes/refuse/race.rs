@@ -33,9 +33,12 @@ const REPORTS: usize = 2 * CALLERS.len();
 const STOP: usize = REPORTS + 1;
 type Counters = [AtomicU64; STOP + 1];
 
+scene! { REFUSE_RACE = 26 "refuse-race" race:
+"copies under way when a page of theirs fails (law 1)";
+timed, crashes("BUG: unable to handle page fault") }
 /// Copies that are under way when a page of theirs fails: they give the file's data, or say that
 /// they can't.
-pub fn race(seconds: u64) -> Result<()> {
+fn race(seconds: u64) -> Result<()> {
     const PAGES: usize = 64;
     const LEN: u64 = PAGES as u64 * PAGE;
     let xfs = Xfs::new(&Options::default())?;

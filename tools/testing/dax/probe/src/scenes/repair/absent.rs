@@ -20,7 +20,9 @@ use crate::xfs::{self, Options, Xfs};
 /// How many files have the same block beside the two that are looked at.
 const CLONES: usize = 100;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { ABSENT = 59 "absent" play: "data of files that are not in memory (D9)";
+both, differs("a has lost", "nothing") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
     let b = xfs.path("b");

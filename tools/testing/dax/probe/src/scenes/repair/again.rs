@@ -17,6 +17,7 @@ use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::kmsg;
 use crate::pmem::Pmem;
 use crate::report::expect;
+use crate::scenes::NOTHING;
 use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
 
 fn mount(options: &str) -> Result<()> {
@@ -24,8 +25,11 @@ fn mount(options: &str) -> Result<()> {
     xfs::run(mount.args(["-t", "xfs", "-o", options, "/dev/pmem0", MOUNT_POINT]))
 }
 
+scene! { REMOUNT_RW = 65 "remount-rw" remount:
+"errors from before a mount that is read-only at first";
+differs("rw: free block", "EIO") }
 /// A root filesystem: mounted read-only at first, with errors that were there before.
-pub fn remount(_: u64) -> Result<()> {
+fn remount(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let ino = fs::metadata(&file)?.st_ino();
@@ -59,8 +63,10 @@ pub fn remount(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { GROW_KNOWN = 66 "grow-known" grow: "errors behind the end of a filesystem that grows";
+differs("block", "EIO") }
 /// Bad pages behind the end of a filesystem that grows.
-pub fn grow(_: u64) -> Result<()> {
+fn grow(_: u64) -> Result<()> {
     const SIZE: u64 = 400 << 20;
     let xfs = Xfs::new(&Options::default())?;
     xfs::umount()?;
@@ -93,8 +99,10 @@ pub fn grow(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { NO_DAX = 67 "no-dax" elsewhere: "XFS on a device without DAX: nobody waits for errors";
+passes(NOTHING) }
 /// An XFS on a device that does no DAX has nothing that waits for errors.
-pub fn elsewhere(_: u64) -> Result<()> {
+fn elsewhere(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let there = |path: &str| {
         let there = Path::new(path).exists();

@@ -14,7 +14,10 @@ use crate::xfs::{self, Options, Xfs};
 
 const ROUNDS: usize = 4;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { FREED_BUSY = 213 "freed-busy" play:
+"a block is free in the log before it is cleared (law 5)";
+ends("xfs_dax_repair/enable: No such file"), harmless }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let trace = Trace::new("xfs/xfs_dax_repair")?;
     let mut in_order = 0;

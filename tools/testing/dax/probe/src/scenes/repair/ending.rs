@@ -26,9 +26,12 @@ use crate::xfs::{self, Options, Xfs};
 /// than it waits before it begins.
 const LOST: usize = 40;
 
+scene! { UNMOUNT_AT_ONCE = 181 "unmount-at-once" unmount:
+"errors from before a mount that ends at once: their losses are told";
+differs("lines in the log", "0") }
 /// What is known before the mount is told, if only for the log and fanotify, when the mount ends
 /// as soon as it began.
-pub fn unmount(_: u64) -> Result<()> {
+fn unmount(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 2 * LOST)?;
     let bad = (0..LOST).map(|n| Bad::unreported(&file, 2 * n));
@@ -58,8 +61,11 @@ pub fn unmount(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { FREEZE_FAILS = 182 "freeze-fails" freeze:
+"a freeze that fails: what was stopped for it goes on";
+nfit, differs("free block: block", "EIO") }
 /// The block device has a page in its cache that can't be written: the freeze says so, and fails.
-pub fn freeze(_: u64) -> Result<()> {
+fn freeze(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let file = xfs.file("file", 4)?;

@@ -20,8 +20,11 @@ use crate::xfs::{self, Options, Xfs};
 const BAD: usize = MAX_BADBLOCKS + 88;
 const PAGES: usize = 2 * BAD;
 
+scene! { SCRUB_FLOOD = 168 "scrub-flood" play:
+"600 errors that a scrub finds: more than the list of bad blocks holds";
+nfit, long, differs("mapper, refused", "0") }
 /// Each is told and marked, and none is forgotten when room comes.
-pub fn play(_: u64) -> Result<()> {
+fn play(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.file("file", PAGES)?;

@@ -51,8 +51,10 @@ fn spots(xfs: &Xfs) -> Result<[(&'static str, u64); 3]> {
     ])
 }
 
+scene! { FREE = 50 "free" real: "free blocks at the ends of AGs, by a real #MC (D2)";
+both, differs("AG's start: block", "EIO") }
 /// Where it is not repaired, whoever is given the block next crashes (D2).
-pub fn real(_: u64) -> Result<()> {
+fn real(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
     let spots = spots(&xfs)?;
@@ -96,8 +98,10 @@ pub fn real(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { FREE_HUGE = 51 "free-huge" huge: "2 MiB of free space, page by page";
+both, differs("2 MiB: blocks of zeros", "0") }
 /// As many errors as a huge page has pages.
-pub fn huge(_: u64) -> Result<()> {
+fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 512;
     let (xfs, file) = Xfs::with_huge_file("file", 2 * PAGES)?;
     let data = open(&file, 0)?;
@@ -127,8 +131,10 @@ pub fn huge(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { FREE_INJECT = 52 "free-inject" injectors: "free blocks, by simulated errors";
+differs("hwpoison-inject: block", "other data"), harmless }
 /// Simulated errors: the block is made good all the same, and was never marked.
-pub fn injectors(_: u64) -> Result<()> {
+fn injectors(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let gone = xfs.file("gone", 4)?;
     let at = freed_file(&xfs, &gone)? + PAGE;

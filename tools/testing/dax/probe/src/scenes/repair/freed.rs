@@ -20,6 +20,7 @@ use crate::ioctl;
 use crate::pmem::Pmem;
 use crate::process::{pattern, Map};
 use crate::report::expect;
+use crate::scenes::STORE;
 use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
 
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
@@ -104,9 +105,11 @@ fn write(path: &Path) -> Result<()> {
     Ok(open(path, 0)?.write_all_at(&[pattern(1); PAGE_SIZE], PAGE)?)
 }
 
+scene! { FREED = 53 "freed" after: "a bad block that its file gives away, in each way";
+both, differs("unlink: block", "EIO") }
 /// A block that failed while it was owned, and then is not any more. Nobody has to be
 /// given it to have it made good.
-pub fn after(_: u64) -> Result<()> {
+fn after(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     for way in WAYS {
@@ -170,9 +173,12 @@ fn hit_mapped(name: &str, file: &Path) -> Result<Bad> {
     Ok(bad)
 }
 
+scene! { FREED_AT_ONCE = 54 "freed-at-once" at_once:
+"a block that fails before the log knows that it is free";
+both, crashes(STORE) }
 /// A block that is given away and fails at once, when the log does not know yet. After a
 /// crash it would have its owner back, who must not find zeros there.
-pub fn at_once(_: u64) -> Result<()> {
+fn at_once(_: u64) -> Result<()> {
     const ROUNDS: usize = 8;
     type Act = fn(&Path) -> Result<()>;
     let xfs = Xfs::new(&Options::default())?;

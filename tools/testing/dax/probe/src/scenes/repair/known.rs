@@ -26,7 +26,9 @@ const SECTOR: u64 = 512;
 /// A sector of a page that is not its first.
 const MIDDLE: u64 = 3 * SECTOR;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { KNOWN = 60 "known" play: "errors from before the mount";
+both, differs("free, listed", "EIO") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     // One of each is listed, the other one fails.
     let files = [xfs.file("listed", 4)?, xfs.file("failed", 4)?];

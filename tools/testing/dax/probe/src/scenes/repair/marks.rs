@@ -13,6 +13,7 @@ use super::super::platform::Device;
 use super::{sync_and_settle, until, PAGE};
 use crate::dm::Linear;
 use crate::report::expect;
+use crate::scenes::STORE;
 use crate::xfs::{self, Options, Xfs};
 
 const SECTOR: u64 = 512;
@@ -20,10 +21,13 @@ const SECTOR: u64 = 512;
 /// Of a page with a mark, and of one of its sectors.
 const MARKS: &str = "bad sectors, HardwareCorrupted +4 kB";
 
+scene! { SCRUB_KEPT = 90 "scrub-kept" kept:
+"a sector of a page that is bad already, found without a holder";
+nfit, crashes(STORE) }
 /// A page whose machine check was told, and of which a scrub finds a sector once more when there
 /// is no holder, or none that takes it: the mark is not taken back with that, as the other sectors
 /// are bad still.
-pub fn kept(_: u64) -> Result<()> {
+fn kept(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
@@ -55,9 +59,12 @@ pub fn kept(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SCRUB_NO_MARK = 91 "scrub-no-mark" no_mark:
+"a machine check that marks nothing, and a sector that a scrub finds";
+nfit, differs("overwritten: marks", "HardwareCorrupted +4 kB") }
 /// A machine check that leaves no mark, as nothing maps the page and nothing holds it, is no reason
 /// to take other pages for bad as a whole: what a scrub finds of one is a sector.
-pub fn no_mark(_: u64) -> Result<()> {
+fn no_mark(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let free = Bad::block(100 * PAGE)?;
     expect("no holder", "Failed", free.report()?)?;

@@ -22,7 +22,9 @@ use crate::xfs::{self, Options, Xfs};
 const PAGES: usize = 8;
 const LEN: u64 = PAGES as u64 * PAGE;
 
-pub fn play(_: u64) -> Result<()> {
+scene! { FREE_REALTIME = 63 "free-realtime" play: "space of a realtime device that holds no data";
+differs("free: block", "EIO") }
+fn play(_: u64) -> Result<()> {
     let rt = Pmem(1);
     let xfs = Xfs::new(&Options {
         realtime: Some(rt),

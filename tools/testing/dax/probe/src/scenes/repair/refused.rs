@@ -18,7 +18,9 @@ use crate::kmsg;
 use crate::report::expect;
 use crate::xfs::{self, Options, Xfs};
 
-pub fn play(_: u64) -> Result<()> {
+scene! { REFUSED = 61 "refused" play: "free blocks that the firmware does not clear";
+nfit, differs("lines in the log", "0") }
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let path = xfs.file("file", 8)?;

@@ -25,6 +25,7 @@ use crate::map::read_page;
 use crate::pmem::Pmem;
 use crate::process::{Map, Probe};
 use crate::report::expect;
+use crate::scenes::UNCHANGED;
 use crate::xfs::{self, Options, Xfs};
 
 const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
@@ -49,8 +50,11 @@ fn expect_none_left(device: &Device) -> Result<()> {
     expect("bad sectors", "none", device.0.badblocks()?)
 }
 
+scene! { SCRUB_MAPPED = 80 "scrub-mapped" mapped:
+"a block that mapped files share, injected by ndctl (D6)";
+nfit, differs("b, touches it", "reads") }
 /// A block that mapped files share.
-pub fn mapped(_: u64) -> Result<()> {
+fn mapped(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let a = xfs.file("a", 4)?;
@@ -97,8 +101,10 @@ pub fn mapped(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SCRUB_ABSENT = 81 "scrub-absent" absent: "a file that nobody has open, injected by ndctl";
+nfit, differs("the file has lost", "nothing") }
 /// A file that nobody has open.
-pub fn absent(_: u64) -> Result<()> {
+fn absent(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let file = xfs.file("file", 4)?;
@@ -131,8 +137,10 @@ pub fn absent(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SCRUB_FREE = 82 "scrub-free" free: "a free block, injected by ndctl";
+nfit, differs("injected: block", "EIO") }
 /// Free space, and nobody is hurt.
-pub fn free(_: u64) -> Result<()> {
+fn free(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
@@ -159,9 +167,11 @@ pub fn free(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SCRUB_METADATA = 83 "scrub-metadata" metadata: "an inode block, injected by ndctl";
+nfit, differs("sick", "none") }
 /// A page of inodes: nobody has consumed the error, and the filesystem lives on. When it writes
 /// the inodes, which it has in memory, the error is gone.
-pub fn metadata(_: u64) -> Result<()> {
+fn metadata(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
@@ -179,8 +189,10 @@ pub fn metadata(_: u64) -> Result<()> {
     expect_none_left(&device)
 }
 
+scene! { SCRUB_MANY = 84 "scrub-many" many: "a hundred errors that a scrub finds";
+nfit, differs("mapper, touches one", "reads") }
 /// A hundred errors that one scrub finds: pages of a file, and free blocks.
-pub fn many(_: u64) -> Result<()> {
+fn many(_: u64) -> Result<()> {
     const EACH: usize = 50;
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
@@ -224,8 +236,11 @@ pub fn many(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SCRUB_REALTIME = 85 "scrub-realtime" realtime:
+"blocks of a realtime device, injected by ndctl";
+nfit, differs("free block", "EIO") }
 /// A realtime device is a device of its own.
-pub fn realtime(_: u64) -> Result<()> {
+fn realtime(_: u64) -> Result<()> {
     let device = Device::new(1)?;
     let xfs = Xfs::new(&Options {
         realtime: Some(device.0),
@@ -255,8 +270,10 @@ pub fn realtime(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { SCRUB_NOBODY = 87 "scrub-nobody" nobody: "a device in use that no filesystem holds";
+nfit, passes(UNCHANGED) }
 /// A device that is in use, but nobody holds: its errors are listed, and no more.
-pub fn nobody(_: u64) -> Result<()> {
+fn nobody(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let at = 100 * PAGE;
     let bad = Bad::block(at)?;

@@ -50,8 +50,10 @@ fn staged(xfs: &Xfs, pages: usize) -> Result<u64> {
     Ok(all[0].physical)
 }
 
+scene! { STAGING = 57 "staging" leftover: "space that a copy-on-write has left over (D8)";
+both, differs("first block", "Failed") }
 /// What a write has reserved and not used. The write was long ago.
-pub fn leftover(_: u64) -> Result<()> {
+fn leftover(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let [a, b] = shared(&xfs)?;
     bad::mend(&b, 0, 1)?;
@@ -88,9 +90,12 @@ pub fn leftover(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { STAGING_INJECT = 132 "staging-inject" simulated:
+"space that a copy-on-write has left over, by a simulated error (D8)";
+differs("inject, reserved block", "EFSCORRUPTED"), harmless }
 /// The same with a simulated error, for a holder that repairs nothing: it must not take the
 /// reservation for metadata.
-pub fn simulated(_: u64) -> Result<()> {
+fn simulated(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let [a, b] = shared(&xfs)?;
     bad::mend(&b, 0, 1)?;
@@ -109,8 +114,10 @@ fn new(page: usize) -> u8 {
     !pattern(page)
 }
 
+scene! { STAGING_WRITE = 58 "staging-write" filling: "space that a copy-on-write is filling";
+differs("filled: block", "Failed") }
 /// What a write is filling. It is held up half way: its source waits for a device.
-pub fn filling(_: u64) -> Result<()> {
+fn filling(_: u64) -> Result<()> {
     const READY: usize = 3;
     for page in 0..PAGES {
         Pmem(1).write(page as u64 * PAGE, new(page))?;

@@ -23,6 +23,7 @@ use crate::kernel::QuietConsole;
 use crate::mce;
 use crate::pmem::{self, Pmem};
 use crate::report::{expect, note};
+use crate::scenes::STORE;
 use crate::shared::{counters, Worker};
 use crate::xfs::{Options, Xfs};
 
@@ -45,8 +46,10 @@ const INODES: usize = 6;
 const MOST: usize = 250;
 type Counters = [AtomicU64; INODES + MOST];
 
+scene! { FREE_RACE = 62 "free-race" play: "free blocks, while files are made and deleted";
+timed, crashes(STORE) }
 /// Simulated errors and machine checks in free space.
-pub fn play(seconds: u64) -> Result<()> {
+fn play(seconds: u64) -> Result<()> {
     under_load(seconds, true, |root, n| {
         let at = any_of(&ioctl::all_owned_by(root, FMR_OWN_FREE)?, root, n)?;
         if n % 3 == 2 {
@@ -59,9 +62,12 @@ pub fn play(seconds: u64) -> Result<()> {
     })
 }
 
+scene! { SCRUB_RACE = 86 "scrub-race" injected:
+"blocks injected by ndctl, while files are made and deleted";
+nfit, timed, differs("all removed: marks", "bad sectors") }
 /// Errors in free space and in files. ndctl takes a second for one, so it injects the last
 /// of a batch; the scrub that it asks for finds the others.
-pub fn injected(seconds: u64) -> Result<()> {
+fn injected(seconds: u64) -> Result<()> {
     const BATCH: u64 = 16;
     let device = Device::new(0)?;
     // A scrub tells once of two errors in a page.

@@ -56,8 +56,11 @@ const OLD_READERS: [(&str, &[&str]); 2] = [
     ),
 ];
 
+scene! { OLD_READER = 69 "old-reader" old_reader:
+"a health monitor that does not know of cleared errors";
+differs("marks", "HardwareCorrupted +4 kB") }
 /// A reader that does not know of the event takes it for one more error.
-pub fn old_reader(_: u64) -> Result<()> {
+fn old_reader(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let at = freed_file(&xfs, &xfs.file("gone", 4)?)? + PAGE;
     let bad = Bad::block(at)?;
@@ -112,9 +115,11 @@ fn said_of(command: &[&str], bad: &Bad) -> Result<String> {
     Ok(said)
 }
 
+scene! { ORDER = 88 "order" order: "an error is told before a part of it is cleared";
+fast, differs("free, and owned", "") }
 /// Blocks of one page, of which the first is free. The others keep the kernel busy for a while,
 /// until all of their owners are known.
-pub fn order(_: u64) -> Result<()> {
+fn order(_: u64) -> Result<()> {
     const BLOCK: u64 = 1024;
     let xfs = Xfs::new(&Options {
         no_dax: true,
@@ -159,9 +164,12 @@ pub fn order(_: u64) -> Result<()> {
     super::super::bad::end(xfs, &[&bad])
 }
 
+scene! { FROZEN_INODE = 89 "frozen-inode" frozen:
+"losses of a file that can't be read before the thaw";
+differs("frozen: another file", "nothing") }
 /// Files that can't be read while the filesystem is frozen: they have to give back what a copy on
 /// write has reserved before they are out of memory. No other error waits for that.
-pub fn frozen(_: u64) -> Result<()> {
+fn frozen(_: u64) -> Result<()> {
     /// More than there was room for reports of.
     const ERRORS: usize = 40;
     const PAGES: usize = 64;
@@ -226,8 +234,11 @@ pub fn frozen(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { MEANWHILE = 68 "meanwhile" meanwhile:
+"owners that are rid of a bad block before they are told";
+long, fast, ends("written anew: Input/output error") }
 /// Owners that have written the page anew, or given it away, before it is their turn to be told.
-pub fn meanwhile(_: u64) -> Result<()> {
+fn meanwhile(_: u64) -> Result<()> {
     for (name, real) in [("machine check", true), ("simulated", false)] {
         // The worker may have told of a file before it is changed here. Where it does not look
         // again, it has told of all each time.

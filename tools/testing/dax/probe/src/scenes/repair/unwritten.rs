@@ -27,6 +27,7 @@ use crate::mce;
 use crate::pmem::{self, Pmem};
 use crate::process::pattern;
 use crate::report::{expect, note};
+use crate::scenes::STORE;
 use crate::shared::{counters, Worker};
 use crate::xfs::{self, Options, Xfs};
 
@@ -40,8 +41,11 @@ pub fn unwritten(xfs: &Xfs, name: &str, pages: usize) -> Result<PathBuf> {
     Ok(path)
 }
 
+scene! { UNWRITTEN_SWAP = 64 "unwritten-swap" swap:
+"such space of a swap file: it may have been written";
+differs("not in use: block", "other data") }
 /// A swap file is written without a lock, and its space stays unwritten.
-pub fn swap(_: u64) -> Result<()> {
+fn swap(_: u64) -> Result<()> {
     const PAGES: usize = 64;
     let xfs = Xfs::new(&Options {
         no_dax: true,
@@ -77,8 +81,10 @@ pub fn swap(_: u64) -> Result<()> {
     expect("filesystem", "umount, xfs_repair clean", xfs.end())
 }
 
+scene! { UNWRITTEN = 55 "unwritten" play: "space of a file that was never written";
+both, differs("machine check: block", "EIO") }
 /// A process that maps it, and has read it, is left alone.
-pub fn play(_: u64) -> Result<()> {
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let path = unwritten(&xfs, "file", 4)?;
     let blocks = [Bad::unreported(&path, 1)?, Bad::unreported(&path, 2)?];
@@ -131,8 +137,10 @@ const REFUSED: u64 = 2;
 const CLOCK: usize = 2 * PAGES;
 type Counters = [AtomicU64; 2 * PAGES + 1];
 
+scene! { UNWRITTEN_RACE = 56 "unwritten-race" race: "such space, while it is written";
+crashes(STORE) }
 /// A page that was written holds that data, or is known to have lost it.
-pub fn race(_: u64) -> Result<()> {
+fn race(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let paths = [
         unwritten(&xfs, "write", PAGES)?,

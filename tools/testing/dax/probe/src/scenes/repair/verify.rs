@@ -17,6 +17,7 @@ use crate::ioctl;
 use crate::kernel::{self, errno_name};
 use crate::pmem::Pmem;
 use crate::report::{expect, note};
+use crate::scenes::GROUP;
 use crate::shared::Worker;
 use crate::xfs::{Options, Xfs};
 
@@ -28,9 +29,12 @@ const READ: u64 = 1 << 20;
 const OWNERS: u64 = 4096;
 const SCAN: Duration = Duration::from_secs(4);
 
+scene! { VERIFY_DELETED = 130 "verify-deleted" deleted:
+"a block of a file that is being deleted, while XFS scans it";
+hangs(GROUP) }
 /// The scan looks the owners of a bad block up while one of them is being deleted. Where it
 /// waits for that end with the AGF locked, neither ends.
-pub fn deleted(_: u64) -> Result<()> {
+fn deleted(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let kept = xfs.file("kept", 1)?;
     let crowd = xfs.path("crowd");
@@ -69,9 +73,11 @@ pub fn deleted(_: u64) -> Result<()> {
     bad::end(xfs, &[&bad])
 }
 
+scene! { VERIFY_EXACT = 131 "verify-exact" exact: "one bad sector that a scan by XFS finds";
+differs("media", "0+2048 bad") }
 /// The first sector of what XFS reads at once with byte `at`, and the first behind it.
 /// One bad sector costs the file that it is in, and none of those that are read with it.
-pub fn exact(_: u64) -> Result<()> {
+fn exact(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let before = xfs.file("before", 1)?;
     let file = xfs.file("file", 1)?;
