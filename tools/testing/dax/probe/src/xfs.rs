@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 
@@ -34,11 +35,19 @@ pub struct Options {
     pub mkfs: &'static [&'static str],
 }
 
+#[derive(Clone)]
 pub struct Xfs {
     data: Pmem,
     no_dax: bool,
     log: Option<String>,
     realtime: Option<Pmem>,
+}
+
+/// The filesystem that this process has mounted last.
+static LAST: Mutex<Option<Xfs>> = Mutex::new(None);
+
+pub fn last() -> Option<Xfs> {
+    LAST.lock().ok()?.clone()
 }
 
 impl Xfs {
@@ -145,6 +154,9 @@ impl Xfs {
         };
         if ret != 0 {
             bail!("mount -o {options}: {}", io::Error::last_os_error());
+        }
+        if let Ok(mut last) = LAST.lock() {
+            *last = Some(self.clone());
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The scenes. Each is declared beside the function that plays it; here is their order.
+//! The scenes. To add one, write the function that plays it in the file of its subject, declare it
+//! there with `scene!`, and put the constant into [`ALL`]. It makes a filesystem (setup.rs), does
+//! what it is about, and calls `expect` for each row. What all scenes must leave behind is looked
+//! at when it has returned (end.rs).
 
 use anyhow::{bail, Result};
-
-use crate::process::Probe;
 
 /// Declares a scene: constant, number, name, function and what it is about; after the semicolon,
 /// what else is to be said of it, by methods of [`Scene`].
@@ -25,6 +26,7 @@ mod cow_race;
 mod cow_stores;
 mod devices;
 mod direct_map;
+mod end;
 mod error_tags;
 mod files;
 mod found;
@@ -38,6 +40,7 @@ mod lock_shared;
 mod machine_check;
 mod partitions;
 pub mod platform;
+mod prelude;
 mod processes;
 mod races;
 mod refuse;
@@ -45,6 +48,7 @@ mod remapped;
 mod repair;
 mod revoke;
 mod scene;
+mod setup;
 mod shared_blocks;
 mod short_write;
 mod space;
@@ -58,16 +62,6 @@ mod whole_page;
 mod windows;
 
 pub use scene::Scene;
-
-/// Why the stock kernel passes a scene.
-const UNCHANGED: &str = "the series must not change it";
-const AS_GOOD: &str = "an earlier state of the series was worse than stock";
-const LAB: &str = "it is about the lab's platform";
-const NOTHING: &str = "stock has nothing that could be there";
-/// Where the stock kernel writes by its address to a page that left the direct map.
-const STORE: &str = "__memcpy_flushcache";
-/// Where it waits for a group's header, which a notification holds (D1).
-const GROUP: &str = "xfs_alloc_read_agf";
 
 /// In the order in which they are played. Nothing can follow one that hangs.
 #[rustfmt::skip]
@@ -145,17 +139,6 @@ pub fn select(only: &[String], except: &[String]) -> Result<Vec<&'static Scene>>
         .filter(wanted)
         .filter(|s| !except.contains(&s.name))
         .collect())
-}
-
-/// The signals that a process saw, and whether it can still read its data: what
-/// most rows compare. Simulated errors leave good memory behind.
-fn fate(probe: &mut Probe) -> String {
-    let seen = probe.seen();
-    let after = probe.reads_on();
-    if seen == after {
-        return seen;
-    }
-    format!("{seen}, {after}")
 }
 
 #[cfg(test)]

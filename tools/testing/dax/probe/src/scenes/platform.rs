@@ -3,26 +3,9 @@
 //! The platform of `--platform nfit`, as ndctl and the kernel's driver see it: what the
 //! other scenes on it rest upon. No filesystem is involved, but for the last.
 
-use std::fs;
-use std::io;
-use std::process::Command;
-use std::time::Instant;
-
-use anyhow::{ensure, Context, Result};
+use crate::scenes::prelude::*;
 use serde_json::Value;
 
-use crate::calls;
-use crate::fault::PAGE_SIZE;
-use crate::firmware::{self, Refusing};
-use crate::ioctl;
-use crate::kernel::errno_name;
-use crate::pmem::Pmem;
-use crate::process::Map;
-use crate::report::{expect, note};
-use crate::scenes::LAB;
-use crate::xfs::{self, fill, Options, Xfs};
-
-const PAGE: u64 = PAGE_SIZE as u64;
 /// What ndctl counts in.
 const BLOCK: u64 = 512;
 const BLOCKS: u64 = PAGE / BLOCK;
@@ -149,8 +132,8 @@ fn scrubbing() -> Result<String> {
     Ok(if busy { "busy" } else { "idle" }.into())
 }
 
-scene! { FIRMWARE = 70 "firmware" inject: "the platform: ndctl injects errors and takes them back";
-nfit, passes(LAB) }
+scene!(FIRMWARE = 70 "firmware" inject: "the platform: ndctl injects errors and takes them back";
+    nfit, passes(LAB));
 /// A block injected, with a notification and without, and taken back.
 fn inject(_: u64) -> Result<()> {
     let device = Device::new(0)?;
@@ -189,9 +172,8 @@ fn inject(_: u64) -> Result<()> {
     expect("written: bad sectors", "none", device.0.badblocks()?)
 }
 
-scene! { FIRMWARE_CLEAR = 71 "firmware-clear" clear:
-"the platform: errors are cleared in part, or refused";
-nfit, passes(LAB) }
+scene!(FIRMWARE_CLEAR = 71 "firmware-clear" clear:
+    "the platform: errors are cleared in part, or refused"; nfit, passes(LAB));
 /// Writes that hit errors in part, and clears that the firmware refuses.
 fn clear(_: u64) -> Result<()> {
     let device = Device::new(0)?;
@@ -226,8 +208,8 @@ fn clear(_: u64) -> Result<()> {
     expect("written: bad sectors", "none", device.0.badblocks()?)
 }
 
-scene! { FIRMWARE_MANY = 72 "firmware-many" many: "the platform: a hundred errors";
-nfit, passes(LAB) }
+scene!(FIRMWARE_MANY = 72 "firmware-many" many: "the platform: a hundred errors";
+    nfit, passes(LAB));
 /// As many errors as real firmware reports at once, and more, on two devices.
 fn many(_: u64) -> Result<()> {
     let devices = [(Device::new(0)?, MANY), (Device::new(1)?, ELSEWHERE)];
@@ -273,8 +255,8 @@ fn note_time(what: &str, start: Instant, times: u64) -> Result<()> {
     note(&format!("{what}: {each} ms"))
 }
 
-scene! { FIRMWARE_SLOW = 73 "firmware-slow" slow: "the platform: a scrub that takes its time";
-nfit, passes(LAB) }
+scene!(FIRMWARE_SLOW = 73 "firmware-slow" slow: "the platform: a scrub that takes its time";
+    nfit, passes(LAB));
 /// A scrub that takes its time.
 fn slow(_: u64) -> Result<()> {
     let device = Device::new(0)?;
@@ -304,13 +286,12 @@ fn slowly(device: &Device) -> Result<[String; 4]> {
     Ok([early, bad_early, late, bad_late])
 }
 
-scene! { CONSUME = 74 "consume" consume: "an error that lies there until it is met";
-nfit, passes(LAB) }
+scene!(CONSUME = 74 "consume" consume: "an error that lies there until it is met";
+    nfit, passes(LAB));
 /// An error that lies there unnoticed, until somebody consumes it.
 fn consume(_: u64) -> Result<()> {
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", 4)?;
+    let (_, path) = Xfs::with_file("file", 4)?;
     let file = calls::open(&path, 0)?;
     let at = ioctl::physical(&file, PAGE)?;
     let mut early = Map::new(&path, 4).early().start()?;
@@ -332,6 +313,5 @@ fn consume(_: u64) -> Result<()> {
     expect("written: --status", "none", device.status()?)?;
     expect("written: bad sectors", "none", device.0.badblocks()?)?;
     drop((early, file));
-    expect("reader", "data intact", xfs::intact(&path, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("reader", INTACT, xfs::intact(&path, 4))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{json, Value};
 
+use super::end::Before;
 use crate::kernel::limit;
 
 /// Where pmem comes from: the kernel's command line, or an ACPI NFIT.
@@ -157,9 +158,12 @@ impl Scene {
         slow.as_secs() + if self.timed { seconds } else { 0 }
     }
 
-    /// Plays it, in this process.
+    /// Plays it, in this process, and looks what it has left.
     pub fn run(&self, seconds: u64) -> Result<()> {
-        (self.play)(seconds)
+        let before = Before::now()?;
+        (self.play)(seconds)?;
+        // The stock kernel does not take back what a simulated error has cost.
+        before.expect_clean(!matches!(self.stock, Stock::Passes(_)))
     }
 
     /// All that `dax-lab` has to know.

@@ -2,30 +2,9 @@
 
 //! Errors in space that is just being handed out, written and freed.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
-
-use anyhow::{ensure, Context, Result};
-
-use super::super::bad::Bad;
-use super::super::platform::Device;
-use super::super::windows::Windows;
 use super::full::{self, Full};
-use super::healthmon::Monitor;
-use super::worker::Counts;
-use super::{patience, sync_and_settle, until, PAGE};
-use crate::firmware;
-use crate::ioctl::{self, Fsmap, FMR_OWN_FREE};
-use crate::kernel::QuietConsole;
-use crate::mce;
-use crate::pmem::{self, Pmem};
-use crate::report::{expect, note};
-use crate::scenes::STORE;
-use crate::shared::{counters, Worker};
-use crate::xfs::{Options, Xfs};
+use crate::ioctl::Fsmap;
+use crate::scenes::prelude::*;
 
 /// The longest time in seconds.
 const LONG: u64 = 20;
@@ -46,8 +25,8 @@ const INODES: usize = 6;
 const MOST: usize = 250;
 type Counters = [AtomicU64; INODES + MOST];
 
-scene! { FREE_RACE = 62 "free-race" play: "free blocks, while files are made and deleted";
-timed, crashes(STORE) }
+scene!(FREE_RACE = 62 "free-race" play: "free blocks, while files are made and deleted";
+    timed, crashes(STORE));
 /// Simulated errors and machine checks in free space.
 fn play(seconds: u64) -> Result<()> {
     under_load(seconds, true, |root, n| {
@@ -55,16 +34,15 @@ fn play(seconds: u64) -> Result<()> {
         if n % 3 == 2 {
             mce::deliver(Pmem(0).address(at)?)?;
         } else {
-            let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-            ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+            simulate(Pmem(0).pfn(at)?)?;
         }
         Ok(1)
     })
 }
 
-scene! { SCRUB_RACE = 86 "scrub-race" injected:
-"blocks injected by ndctl, while files are made and deleted";
-nfit, timed, differs("all removed: marks", "bad sectors") }
+scene!(SCRUB_RACE = 86 "scrub-race" injected:
+    "blocks injected by ndctl, while files are made and deleted";
+    nfit, timed, differs("all removed: marks", "bad sectors"));
 /// Errors in free space and in files. ndctl takes a second for one, so it injects the last
 /// of a batch; the scrub that it asks for finds the others.
 fn injected(seconds: u64) -> Result<()> {
@@ -166,12 +144,10 @@ fn under_load(
     expect("all removed: marks", "none", before.marks()?)?;
     let full = Full::new(&xfs, 0)?;
     expect("filled up", "0 errors", format!("{} errors", full.errors))?;
-    expect("all files", "data intact", full.check())?;
+    expect("all files", INTACT, full.check())?;
     full.remove()?;
     sync_and_settle(&xfs)?;
-    expect("marks", "none", before.marks()?)?;
-    drop(root);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
 /// A block of these extents, among those that are handed out next: where the writers' files
@@ -239,12 +215,12 @@ impl Writer {
         let (path, name, pages) = self.file(n);
         if fs::metadata(&path)?.len() > 0 {
             match full::check(&path, name, pages).as_str() {
-                "data intact" => (),
+                INTACT => (),
                 // It stays, or nobody could be told of it.
                 "EIO" => {
                     let which = counters[LOST].fetch_add(1, SeqCst) as usize;
                     if let Some(slot) = counters[INODES..].get(which) {
-                        slot.store(fs::metadata(&path)?.st_ino(), SeqCst);
+                        slot.store(inode(&path)?, SeqCst);
                     }
                     return Ok(());
                 }
