@@ -219,7 +219,7 @@ fn run(action: Action) -> Result<u8> {
             seconds,
         } => {
             let lines = known::scene_lines(&scenes)?;
-            let nfit = |line: &String| line.contains(suites::scenes::NFIT);
+            let nfit = |line: &String| line.contains(" (nfit)");
             let platform = match scenes.is_empty() {
                 false if lines.iter().any(nfit) => Platform::Nfit,
                 _ => platform,

@@ -64,6 +64,9 @@ enum Action {
         /// Show the scenes and play none
         #[arg(long)]
         list: bool,
+        /// All that is declared of the scenes, for dax-lab
+        #[arg(long, hide = true)]
+        json: bool,
         /// How long the races run
         #[arg(long, default_value_t = 60)]
         seconds: u64,
@@ -133,6 +136,11 @@ fn run(action: Action) -> Result<bool> {
             scenes::ALL.iter().for_each(|scene| println!("{scene}"));
             Ok(true)
         }
+        Action::Scenes { json: true, .. } => {
+            let all = scenes::ALL.iter().map(scenes::Scene::json).collect();
+            println!("{}", serde_json::Value::Array(all));
+            Ok(true)
+        }
         Action::Scenes {
             only,
             except,
@@ -145,7 +153,7 @@ fn run(action: Action) -> Result<bool> {
             supervise::play(&scenes::select(&only, &except)?, seconds)
         }
         Action::Scene { name, seconds } => {
-            let outcome = (scenes::find(&name)?.play)(seconds);
+            let outcome = scenes::find(&name)?.run(seconds);
             if let Err(e) = &outcome {
                 report::error(e)?;
             }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use nix::mount::{mount, umount2, MntFlags, MsFlags};
@@ -35,11 +36,19 @@ pub struct Options {
     pub mkfs: &'static [&'static str],
 }
 
+#[derive(Clone)]
 pub struct Xfs {
     data: Pmem,
     no_dax: bool,
     log: Option<String>,
     realtime: Option<Pmem>,
+}
+
+/// The filesystem that this process has mounted last.
+static LAST: Mutex<Option<Xfs>> = Mutex::new(None);
+
+pub fn last() -> Option<Xfs> {
+    LAST.lock().ok()?.clone()
 }
 
 impl Xfs {
@@ -139,7 +148,11 @@ impl Xfs {
             flags,
             Some(&*options),
         )
-        .map_err(|e| anyhow!("mount -o {options}: {}", io::Error::from(e)))
+        .map_err(|e| anyhow!("mount -o {options}: {}", io::Error::from(e)))?;
+        if let Ok(mut last) = LAST.lock() {
+            *last = Some(self.clone());
+        }
+        Ok(())
     }
 
     /// Mounts it, which is not mounted, with a realtime device from now on.

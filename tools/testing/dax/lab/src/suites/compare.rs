@@ -18,7 +18,7 @@ use crate::vm::{End, Outcome, Vm};
 
 mod expected;
 
-use expected::Way;
+pub use expected::Stock;
 use scenes::Listed;
 
 /// How long the races run.
@@ -30,12 +30,19 @@ const NO_COUNTERS: &str = "counters: not here";
 
 pub fn run(lab: &Lab, patched: &[Test], at_a_time: usize, out: &Out) -> Result<Vec<Test>> {
     let beside = |name: &str| patched.iter().find(|test| test.name == name).cloned();
-    play(lab, &scenes::list()?, &beside, at_a_time, out)
+    play(lab, &listed()?, &beside, at_a_time, out)
+}
+
+/// The scenes that can be played there.
+fn listed() -> Result<Vec<Listed>> {
+    let mut listed = scenes::list()?;
+    listed.retain(|scene| scene.stock.is_some());
+    Ok(listed)
 }
 
 /// Plays some scenes on the stock kernel alone, or all if none is named; the exit status.
 pub fn command(lab: &Lab, names: &[String], at_a_time: usize) -> Result<u8> {
-    let mut listed = scenes::list()?;
+    let mut listed = listed()?;
     for name in names {
         ensure!(
             listed.iter().any(|scene| scene.name == *name),
@@ -76,8 +83,10 @@ fn play(
     for (guest, outcome) in guests.iter().zip(outcomes) {
         let outcome = outcome?;
         // One that plays all that does no harm must live on, and one that hangs too.
-        let hangs = |name: &String| matches!(expected::of(name), Some(Way::Hang(_)));
-        if guest.scenes.len() > 1 || guest.scenes.iter().any(hangs) {
+        let hangs = |scene: &Listed| {
+            matches!(scene.stock, Some(Stock::Hang(_))) && guest.scenes.contains(&scene.name)
+        };
+        if guest.scenes.len() > 1 || listed.iter().any(hangs) {
             tests.push(guest_verdict(&guest.name, &outcome));
         }
         let console = outcome.console().unwrap_or_default();
@@ -106,17 +115,12 @@ struct Guest {
 }
 
 fn guests(listed: &[Listed]) -> Vec<Guest> {
-    let alone = |name: &str| {
-        let mut lists = [expected::ALONE, expected::NFIT].into_iter().flatten();
-        lists.any(|(scene, _)| *scene == name)
-    };
     let mut guests = Vec::new();
     for (name, platform) in [("stock", Platform::Legacy), ("stock-nfit", Platform::Nfit)] {
-        let here = |scene: &&Listed| scene.nfit == (platform == Platform::Nfit);
-        let (apart, together): (Vec<_>, Vec<_>) = listed
-            .iter()
-            .filter(here)
-            .partition(|scene| alone(&scene.name));
+        // Those of both are played where all others are.
+        let here = |scene: &&Listed| scene.legacy == (platform == Platform::Legacy);
+        let (together, apart): (Vec<_>, Vec<_>) =
+            listed.iter().filter(here).partition(|scene| scene.harmless);
         let names: Vec<_> = together.iter().map(|scene| scene.name.clone()).collect();
         // No name is all that the platform has.
         guests.extend((!names.is_empty()).then(|| Guest {
@@ -181,19 +185,22 @@ impl Seen {
         })
     }
 
-    /// Whether it fails as it is to.
-    fn fails(&self, way: Way) -> bool {
+    /// Whether it is as it is to be.
+    fn is(&self, way: &Stock) -> bool {
+        let failed = self.test.has_failed();
         let stuck = |line: &&String| line.starts_with("# stuck: ");
-        self.test.has_failed()
-            && match way {
-                Way::Row(label, got) => self.row_differs(label, got),
-                Way::Crash(words) => self.console.contains(words),
-                Way::Hang(function) => {
-                    let mut lines = self.lines.iter().filter(stuck);
-                    self.test.remark.contains(STUCK) && lines.any(|line| line.contains(function))
-                }
-                Way::Ends(words) => self.test.remark.contains(words),
+        match way {
+            Stock::Passes(_) => self.passes(),
+            Stock::Row(label, got) => failed && self.row_differs(label, got),
+            Stock::Crash(words) => failed && self.console.contains(words),
+            Stock::Hang(function) => {
+                let mut lines = self.lines.iter().filter(stuck);
+                failed
+                    && self.test.remark.contains(STUCK)
+                    && lines.any(|line| line.contains(function))
             }
+            Stock::Ends(words) => failed && self.test.remark.contains(words),
+        }
     }
 
     /// Whether all is as expected, but for numbers that this kernel does not show.
@@ -230,22 +237,10 @@ fn compare(scene: &Listed, stock: Option<&Seen>, patched: Option<&Test>) -> Test
         Some(test) => test.remark.as_str(),
     };
     let both = format!("{:40} {answer}", stock.told());
-    let (good, wanted) = match (expected::of(&scene.name), &scene.also_stock) {
-        (Some(_), Some(_)) => {
-            return test(false, "marked as one that stock passes, and to fail there")
-        }
-        (None, None) => {
-            return test(
-                false,
-                "neither marked as one that stock passes, nor to fail there",
-            )
-        }
-        (Some(way), None) => (stock.fails(way), format!("show {way:?}")),
-        (None, Some(why)) => (stock.passes(), format!("pass: {why}")),
-    };
-    match good && mended {
-        true => test(true, &both),
-        false => test(false, &format!("{both}; stock is to {wanted}")),
+    match &scene.stock {
+        None => fail("what stock makes of it is not declared"),
+        Some(way) if stock.is(way) && mended => Test::new(&scene.name, Verdict::Passed, &both),
+        Some(way) => fail(&format!("{both}; stock is to show {way:?}")),
     }
 }
 
@@ -273,22 +268,25 @@ mod tests {
 
     #[test]
     fn a_scene_fails_in_its_own_way() {
+        let row = |label: &str, got: &str| Stock::Row(label.into(), got.into());
+        let hang = |function: &str| Stock::Hang(function.into());
+        let crash = |words: &str| Stock::Crash(words.into());
         let rows = failed("2 rows differ");
-        assert!(rows.fails(Way::Row("AG's start: block", "EIO")));
-        assert!(rows.fails(Way::Row("AG's start: block", "")));
-        assert!(!rows.fails(Way::Row("AG's start: block", "other data")));
-        assert!(!rows.fails(Way::Row("AG's start", "")));
+        assert!(rows.is(&row("AG's start: block", "EIO")));
+        assert!(rows.is(&row("AG's start: block", "")));
+        assert!(!rows.is(&row("AG's start: block", "other data")));
+        assert!(!rows.is(&row("AG's start", "")));
         // That of another scene.
-        assert!(!rows.fails(Way::Row("2 MiB: block", "")));
-        assert!(!rows.fails(Way::Hang("xfs_alloc_read_agf")));
-        assert!(!rows.fails(Way::Crash("foo")));
-        assert!(failed("hung: 1 tasks").fails(Way::Hang("xfs_alloc_read_agf")));
-        assert!(!failed("hung: 1 tasks").fails(Way::Hang("xfs_iget")));
-        assert!(failed("pwrite: EIO").fails(Way::Ends("EIO")));
-        assert!(seen(End::Died, &ROWS[..1]).fails(Way::Crash("foo")));
-        assert!(!seen(End::Died, &ROWS[..1]).fails(Way::Crash("bar")));
+        assert!(!rows.is(&row("2 MiB: block", "")));
+        assert!(!rows.is(&hang("xfs_alloc_read_agf")));
+        assert!(!rows.is(&crash("foo")));
+        assert!(failed("hung: 1 tasks").is(&hang("xfs_alloc_read_agf")));
+        assert!(!failed("hung: 1 tasks").is(&hang("xfs_iget")));
+        assert!(failed("pwrite: EIO").is(&Stock::Ends("EIO".into())));
+        assert!(seen(End::Died, &ROWS[..1]).is(&crash("foo")));
+        assert!(!seen(End::Died, &ROWS[..1]).is(&crash("bar")));
         let passed = seen(End::Exit(0), &["ok 1 free"]);
-        assert!(!passed.fails(Way::Row("AG's start: block", "")));
+        assert!(!passed.is(&row("AG's start: block", "")));
     }
 
     #[test]
@@ -308,28 +306,35 @@ mod tests {
     }
 
     #[test]
-    fn a_scene_is_in_one_list() {
+    fn stock_does_as_declared() {
         let good = Test::new("free", Verdict::Passed, "");
-        let listed = |name: &str, also_stock: Option<&str>| Listed {
-            name: name.into(),
-            nfit: false,
-            also_stock: also_stock.map(String::from),
-        };
-        let verdict = |scene: &Listed, seen: &Seen, patched: Option<&Test>| {
-            compare(scene, Some(seen), patched).verdict
+        let verdict = |stock: Option<Stock>, seen: Option<&Seen>, patched: Option<&Test>| {
+            let free = Listed {
+                name: "free".into(),
+                legacy: true,
+                nfit: false,
+                debug: false,
+                fast: false,
+                stock,
+                harmless: false,
+            };
+            compare(&free, seen, patched).verdict
         };
         let (rows, passed) = (failed("2 rows differ"), seen(End::Exit(0), &["ok 1 free"]));
-        let free = listed("free", None);
-        assert_eq!(verdict(&free, &rows, Some(&good)), Verdict::Passed);
-        assert_eq!(verdict(&free, &rows, None), Verdict::Failed);
-        assert_eq!(verdict(&free, &passed, Some(&good)), Verdict::Failed);
-        assert_eq!(compare(&free, None, Some(&good)).verdict, Verdict::Failed);
-        let both = listed("free", Some("why"));
-        assert_eq!(verdict(&both, &rows, Some(&good)), Verdict::Failed);
-        let neither = listed("new-scene", None);
-        assert_eq!(verdict(&neither, &passed, Some(&good)), Verdict::Failed);
-        let also = listed("shared", Some("why"));
-        assert_eq!(verdict(&also, &passed, Some(&good)), Verdict::Passed);
-        assert_eq!(verdict(&also, &rows, Some(&good)), Verdict::Failed);
+        let fails = || Some(Stock::Row("AG's start: block".into(), "EIO".into()));
+        assert_eq!(verdict(fails(), Some(&rows), Some(&good)), Verdict::Passed);
+        assert_eq!(verdict(fails(), Some(&rows), None), Verdict::Failed);
+        assert_eq!(
+            verdict(fails(), Some(&passed), Some(&good)),
+            Verdict::Failed
+        );
+        assert_eq!(verdict(fails(), None, Some(&good)), Verdict::Failed);
+        assert_eq!(verdict(None, Some(&passed), Some(&good)), Verdict::Failed);
+        let passes = || Some(Stock::Passes("why".into()));
+        assert_eq!(
+            verdict(passes(), Some(&passed), Some(&good)),
+            Verdict::Passed
+        );
+        assert_eq!(verdict(passes(), Some(&rows), Some(&good)), Verdict::Failed);
     }
 }

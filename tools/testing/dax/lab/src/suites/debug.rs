@@ -31,17 +31,6 @@ const LAST: &str = "\
     echo scan >$leaks && sleep 6 && echo scan >$leaks\n\
     head -n 60 $leaks\n";
 
-/// Scenes that need this kernel: allocations fail, and windows of races are held open.
-const FAULTS: &str = "
-    alloc-notify alloc-report alloc-real alloc-repair alloc-mount error-tags window-remapped
-    window-owners window-locked window-unmounted window-frozen window-changed window-repair
-    window-unbound window-list window-again window-unwritten window-freed window-reported
-    window-written window-mounting";
-
-/// Scenes that make more owners of a block than this kernel does in some minutes, or have to be
-/// faster than it.
-const SLOW: &str = "meanwhile order remapped";
-
 /// Puts the module that opens windows of races into the guest's share.
 pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
     let module = kernel.join("window/window.ko");
@@ -53,15 +42,18 @@ pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
 pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
     let kernel = super::build_kernel(lab, "debug", out)?;
     let (name, only, seconds) = match platform {
-        Platform::Nfit => ("debug-nfit", scenes::on_nfit(), scenes::SHORT),
+        Platform::Nfit => ("debug-nfit", scenes::on_nfit()?, scenes::SHORT),
         _ => ("debug", Vec::new(), SECONDS),
     };
     let limit = SLOWER * scenes::time_limit(seconds);
     let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
-    let mut play = scenes::script(&only, &scenes::names(SLOW), seconds);
+    let fast = scenes::names(|scene| scene.fast)?;
+    let mut play = scenes::script(&only, &fast, seconds);
     if platform == Platform::Legacy {
         install_window(lab, &kernel)?;
-        let faults = scenes::script(&scenes::names(FAULTS), &[], seconds);
+        // Allocations fail, and windows of races are held open.
+        let faults = scenes::names(|scene| scene.debug)?;
+        let faults = scenes::script(&faults, &[], seconds);
         play = format!("{faults}\nfaults=$?\n{play}");
     }
     let script = format!(

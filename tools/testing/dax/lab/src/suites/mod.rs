@@ -115,7 +115,7 @@ pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result
         one(order[number], out, || play(lab, order[number], out))
     });
     if compare {
-        let patched = to_compare(&played);
+        let patched = to_compare(&played, &scenes::names(|scene| !scene.legacy)?);
         // The guests are side by side, not the suites.
         let mut last = by_side(1, 1, |_, out| {
             one(Name::Stock, out, || {
@@ -186,10 +186,10 @@ fn slowest<'a>(suites: &'a [(String, &[Test])]) -> Vec<(Duration, &'a str, &'a s
 
 /// What the stock kernel is compared with: the scenes, and of those on the other platform
 /// those that are not played on both.
-fn to_compare(played: &[Played]) -> Vec<Test> {
+fn to_compare(played: &[Played], only_nfit: &[String]) -> Vec<Test> {
     let compared = |suite: Name, test: &Test| match suite {
         Name::Scenes => true,
-        Name::Nfit => scenes::is_nfit_only(&test.name),
+        Name::Nfit => only_nfit.contains(&test.name),
         _ => false,
     };
     let tests = played

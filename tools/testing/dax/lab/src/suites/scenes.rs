@@ -5,9 +5,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
+use serde_json::Value;
 
 pub use super::compare::command as on_stock;
+use super::compare::Stock;
 use super::guest_verdict;
 use crate::ktap::Test;
 use crate::lab::Lab;
@@ -20,18 +22,6 @@ use crate::vm::{Outcome, Vm, PATCHED};
 pub const SECONDS: u64 = 60;
 pub const SHORT: u64 = 20;
 
-/// Those that are played without ACPI tables and with them.
-const BOTH: &str = "
-    one-mapper shared huge-page partly-shared refuse-faults refuse-huge refuse-calls refuse-full
-    heal-ways heal-shared heal-twice heal-sectors heal-at-once simulated free free-huge freed
-    freed-at-once unwritten staging absent known splice list-split list-poll";
-/// Those of pmem that ACPI describes, and whose firmware and driver keep account of bad blocks;
-/// and some that prove the platform.
-const NFIT_ONLY: &str = "
-    refused freeze-fails firmware firmware-clear firmware-many firmware-slow consume superblock
-    scrub-mapped scrub-absent scrub-free scrub-metadata scrub-many scrub-realtime scrub-race
-    scrub-nobody scrub-flood found-metadata found-headers found-log found-exact met-metadata
-    scrub-pages scrub-ras scrub-kept scrub-no-mark";
 /// Those that XFS's holder in C passes, on a kernel without the one in Rust. It neither repairs
 /// nor reports files that are not in memory, and revokes a page only from processes that it
 /// signals. The last two hang where the holder deadlocks.
@@ -41,55 +31,72 @@ const CHOLDER: &str = "
     refuse-huge refuse-calls refuse-full refuse-sync heal-ways heal-shared heal-sectors
     staging-inject verify-exact verify-deleted cow-race";
 
-pub fn names(list: &str) -> Vec<String> {
-    list.split_whitespace().map(String::from).collect()
-}
-
-/// All that are played with ACPI tables.
-pub fn on_nfit() -> Vec<String> {
-    names(&format!("{BOTH} {NFIT_ONLY}"))
-}
-
-/// Whether it is played only with ACPI tables.
-pub fn is_nfit_only(name: &str) -> bool {
-    NFIT_ONLY.split_whitespace().any(|only| only == name)
-}
-
-/// A scene, as `dax-probe scenes --list` tells.
+/// What dax-probe declares of a scene.
 pub struct Listed {
     pub name: String,
+    pub legacy: bool,
     pub nfit: bool,
-    /// Why the stock kernel passes it, if it does.
-    pub also_stock: Option<String>,
+    /// Whether it needs the debug kernel.
+    pub debug: bool,
+    /// Whether it has to be faster than that kernel.
+    pub fast: bool,
+    /// What is seen of it on the stock kernel; `None` if it can't be played there.
+    pub stock: Option<Stock>,
+    /// Whether the stock kernel is as it was after it.
+    pub harmless: bool,
 }
 
 impl Listed {
-    fn parse(line: &str) -> Option<Self> {
-        let (line, also_stock) = match line.split_once(ALSO_STOCK) {
-            Some((line, why)) => (line, Some(why.trim_end_matches(')').into())),
-            None => (line, None),
-        };
+    /// From dax-probe's words.
+    fn parse(scene: &Value) -> Option<Self> {
+        let flag = |key: &str| scene[key].as_bool();
         Some(Self {
-            name: line.split_whitespace().nth(1)?.into(),
-            nfit: line.contains(NFIT),
-            also_stock,
+            name: scene["name"].as_str()?.into(),
+            legacy: flag("legacy")?,
+            nfit: flag("nfit")?,
+            debug: flag("debug")?,
+            fast: flag("fast")?,
+            stock: match &scene["stock"] {
+                Value::Null => None,
+                stock => Some(Stock::parse(stock)?),
+            },
+            harmless: flag("harmless")?,
         })
     }
 }
 
-/// dax-probe's words in its list.
-const ALSO_STOCK: &str = " (stock passes it too: ";
-pub const NFIT: &str = " (nfit)";
+/// What the program prints that guests are given.
+fn ask(option: &str) -> Result<String> {
+    output(Command::new(Lab::probe()?).args(["scenes", option]))
+}
 
-/// The list, as the program prints it that guests are given.
+/// The list for a reader.
 pub fn list_text() -> Result<String> {
-    output(Command::new(Lab::probe()?).args(["scenes", "--list"]))
+    ask("--list")
 }
 
 pub fn list() -> Result<Vec<Listed>> {
-    let list: Vec<_> = list_text()?.lines().filter_map(Listed::parse).collect();
+    parse(&ask("--json")?)
+}
+
+fn parse(text: &str) -> Result<Vec<Listed>> {
+    let said: Value = serde_json::from_str(text).context("dax-probe's list of scenes")?;
+    let scenes = said.as_array().into_iter().flatten();
+    let list: Option<Vec<_>> = scenes.map(Listed::parse).collect();
+    let list = list.context("dax-probe lists a scene in other words")?;
     ensure!(!list.is_empty(), "dax-probe lists no scene");
     Ok(list)
+}
+
+/// The names of those that match.
+pub fn names(matches: impl Fn(&Listed) -> bool) -> Result<Vec<String>> {
+    let list = list()?.into_iter().filter(|scene| matches(scene));
+    Ok(list.map(|scene| scene.name).collect())
+}
+
+/// Those that are played with ACPI tables.
+pub fn on_nfit() -> Result<Vec<String>> {
+    names(|scene| scene.nfit)
 }
 
 /// The guest's time limit: each scene has a deadline of its own, which is what
@@ -118,14 +125,15 @@ pub fn all(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
 
 pub fn nfit(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let vm = Vm::new(lab, "nfit", Path::new(PATCHED), time_limit(SHORT));
-    let script = script(&on_nfit(), &[], SHORT);
+    let script = script(&on_nfit()?, &[], SHORT);
     play(&vm.platform(Platform::Nfit), &script, out)
 }
 
 pub fn cholder(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let kernel = super::build_kernel(lab, "cholder", out)?;
     let vm = Vm::new(lab, "cholder", &kernel, time_limit(SHORT));
-    play(&vm, &script(&names(CHOLDER), &[], SHORT), out)
+    let scenes: Vec<_> = CHOLDER.split_whitespace().map(String::from).collect();
+    play(&vm, &script(&scenes, &[], SHORT), out)
 }
 
 fn play(vm: &Vm, script: &str, out: &Out) -> Result<Vec<Test>> {
@@ -144,14 +152,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_list() {
-        let scene = Listed::parse(" 2 shared        a block that three files share").unwrap();
-        assert_eq!((scene.name.as_str(), scene.nfit), ("shared", false));
-        assert_eq!(scene.also_stock, None);
-        let line = "71 firmware-clear the platform (nfit) (stock passes it too: it is the lab's)";
-        let scene = Listed::parse(line).unwrap();
-        assert_eq!((scene.name.as_str(), scene.nfit), ("firmware-clear", true));
-        assert_eq!(scene.also_stock.as_deref(), Some("it is the lab's"));
-        assert!(Listed::parse("").is_none());
+    fn the_list_is_understood() {
+        let scene = |stock: &str| {
+            let flags = r#""legacy":true,"nfit":false,"debug":false,"fast":true,"harmless":false"#;
+            format!(r#"[{{"name":"free",{flags},"stock":{stock}}}]"#)
+        };
+        let list = parse(&scene(r#"{"differs":["block","EIO"]}"#)).unwrap();
+        let free = &list[0];
+        assert_eq!(free.name, "free");
+        assert_eq!((free.legacy, free.nfit), (true, false));
+        assert_eq!((free.debug, free.fast, free.harmless), (false, true, false));
+        let row = Stock::Row("block".into(), "EIO".into());
+        assert_eq!(free.stock, Some(row));
+        assert_eq!(parse(&scene("null")).unwrap()[0].stock, None);
+        let hangs = Some(Stock::Hang("f".into()));
+        assert_eq!(parse(&scene(r#"{"hangs":"f"}"#)).unwrap()[0].stock, hangs);
+        assert!(parse(&scene(r#"{"sleeps":"f"}"#)).is_err());
+        assert!(parse(&scene(r#"{"differs":["block"]}"#)).is_err());
+        assert!(parse(r#"[{"name":"free"}]"#).is_err());
+        assert!(parse("[]").is_err());
     }
 }

@@ -3,34 +3,15 @@
 //! Each allocation of a path fails once (law 4): no owner is lost, what holds no data is repaired
 //! all the same, nothing hangs.
 
-use std::fs;
-use std::os::linux::fs::MetadataExt;
-use std::path::PathBuf;
-
-use anyhow::{ensure, Result};
-
-use super::bad::{self, Bad};
-use super::repair::worker;
-use crate::calls;
 use crate::inject::{kworkers, Failing};
-use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::kernel::QuietConsole;
-use crate::kmsg;
-use crate::mce;
-use crate::pmem::{self, Pmem};
-use crate::process::{Map, Probe};
-use crate::report::{expect, note};
-use crate::trace::Trace;
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
 /// The worker of the mount.
 const WORKER: &str = "14xfs_dax_holder6worker*8WorkItem3run";
 /// More allocations than any path has.
 const MOST: u32 = 400;
 /// So many times none of them must have been met before all were.
 const MISSES: usize = 2;
-const CLEAN: &str = "umount, xfs_repair clean";
 
 /// Plays `round` with the first allocation failing, the second, and so on, until there is none.
 /// A round returns whether one has failed, and what came of it.
@@ -50,10 +31,8 @@ fn each(expected: &str, mut round: impl FnMut(u32) -> Result<(bool, String)>) ->
         }
     }
     note(&format!("{failed} allocations have failed"))?;
-    let some = if failed > 0 { "some" } else { "none" };
-    expect("have failed", "some", some)?;
-    let all = if nth < MOST { "all of them" } else { "not all" };
-    expect("tried", "all of them", all)?;
+    expect_so("have failed", failed > 0, "some", "none")?;
+    expect_so("tried", nth < MOST, "all of them", "not all")?;
     expect(
         "each time",
         expected,
@@ -67,7 +46,6 @@ const MORE: usize = 20;
 /// Files that share a block: one process maps it that asked for early kill, one that did not, the
 /// other files are not mapped.
 struct Sharers {
-    xfs: Xfs,
     file: PathBuf,
     early: Probe,
     late: Probe,
@@ -75,20 +53,14 @@ struct Sharers {
 
 impl Sharers {
     fn new() -> Result<Self> {
-        let xfs = Xfs::new(&Options::default())?;
-        let file = xfs.file("file", 4)?;
+        let (xfs, file) = Xfs::with_file("file", 4)?;
         let clone = xfs.clone_of(&file, "clone")?;
         for n in 0..MORE {
             xfs.clone_of(&file, &format!("unmapped-{n}"))?;
         }
         let early = Map::new(&file, 4).early().start()?;
         let late = Map::new(&clone, 4).start()?;
-        Ok(Self {
-            xfs,
-            file,
-            early,
-            late,
-        })
+        Ok(Self { file, early, late })
     }
 
     /// What became of all, after an error that was simulated.
@@ -100,27 +72,23 @@ impl Sharers {
         let reads = [self.early.reads_on(), self.late.reads_on()].join(", ");
         Ok(format!("{early}; {late}; {told} owners; {reads}"))
     }
-
-    fn end(self) -> Result<()> {
-        drop((self.early, self.late));
-        expect("filesystem", CLEAN, self.xfs.end())
-    }
 }
 
-const AO: &str = "BUS_MCEERR_AO page 1 lsb 12";
 const SHARED: &str = "BUS_MCEERR_AO page 1 lsb 12; not mapped; 22 owners; reads on, reads on";
 
 /// What a process is told when there is no memory to queue the signal with, as by any sender.
 const BARE: &str = "signal 7 code 0 address 0x0";
 
+scene!(ALLOC_NOTIFY = 190 "alloc-notify" notify: "each allocation of a notification fails once";
+    debug, long);
 /// In the notification: in the task that injects.
-pub fn notify(_: u64) -> Result<()> {
+fn notify(_: u64) -> Result<()> {
     let mut all = Sharers::new()?;
     let pfn = Bad::unreported(&all.file, 1)?;
     let pfn = Pmem(0).pfn(pfn.at)?;
     let owners = Trace::new("xfs/xfs_dax_owner")?;
     let failing = Failing::inside("memory_failure")?;
-    let quiet = QuietConsole::new()?;
+    let _quiet = QuietConsole::new()?;
     let mut bare = 0;
     each(&format!("0; {SHARED}"), |nth| {
         let armed = failing.arm(vec![std::process::id()], nth)?;
@@ -139,39 +107,39 @@ pub fn notify(_: u64) -> Result<()> {
     // Losses are counted then, and found again by the marks of an error that is none of these.
     let expected = SHARED.replace(AO, BARE).replace("22 owners", "0 owners");
     expect("no memory at all", &format!("0; {expected}"), fates)?;
-    drop((owners, failing, quiet));
-    all.end()
+    Ok(())
 }
 
+scene!(ALLOC_REPORT = 191 "alloc-report" report:
+    "each allocation of the reports after it fails once"; debug, long);
 /// In what the worker does after it: the reports.
-pub fn report(_: u64) -> Result<()> {
+fn report(_: u64) -> Result<()> {
     let mut all = Sharers::new()?;
     let pfn = Pmem(0).pfn(Bad::unreported(&all.file, 1)?.at)?;
     let owners = Trace::new("xfs/xfs_dax_owner")?;
     let failing = Failing::inside(WORKER)?;
-    let quiet = QuietConsole::new()?;
+    let _quiet = QuietConsole::new()?;
     each(&format!("0; {SHARED}"), |nth| {
         let armed = failing.arm(kworkers()?, nth)?;
         let answer = pmem::corrupt(pfn)?;
         let fates = all.fates(&owners)?;
         Ok((armed.fired()?, format!("{answer}; {fates}")))
     })?;
-    drop((owners, failing, quiet));
-    all.end()
+    Ok(())
 }
 
+scene!(ALLOC_REAL = 192 "alloc-real" real:
+    "the same, by machine checks, in a file that is not in memory"; debug, long);
 /// By a machine check, in a file that is not in memory: in the kernel's workers, be it in the
 /// notification, in the report, or in what takes the page out of the direct map.
-pub fn real(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn real(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
-    let ino = fs::metadata(&file)?.st_ino();
-    let quiet = QuietConsole::new()?;
+    let ino = inode(&file)?;
+    let _quiet = QuietConsole::new()?;
     let told = "Recovered; 1 line in the log; EIO; data intact; none";
     let round = || -> Result<String> {
-        xfs::umount()?;
-        xfs.mount()?;
+        xfs.mount_again()?;
         let mut log = kmsg::Log::new()?;
         let outcome = mce::deliver(bad.pmem.address(bad.at)?)?;
         worker::settle()?;
@@ -195,18 +163,17 @@ pub fn real(_: u64) -> Result<()> {
     let none = failing.always()?;
     let got = round()?;
     drop((none, failing));
-    expect("no memory at all", told, got)?;
-    drop(quiet);
-    expect("filesystem", CLEAN, xfs.end())
+    expect("no memory at all", told, got)
 }
 
+scene!(ALLOC_REPAIR = 193 "alloc-repair" repair: "each allocation of a repair fails once";
+    debug, long);
 /// In the repair: of free space, and of space that was never written, of a file not in memory.
-pub fn repair(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
-    let unwritten = unwritten(&xfs)?;
+fn repair(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
+    let unwritten = place(&xfs.unwritten("unwritten", 4)?, 1)?;
     let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?.physical + 64 * PAGE;
-    let quiet = QuietConsole::new()?;
+    let _quiet = QuietConsole::new()?;
     for (name, at) in [("free", free), ("unwritten", unwritten)] {
         for function in ["memory_failure", WORKER] {
             let failing = Failing::inside(function)?;
@@ -225,29 +192,19 @@ pub fn repair(_: u64) -> Result<()> {
             })?;
         }
     }
-    drop(quiet);
-    expect("file", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("file", INTACT, xfs::intact(&file, 4))
 }
 
-/// A block of a file that was never written.
-fn unwritten(xfs: &Xfs) -> Result<u64> {
-    let file = fs::File::create(xfs.path("unwritten"))?;
-    let done = calls::fallocate(&file, 0, 0, 4 * PAGE);
-    ensure!(done == "0", "fallocate: {done}");
-    file.sync_all()?;
-    Ok(ioctl::physical(&file, PAGE)?)
-}
-
+scene!(ALLOC_MOUNT = 194 "alloc-mount" mount:
+    "each allocation of a mount with known errors fails once"; debug, long);
 /// At mount, with errors that the device knows of: it fails, and leaves the device to the next
 /// one; or it does all that it should.
-pub fn mount(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn mount(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
     let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?.physical + 64 * PAGE;
-    let ino = fs::metadata(&file)?.st_ino();
-    let quiet = QuietConsole::new()?;
+    let ino = inode(&file)?;
+    let _quiet = QuietConsole::new()?;
     // xfs_dax_holder_start() allocates nothing.
     let failing = Failing::inside("xfs_dax_holder_register")?;
     each("told once; EIO, zeros", |nth| {
@@ -273,9 +230,7 @@ pub fn mount(_: u64) -> Result<()> {
         bad::mend(&file, 1, 2)?;
         Ok((fired, format!("{told}; {reads}")))
     })?;
-    drop(quiet);
-    expect("file", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("file", INTACT, xfs::intact(&file, 4))
 }
 
 fn is_short(error: &anyhow::Error) -> bool {

@@ -2,24 +2,10 @@
 
 //! A block that hardware has reported, and how much of that the kernel still knows.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-
-use anyhow::{ensure, Result};
-
 use super::repair;
-use crate::area::Area;
-use crate::calls;
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::kernel;
-use crate::mce;
-use crate::pmem::Pmem;
-use crate::report::expect;
-use crate::xfs::{self, fill, Xfs};
+use crate::scenes::prelude::*;
 
 pub const PAGE: u64 = PAGE_SIZE as u64;
-const SECTOR: u64 = 512;
 
 /// A signal for page `page`, when it is touched.
 pub fn refused(page: usize) -> String {
@@ -51,7 +37,7 @@ impl Bad {
 
     /// Page `page` of a file, without an error so far.
     pub fn unreported(file: &Path, page: usize) -> Result<Self> {
-        Self::block(ioctl::physical(&File::open(file)?, page as u64 * PAGE)?)
+        Self::block(place(file, page)?)
     }
 
     /// A machine check on page `page` of a file.
@@ -75,18 +61,7 @@ impl Bad {
     /// How much of the report the kernel still knows.
     pub fn marks(&self) -> Result<String> {
         let (sectors, lost) = &self.before;
-        let mut marks = Vec::new();
-        if self.pmem.badblocks()? != *sectors {
-            marks.push("bad sectors".into());
-        }
-        let more = kernel::hardware_corrupted()? as i64 - *lost as i64;
-        if more != 0 {
-            marks.push(format!("HardwareCorrupted {more:+} kB"));
-        }
-        if marks.is_empty() {
-            return Ok("none".into());
-        }
-        Ok(marks.join(", "))
+        marks(self.pmem.badblocks()? != *sectors, *lost)
     }
 
     /// Whether page `page` of the file is still this block.
@@ -105,7 +80,7 @@ impl Bad {
 
     /// Waits until the block is free, and has it allocated again: page `first - 1` of
     /// `file` is the block before, and XFS gives a file that grows what comes next. Writes
-    /// and maps `first..last`: "data intact".
+    /// and maps `first..last`: INTACT.
     pub fn use_again(&self, xfs: &Xfs, file: &Path, first: usize, last: usize) -> Result<String> {
         repair::wait_free(&xfs.root()?, self.at)?;
         // The log holds back what has just been freed.
@@ -126,14 +101,13 @@ pub fn mend(file: &Path, first: usize, last: usize) -> Result<()> {
     fill(&calls::open(file, 0)?, first, last)
 }
 
-/// The end of a scene that leaves `bad` as it is: xfs_repair would meet it, as it
-/// reads more than it wants.
-pub fn end(xfs: Xfs, bad: &[&Bad]) -> Result<()> {
+/// The end of a scene that leaves `bad` as it is: xfs_repair would meet it, as it reads more than
+/// it wants.
+pub fn end(xfs: &Xfs, bad: &[&Bad]) -> Result<()> {
     xfs::umount()?;
     for bad in bad {
         bad.pmem.overwrite(bad.at)?;
     }
     expect("overwritten: bad", "none", Pmem(0).badblocks()?)?;
-    xfs.mount()?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    xfs.mount()
 }

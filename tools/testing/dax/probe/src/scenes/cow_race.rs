@@ -5,20 +5,7 @@
 //! A CoW fault holds a DAX entry lock and wants the AGF. A holder that waits for
 //! DAX entry locks under the AGF deadlocks with it (D1).
 
-use std::fs::{File, OpenOptions};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::Duration;
-
-use anyhow::{bail, ensure, Context, Result};
-
-use crate::fault::{self, PAGE_SIZE};
-use crate::ioctl;
-use crate::kernel::{self, QuietConsole};
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::xfs::{Options, Xfs};
+use crate::scenes::prelude::*;
 
 const PAGES: usize = 64;
 const CLONERS: usize = 4;
@@ -29,12 +16,11 @@ const INJECTOR: usize = CLONERS;
 const STOP: usize = CLONERS + 1;
 type Counters = [AtomicU64; CLONERS + 2];
 
-pub fn play(seconds: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let source = xfs.file("source", PAGES)?;
+scene!(COW_RACE = 11 "cow-race" play: "copy-on-write against injection (D1)"; timed, hangs(GROUP));
+fn play(seconds: u64) -> Result<()> {
+    let (xfs, source) = Xfs::with_file("source", PAGES)?;
     let counters = counters()?;
     let _quiet = QuietConsole::new()?;
-    fault::install()?;
     let mut workers = Vec::new();
     for n in 0..CLONERS {
         let (source, clone) = (&source, xfs.path(&format!("clone{n}")));
@@ -64,8 +50,7 @@ pub fn play(seconds: u64) -> Result<()> {
         .map(|w| w.end(Duration::from_secs(20)))
         .collect();
     let good = ends.iter().filter(|end| *end == "done").count();
-    expect("ended well", "5", good.to_string())?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("ended well", "5", good.to_string())
 }
 
 /// Windows in which each side got on.
@@ -96,13 +81,12 @@ fn watch(counters: &Counters, windows: u64) -> Progress {
 fn clone_and_write(source: &Path, clone: &Path, n: usize, counters: &Counters) -> Result<()> {
     let from = File::open(source)?;
     while counters[STOP].load(SeqCst) == 0 {
-        let to = open(clone, true)?;
-        ioctl::clone_file(&from, &to).context("FICLONE")?;
-        let map = Map::new(&to)?;
+        ioctl::clone_file(&from, &File::create(clone)?).context("FICLONE")?;
+        let area = Area::shared(clone, PAGES)?;
         for page in 0..PAGES {
             // SAFETY: inside the mapping. A store that a signal cut short is as good
             // as one that went through: what matters here is that faults go on.
-            unsafe { fault::store(map.page(page), n as u8) };
+            unsafe { fault::store(area.addr(page), n as u8) };
             counters[n].fetch_add(1, SeqCst);
         }
         fault::take();
@@ -111,62 +95,15 @@ fn clone_and_write(source: &Path, clone: &Path, n: usize, counters: &Counters) -
 }
 
 fn inject(source: &Path, counters: &Counters) -> Result<()> {
-    let map = Map::new(&open(source, false)?)?;
+    let area = Area::shared(source, PAGES)?;
     while counters[STOP].load(SeqCst) == 0 {
         for page in 0..PAGES {
-            let addr = map.page(page);
-            // SAFETY: inside the mapping; simulated poison leaves the memory good.
-            let ret = unsafe { libc::madvise(addr.cast(), PAGE_SIZE, libc::MADV_HWPOISON) };
-            ensure!(ret == 0, "madvise: {}", std::io::Error::last_os_error());
+            let outcome = area.advise(page, libc::MADV_HWPOISON);
+            ensure!(outcome == "0", "madvise: {outcome}");
             counters[INJECTOR].fetch_add(1, SeqCst);
         }
         ensure!(fault::seen() > 0, "no injection was answered with a signal");
         fault::take();
     }
     Ok(())
-}
-
-fn open(path: &Path, fresh: bool) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(fresh)
-        .truncate(fresh)
-        .open(path)
-        .with_context(|| path.display().to_string())
-}
-
-struct Map(*mut u8);
-
-impl Map {
-    fn new(file: &File) -> Result<Self> {
-        use std::os::fd::AsRawFd;
-
-        // SAFETY: a new mapping at a place of the kernel's choice.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                PAGES * PAGE_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            bail!("mmap: {}", std::io::Error::last_os_error());
-        }
-        Ok(Self(base.cast()))
-    }
-
-    fn page(&self, page: usize) -> *mut u8 {
-        self.0.wrapping_add(page * PAGE_SIZE)
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that new() made, of which no pointer is kept.
-        unsafe { libc::munmap(self.0.cast(), PAGES * PAGE_SIZE) };
-    }
 }

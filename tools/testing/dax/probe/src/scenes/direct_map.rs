@@ -4,25 +4,15 @@
 //! access it by its address there.
 
 use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::thread::sleep;
-use std::time::Duration;
 
-use anyhow::{ensure, Result};
-
-use super::bad::{self, refused, Bad};
-use super::repair::until;
-use crate::area::Area;
-use crate::calls::{self, outcome};
-use crate::fault::PAGE_SIZE;
 use crate::kernel::is_mapped;
-use crate::report::expect;
-use crate::xfs::{Options, Xfs};
+use crate::scenes::prelude::*;
 
+scene!(DIRECT_MAP = 28 "direct-map" play: "which pages that failed the kernel still maps (law 1)";
+    differs("in a pipe", "taken out"));
 /// Mapped or not, as something refers to the page or does not.
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let idle = xfs.file("idle", 4)?;
+fn play(_: u64) -> Result<()> {
+    let (xfs, idle) = Xfs::with_file("idle", 4)?;
     let piped = xfs.file("piped", 4)?;
     let beside = xfs.file("beside", 4)?;
 
@@ -35,12 +25,7 @@ pub fn play(_: u64) -> Result<()> {
     let area = Area::shared(&piped, 4)?;
     ensure!(area.load(1) == "reads", "not mapped");
     let (mut reader, writer) = calls::pipe()?;
-    let page = libc::iovec {
-        iov_base: area.addr(1).cast(),
-        iov_len: PAGE_SIZE,
-    };
-    // SAFETY: one page of the mapping, which the pipe refers to.
-    let given = unsafe { libc::vmsplice(writer.as_raw_fd(), &page, 1, 0) };
+    let given = calls::vmsplice(&writer, area.addr(1), PAGE_SIZE)?;
     expect("vmsplice", "4096", given.to_string())?;
     bads.push(Bad::hit(&piped, 1)?);
     sleep(Duration::from_secs(2));
@@ -71,7 +56,7 @@ pub fn play(_: u64) -> Result<()> {
     bads.push(Bad::hit(&beside, 1)?);
     expect("beside a mapped one", "taken out", settled(&bads[2])?)?;
     drop(area);
-    bad::end(xfs, &bads.iter().collect::<Vec<_>>())?;
+    bad::end(&xfs, &bads.iter().collect::<Vec<_>>())?;
     let states = bads.iter().map(state).collect::<Result<Vec<_>>>()?;
     expect("overwritten", "mapped, mapped, mapped", states.join(", "))
 }

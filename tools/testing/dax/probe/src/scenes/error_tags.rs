@@ -5,20 +5,7 @@
 //! filesystem down. The mapper is told all the same, and what holds no data is repaired, after
 //! the next mount at the latest.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-
-use anyhow::{ensure, Context, Result};
-
-use super::bad::{self, Bad, PAGE};
-use super::repair::{until, worker};
-use crate::calls;
-use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::kernel::QuietConsole;
-use crate::pmem::Pmem;
-use crate::process::Map;
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
 const TAGS: &str = "/sys/fs/xfs/pmem0/errortag";
 const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12, not mapped";
@@ -27,7 +14,9 @@ const HEALED: &str = "zeros, zeros, none; data intact";
 /// It is about mounts, and would be met by the one that looks what is left.
 const EXCEPT: [&str; 2] = ["noerror", "bad_summary"];
 
-pub fn play(_: u64) -> Result<()> {
+scene!(ERROR_TAGS = 195 "error-tags" play: "errors that XFS makes itself, while memory fails";
+    debug, long);
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut tags = Vec::new();
     for entry in fs::read_dir(TAGS).context(TAGS)? {
@@ -48,15 +37,18 @@ pub fn play(_: u64) -> Result<()> {
     drop(quiet);
     let (all, by) = (tags.len(), shut_down.join(", "));
     note(&format!("{all} kinds of error; shut down by {by}"))?;
-    let some = if shut_down.is_empty() { "none" } else { "some" };
-    expect("shut the filesystem down", "some", some)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_so(
+        "shut the filesystem down",
+        !shut_down.is_empty(),
+        "some",
+        "none",
+    )
 }
 
 /// Three blocks fail: of a file that is mapped, free, and unwritten.
 fn one(xfs: &Xfs, tag: &str) -> Result<(String, bool, String)> {
     let file = xfs.file(&format!("data-{tag}"), 4)?;
-    let unwritten = unwritten(xfs, &format!("unwritten-{tag}"))?;
+    let unwritten = place(&xfs.unwritten(&format!("unwritten-{tag}"), 4)?, 1)?;
     let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?.physical + 64 * PAGE;
     let mut early = Map::new(&file, 4).early().start()?;
     let bad = Bad::unreported(&file, 1)?;
@@ -77,8 +69,7 @@ fn one(xfs: &Xfs, tag: &str) -> Result<(String, bool, String)> {
     fs::write(&path, "0").with_context(|| path.clone())?;
     drop(early);
     let was_shut_down = xfs::try_write(&xfs.path("probe")) == "EIO";
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
     worker::settle()?;
     bad::mend(&file, 1, 2)?;
     let look = || -> Result<String> {
@@ -98,13 +89,4 @@ fn remove(xfs: &Xfs, tag: &str) -> Result<()> {
         fs::remove_file(&path).with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-/// A block of a file that was never written, and does not hold zeros.
-fn unwritten(xfs: &Xfs, name: &str) -> Result<u64> {
-    let file = File::create(xfs.path(name))?;
-    let done = calls::fallocate(&file, 0, 0, 4 * PAGE);
-    ensure!(done == "0", "fallocate: {done}");
-    file.sync_all()?;
-    Ok(ioctl::physical(&file, PAGE)?)
 }

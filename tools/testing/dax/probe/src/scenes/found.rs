@@ -4,26 +4,10 @@
 //! hit, and nobody is shut down (law 10).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Read;
-use std::os::linux::fs::MetadataExt;
-use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-
-use super::platform::Device;
-use super::repair::healthmon::{self, Monitor};
-use super::repair::{self, until};
-use crate::calls;
-use crate::firmware;
-use crate::ioctl::{self, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG};
-use crate::kernel::errno_name;
-use crate::pmem::Pmem;
-use crate::report::expect;
-use crate::xfs::{self, Options, Xfs};
-
-const SECTOR: u64 = 512;
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
+use super::repair;
+use crate::scenes::prelude::*;
 
 /// A place in a filesystem that is hit, and what is expected after that.
 struct Case {
@@ -128,10 +112,7 @@ fn done(outcome: Result<()>) -> String {
 fn play_case(case: &Case) -> Result<()> {
     let row = |what: &str| format!("{}: {what}", case.name);
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options {
-        mkfs: case.mkfs,
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::mkfs(case.mkfs))?;
     let file = xfs.file("file", 4)?;
     let at = (case.place)(&xfs.root()?)?;
 
@@ -153,7 +134,7 @@ fn play_case(case: &Case) -> Result<()> {
     let mounted = done(xfs.mount());
     expect(&row("mount"), "done", &mounted)?;
     if mounted == "done" {
-        expect(&row("reader"), "data intact", xfs::intact(&file, 4))?;
+        expect(&row("reader"), INTACT, xfs::intact(&file, 4))?;
         expect(&row("umount"), "done", done(xfs::umount()))?;
     }
     // With the next one all is made anew.
@@ -162,13 +143,17 @@ fn play_case(case: &Case) -> Result<()> {
     expect(&row("firmware"), "none", device.errors()?)
 }
 
+scene!(FOUND_HEADERS = 123 "found-headers" headers:
+    "a sector of a group's headers, injected by ndctl"; nfit, differs("AGF: sick", "none"));
 /// One bad sector in each of the headers of a group, and between them.
-pub fn headers(_: u64) -> Result<()> {
+fn headers(_: u64) -> Result<()> {
     HEADERS.iter().try_for_each(play_case)
 }
 
+scene!(FOUND_METADATA = 120 "found-metadata" metadata:
+    "a sector of the log or of inodes, injected by ndctl"; nfit, differs("inodes: sick", "none"));
 /// One bad sector in other metadata.
-pub fn metadata(_: u64) -> Result<()> {
+fn metadata(_: u64) -> Result<()> {
     OTHERS.iter().try_for_each(play_case)
 }
 
@@ -176,10 +161,7 @@ pub fn metadata(_: u64) -> Result<()> {
 fn meet(case: &Case) -> Result<()> {
     let row = |what: &str| format!("{}: {what}", case.name);
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options {
-        mkfs: case.mkfs,
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::mkfs(case.mkfs))?;
     let file = xfs.file("file", 4)?;
     let at = (case.place)(&xfs.root()?)?;
 
@@ -194,39 +176,42 @@ fn meet(case: &Case) -> Result<()> {
     let mounted = done(xfs.mount());
     expect(&row("mount"), case.mounts, &mounted)?;
     if mounted == "done" {
-        expect(&row("reader"), "data intact", xfs::intact(&file, 4))?;
+        expect(&row("reader"), INTACT, xfs::intact(&file, 4))?;
         expect(&row("umount"), "done", done(xfs::umount()))?;
     }
     device.0.overwrite_bad()?;
     expect(&row("firmware"), "none", device.errors()?)
 }
 
+scene!(MET_METADATA = 124 "met-metadata" met: "a machine check in metadata of each kind";
+    nfit, passes(UNCHANGED));
 /// A machine check in each kind of metadata.
-pub fn met(_: u64) -> Result<()> {
+fn met(_: u64) -> Result<()> {
     HEADERS.iter().chain(&OTHERS).try_for_each(meet)
 }
 
+scene!(FOUND_LOG = 121 "found-log" log: "a sector of an external log, injected by ndctl";
+    nfit, differs("log: told", ""));
 /// One bad sector in an external log.
-pub fn log(_: u64) -> Result<()> {
+fn log(_: u64) -> Result<()> {
     let device = Device::new(1)?;
-    let xfs = Xfs::new(&Options {
-        log: Some(device.0.path()),
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::log(device.0.path()))?;
     let file = xfs.file("file", 4)?;
     // Nothing was logged there so far.
     hit("log", &device, &xfs, (40 << 20) + 3 * SECTOR)?;
     expect("writer", "0", xfs::try_write(&xfs.path("new")))?;
-    xfs::umount()?;
-    xfs.mount()?;
-    expect("mounted again", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())?;
+    xfs.mount_again()?;
+    expect("mounted again", INTACT, xfs::intact(&file, 4))?;
+    ended(xfs)?;
     device.0.overwrite_bad()?;
     expect("firmware", "none", device.errors()?)
 }
 
+scene!(FOUND_EXACT = 122 "found-exact" exact:
+    "a sector of a block smaller than a page, injected by ndctl";
+    nfit, differs("the file has lost", "nothing"));
 /// Blocks that are smaller than a page: one sector of one small file.
-pub fn exact(_: u64) -> Result<()> {
+fn exact(_: u64) -> Result<()> {
     const BLOCK: usize = 1024;
     const FILES: usize = 16;
     let device = Device::new(0)?;
@@ -247,10 +232,9 @@ pub fn exact(_: u64) -> Result<()> {
     let full = |files: &&Vec<_>| files.len() == PAGE as usize / BLOCK;
     let files = pages.values().find(full).context("no page of four files")?;
     let (path, at) = &files[1];
-    let ino = fs::metadata(path)?.st_ino();
+    let ino = inode(path)?;
     // Now nothing is in the page cache.
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
 
     let mut monitor = Monitor::new(&xfs)?;
     device.inject_sectors(at / SECTOR + 1, 1, &[])?;
@@ -273,6 +257,6 @@ pub fn exact(_: u64) -> Result<()> {
     repair::sync_and_settle(&xfs)?;
     until(|| Ok(Pmem(0).badblocks()? == "none"))?;
     expect("deleted: bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())?;
+    ended(xfs)?;
     expect("firmware", "none", device.errors()?)
 }

@@ -3,29 +3,13 @@
 //! Memory that fails while it belongs to a DAX driver without a filesystem, and then to
 //! pmem: what the one driver has done to the page must not meet the other.
 
-use std::fs::{self, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use anyhow::{ensure, Context, Result};
-
 use super::platform::ndctl;
-use crate::fault::PAGE_SIZE;
-use crate::firmware;
-use crate::kernel;
-use crate::mce;
-use crate::pmem::{parse_address, Pmem};
-use crate::report::{expect, note};
+use crate::pmem::parse_address;
+use crate::scenes::prelude::*;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 const HUGE: usize = 2 << 20;
 const BUS: &str = "/sys/bus/dax";
 const DEVICE: Pmem = Pmem(1);
-fn patience() -> Duration {
-    kernel::limit(20)
-}
 /// The page that fails, from the start of the device's data.
 const BAD: u64 = 100;
 
@@ -126,33 +110,25 @@ fn write_there(at: u64) -> Result<()> {
     expect("pmem: bad sectors", "none", DEVICE.badblocks()?)
 }
 
+scene!(FSDEV = 169 "fsdev" fsdev: "memory that failed under fsdev_dax, then used by pmem";
+    differs("HardwareCorrupted, in the end", "+4 kB"));
 /// Under fsdev_dax, which has a handler of its own.
-pub fn fsdev(_: u64) -> Result<()> {
+fn fsdev(_: u64) -> Result<()> {
     play(|device| device.bind("fsdev_dax"))
 }
 
+scene!(DEVDAX = 170 "devdax" devdax: "memory that failed under device_dax, then used by pmem";
+    crashes(STORE));
 /// Under device_dax, while a process maps it: the error is recovered from, and the page
 /// leaves the direct map.
-pub fn devdax(_: u64) -> Result<()> {
+fn devdax(_: u64) -> Result<()> {
     play(|device| {
-        let path = format!("/dev/{}", device.name);
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        let file = file.context(path)?;
-        // SAFETY: a new mapping at a place of the kernel's choice; it stays until this
-        // process ends, or is killed.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                HUGE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        ensure!(base != libc::MAP_FAILED, "mmap: {}", kernel::last_errno());
-        // SAFETY: inside the mapping.
-        unsafe { base.cast::<u8>().read_volatile() };
+        let path = Path::new("/dev").join(&device.name);
+        let area = Area::shared(&path, HUGE / PAGE_SIZE)?;
+        // Not the byte that files have.
+        area.load(0);
+        // It stays until this process ends, or is killed.
+        std::mem::forget(area);
         Ok(())
     })
 }

@@ -2,34 +2,7 @@
 
 //! Filesystems that grow while they are mounted, and sections of a device.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
-
-use anyhow::{ensure, Context, Result};
-
-use super::bad::{self, Bad};
-use super::fate;
-use super::repair::healthmon::{self, Monitor};
-use super::repair::worker;
-use super::unbind;
-use crate::calls;
-use crate::ioctl;
-use crate::kernel;
-use crate::pmem::Pmem;
-use crate::process::Map;
-use crate::report::expect;
-use crate::shared::Worker;
-use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
-
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
-const MIB: u64 = 1 << 20;
-fn patience() -> Duration {
-    kernel::limit(30)
-}
-const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12, reads on";
+use crate::scenes::prelude::*;
 
 fn grow(section: &[&str]) -> Result<()> {
     run(Command::new("xfs_growfs").args(section).arg(MOUNT_POINT))
@@ -41,18 +14,15 @@ fn poison(file: &Path) -> Result<()> {
     let mut early = Map::new(file, 4).early().start()?;
 
     expect("mapper, madvise", "0", first.poison(1)?)?;
-    let told = "BUS_MCEERR_AR page 1 lsb 12, reads on";
-    expect("mapper", told, fate(&mut first))?;
-    expect("early kill", TOLD, fate(&mut early))
+    expect("mapper", AR_ON, fate(&mut first))?;
+    expect("early kill", AO_ON, fate(&mut early))
 }
 
+scene!(GROW = 150 "grow" data: "space that growfs adds"; passes(AS_GOOD));
 /// Space that growfs adds to the data device.
-pub fn data(_: u64) -> Result<()> {
+fn data(_: u64) -> Result<()> {
     const OLD: u64 = 400 * MIB;
-    let xfs = Xfs::new(&Options {
-        mkfs: &["-d", "size=400m"],
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::mkfs(&["-d", "size=400m"]))?;
 
     grow(&["-d"])?;
     // Each directory goes to another allocation group.
@@ -61,13 +31,13 @@ pub fn data(_: u64) -> Result<()> {
         let dir = format!("dir-{n}");
         fs::create_dir(xfs.path(&dir))?;
         let file = xfs.file(&format!("{dir}/file"), 4)?;
-        if ioctl::physical(&File::open(&file)?, PAGE)? >= OLD {
+        if place(&file, 1)? >= OLD {
             new = Some(file);
             break;
         }
     }
     poison(&new.context("no file in the new space")?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
 /// A realtime device of 64 MiB, or none, that grows.
@@ -86,27 +56,27 @@ fn grow_realtime(name: &str, options: &Options) -> Result<()> {
     grow(&["-r"])?;
     // What comes after it is in the new space.
     let full = calls::open(&xfs.file("full", 4)?, 0)?;
-    let outcome = calls::fallocate(&full, 0, 0, OLD);
-    ensure!(outcome == "0", "fallocate: {outcome}");
+    allocate(&full, 0, 0, OLD)?;
     let file = xfs.file("file", 4)?;
-    let bad = Bad::block_of(rt, ioctl::physical(&File::open(&file)?, PAGE)?)?;
+    let bad = Bad::block_of(rt, place(&file, 1)?)?;
     ensure!(bad.at >= OLD, "the file is at {:#x}", bad.at);
 
     let mut mapper = Map::new(&file, 4).early().start()?;
     expect(&row("machine check"), "Recovered", bad.report()?)?;
-    let told = "BUS_MCEERR_AO page 1 lsb 12";
-    expect(&row("early kill"), told, mapper.seen())?;
+    expect(&row("early kill"), AO, mapper.seen())?;
     let written = bad::mend(&file, 1, 2).map_or_else(|e| e.to_string(), |()| "0".into());
     expect(&row("written"), "0", written)?;
     expect(&row("touches it, written"), "reads", mapper.touch(1))?;
     worker::settle()?;
     expect(&row("known before: marks"), "none", free.marks()?)?;
     drop((mapper, full));
-    expect(&row("filesystem"), "umount, xfs_repair clean", xfs.end())
+    expect(&row("filesystem"), CLEAN, xfs.end())
 }
 
+scene!(GROW_REALTIME = 151 "grow-realtime" realtime: "space that growfs adds to a realtime device";
+    differs("small: written", "Bad address (os error 14)"));
 /// Space that growfs adds to a realtime device.
-pub fn realtime(_: u64) -> Result<()> {
+fn realtime(_: u64) -> Result<()> {
     grow_realtime(
         "small",
         &Options {
@@ -115,24 +85,17 @@ pub fn realtime(_: u64) -> Result<()> {
             ..Options::default()
         },
     )?;
-    grow_realtime(
-        "none",
-        &Options {
-            mkfs: &["-m", "metadir=1"],
-            ..Options::default()
-        },
-    )
+    grow_realtime("none", &Options::mkfs(&["-m", "metadir=1"]))
 }
 
+scene!(GROW_REMOVED = 125 "grow-removed" removed:
+    "the driver of a realtime device unbound that was empty at mount"; passes(AS_GOOD));
 /// The driver of a realtime device that was empty at mount goes away.
-pub fn removed(_: u64) -> Result<()> {
+fn removed(_: u64) -> Result<()> {
     let rt = Pmem(1);
 
     rt.overwrite_bad()?;
-    let mut xfs = Xfs::new(&Options {
-        mkfs: &["-m", "metadir=1"],
-        ..Options::default()
-    })?;
+    let mut xfs = Xfs::new(&Options::mkfs(&["-m", "metadir=1"]))?;
     xfs::umount()?;
     xfs.mount_realtime(rt)?;
     grow(&["-r"])?;
@@ -141,20 +104,18 @@ pub fn removed(_: u64) -> Result<()> {
     let namespace = rt.namespace()?;
 
     let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
-    expect("unbind", "done", unbind.end(patience()))?;
+    expect("unbind", "done", unbind.end(unbind::patience()))?;
     expect("mapper", "BUS_MCEERR_AO", mapper.kinds())?;
     drop(mapper);
-    let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(patience()))?;
-    unbind::bind(rt, &namespace)?;
-    xfs.mount()?;
-    expect("reader, bound again", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    unbind::back(&xfs, rt, &namespace)?;
+    expect("reader, bound again", INTACT, xfs::intact(&file, 4))
 }
 
+scene!(INTERNAL_REALTIME = 152 "internal-realtime" internal:
+    "a realtime section inside of the data device"; differs("the file has lost", "nothing"));
 /// A realtime section inside of the data device, whose zones have a reverse mapping, too. Its files
 /// are never mapped by DAX.
-pub fn internal(_: u64) -> Result<()> {
+fn internal(_: u64) -> Result<()> {
     let zones = "zoned=1,start=300m,rgsize=16m";
     let xfs = Xfs::new(&Options {
         no_dax: true,
@@ -162,12 +123,11 @@ pub fn internal(_: u64) -> Result<()> {
         ..Options::default()
     })?;
     let file = xfs.file("file", 4)?;
-    let ino = fs::metadata(&file)?.st_ino();
+    let ino = inode(&file)?;
     let bad = Bad::unreported(&file, 1)?;
     ensure!(bad.at >= 300 * MIB, "the file is at {:#x}", bad.at);
     // Now nothing of it is in the page cache.
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
 
     let mut monitor = Monitor::new(&xfs)?;
     expect("machine check", "Recovered", bad.report()?)?;

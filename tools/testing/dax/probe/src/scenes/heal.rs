@@ -4,35 +4,7 @@
 //! all that the kernel has noted of it: bad sectors, HardwareCorrupted, and the page's
 //! place in the direct map.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use anyhow::{ensure, Context, Result};
-
-use super::bad::{self, refused, Bad};
-use super::fate;
-use crate::area::Area;
-use crate::calls::{self, open, outcome};
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::kernel;
-use crate::map::{self, read_page};
-use crate::mce;
-use crate::pmem::{self, Page, Pmem};
-use crate::process::{pattern, Map};
-use crate::report::{expect, note};
-use crate::shared::{counters, pin, Worker};
-use crate::xfs::{self, fill, Options, Xfs};
-
-const PAGE: u64 = PAGE_SIZE as u64;
-fn patience() -> Duration {
-    kernel::limit(20)
-}
+use crate::scenes::prelude::*;
 
 /// A way to put other data in the place of page 1 of a file.
 struct Way {
@@ -44,63 +16,58 @@ struct Way {
     freed: bool,
 }
 
-const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+impl Way {
+    /// One that leaves the file its block.
+    const fn in_place(name: &'static str, act: fn(&Path) -> Result<String>) -> Self {
+        let after = "reads";
+        Self {
+            name,
+            act,
+            after,
+            freed: false,
+        }
+    }
+
+    const fn freed(
+        name: &'static str,
+        after: &'static str,
+        act: fn(&Path) -> Result<String>,
+    ) -> Self {
+        Self {
+            name,
+            act,
+            after,
+            freed: true,
+        }
+    }
+}
+
+const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+const HOLE: &str = "other data (0x0)";
 
 const WAYS: &[Way] = &[
-    Way {
-        name: "pwrite",
-        act: |path| bad::mend(path, 1, 2).map(|()| "0".into()),
-        after: "reads",
-        freed: false,
-    },
-    Way {
-        name: "pwrite, 3 pages",
-        act: |path| bad::mend(path, 0, 3).map(|()| "0".into()),
-        after: "reads",
-        freed: false,
-    },
-    Way {
-        name: "pwrite from 100",
-        act: write_from_100,
-        after: "reads",
-        freed: false,
-    },
-    Way {
-        name: "punch",
-        act: |path| Ok(calls::fallocate(&open(path, 0)?, PUNCH, PAGE, PAGE)),
-        after: "other data (0x0)",
-        freed: true,
-    },
-    Way {
-        name: "zero range",
-        act: |path| {
-            let mode = libc::FALLOC_FL_ZERO_RANGE;
-            Ok(calls::fallocate(&open(path, 0)?, mode, PAGE, PAGE))
-        },
-        after: "other data (0x0)",
-        freed: true,
-    },
-    Way {
-        name: "truncate, write",
-        act: |path| {
-            let file = open(path, 0)?;
-            let done = calls::truncate(&file, 0);
-            fill(&file, 0, 4)?;
-            Ok(done)
-        },
-        after: "reads",
-        freed: true,
-    },
-    Way {
-        name: "unlink, create",
-        act: |path| {
-            fs::remove_file(path)?;
-            fill(&File::create(path)?, 0, 4)?;
-            Ok("0".into())
-        },
-        after: "reads",
-        freed: true,
-    },
+    Way::in_place("pwrite", |path| bad::mend(path, 1, 2).map(|()| "0".into())),
+    Way::in_place("pwrite, 3 pages", |path| {
+        bad::mend(path, 0, 3).map(|()| "0".into())
+    }),
+    Way::in_place("pwrite from 100", write_from_100),
+    Way::freed("punch", HOLE, |path| {
+        Ok(calls::fallocate(&open(path, 0)?, PUNCH, PAGE, PAGE))
+    }),
+    Way::freed("zero range", HOLE, |path| {
+        Ok(calls::fallocate(&open(path, 0)?, ZERO, PAGE, PAGE))
+    }),
+    Way::freed("truncate, write", "reads", |path| {
+        let file = open(path, 0)?;
+        let done = calls::truncate(&file, 0);
+        fill(&file, 0, 4)?;
+        Ok(done)
+    }),
+    Way::freed("unlink, create", "reads", |path| {
+        fs::remove_file(path)?;
+        fill(&File::create(path)?, 0, 4)?;
+        Ok("0".into())
+    }),
 ];
 
 /// Overwrites two pages' worth from byte 100 on: all of page 1, parts of its neighbours.
@@ -111,8 +78,10 @@ fn write_from_100(path: &Path) -> Result<String> {
     Ok(outcome(written.map(|()| 0)))
 }
 
+scene!(HEAL_WAYS = 40 "heal-ways" ways: "each way to get rid of a bad block";
+    both, ends("pwrite: not contained"));
 /// Each way, on a file of its own.
-pub fn ways(_: u64) -> Result<()> {
+fn ways(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     for way in WAYS {
         let name = way.name;
@@ -134,87 +103,84 @@ pub fn ways(_: u64) -> Result<()> {
                 note(&format!("{name}: same block, marks: {marks}"))?;
                 bad::mend(&file, 1, 2)?;
                 let data = xfs::intact(&file, 4);
-                expect(&format!("{name}: written"), "data intact", data)?;
+                expect(&format!("{name}: written"), INTACT, data)?;
             } else {
                 note(&format!("{name}: block freed, marks: {marks}"))?;
                 let again = bad.use_again(&xfs, &before, 1, 2)?;
-                expect(&format!("{name}: used again"), "data intact", again)?;
+                expect(&format!("{name}: used again"), INTACT, again)?;
             }
         }
         expect(&format!("{name}: marks"), "none", bad.marks()?)?;
     }
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(HEAL_SHARED = 41 "heal-shared" shared: "a bad block that three files share, written";
+    both, differs("a, touched", "reads"));
 /// A block that three files share: each gets rid of it for itself.
-pub fn shared(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let a = xfs.file("a", 4)?;
-    let b = xfs.clone_of(&a, "b")?;
+fn shared(_: u64) -> Result<()> {
+    let (xfs, a, b) = Xfs::with_pair(4)?;
     let c = xfs.clone_of(&a, "c")?;
     let bad = Bad::hit(&a, 1)?;
 
     let written = open(&b, 0)?.write_at(&[pattern(1); PAGE_SIZE], PAGE);
     expect("b, pwrite", "4096 bytes", outcome(written))?;
-    expect("b", "data intact", xfs::intact(&b, 4))?;
+    expect("b", INTACT, xfs::intact(&b, 4))?;
     expect("c, pwrite from 100", "0", write_from_100(&c)?)?;
-    expect("c", "data intact", xfs::intact(&c, 4))?;
+    expect("c", INTACT, xfs::intact(&c, 4))?;
     expect("a, pread", "EIO", read_page(&File::open(&a)?, PAGE))?;
     expect("a, touched", &refused(1), Area::shared(&a, 4)?.load(1))?;
     ensure!(bad.is_page(&a, 1), "a has another block");
     // Now it is the only owner.
     if ![&b, &c].iter().any(|file| bad.is_page(file, 1)) {
         bad::mend(&a, 1, 2)?;
-        expect("a, written", "data intact", xfs::intact(&a, 4))?;
+        expect("a, written", INTACT, xfs::intact(&a, 4))?;
         expect("marks", "none", bad.marks()?)?;
     }
-    bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])
 }
 
+scene!(HEAL_TWICE = 42 "heal-twice" twice: "a page that is reported again, and fails anew";
+    both, differs("early kill, again", "no signal"));
 /// A page that is reported twice is lost once, and its mappers are told twice.
-pub fn twice(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn twice(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let mut early = Map::new(&file, 4).early().start()?;
     let mut late = Map::new(&file, 4).start()?;
 
     let bad = Bad::hit(&file, 1)?;
-    let told = "BUS_MCEERR_AO page 1 lsb 12";
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
-    expect("early kill", told, early.seen())?;
-    expect("marks", marks, bad.marks()?)?;
+    expect("early kill", AO, early.seen())?;
+    expect("marks", MARKED, bad.marks()?)?;
     expect("machine check, again", "Recovered", bad.report()?)?;
-    expect("early kill, again", told, early.seen())?;
+    expect("early kill, again", AO, early.seen())?;
     expect("late kill", "no signal", late.seen())?;
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
     expect("bad sectors", &bad.sectors(), Pmem(0).badblocks()?)?;
     bad::mend(&file, 1, 2)?;
     expect("written, marks", "none", bad.marks()?)?;
-    expect("late kill, written", "no signal, reads on", fate(&mut late))?;
+    expect("late kill, written", LEFT_ALONE, fate(&mut late))?;
 
     // A page that was healed can fail anew.
     expect("machine check, anew", "Recovered", bad.report()?)?;
-    expect("early kill, anew", told, early.seen())?;
+    expect("early kill, anew", AO, early.seen())?;
     expect("late kill, touches it", &refused(1), late.touch(1))?;
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
     bad::mend(&file, 1, 2)?;
-    expect("written, marks", "none", bad.marks()?)?;
-    drop((early, late));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written, marks", "none", bad.marks()?)
 }
 
+scene!(HEAL_AT_ONCE = 45 "heal-at-once" at_once:
+    "an early process that writes the page again when told";
+    both, long, differs("written when told", "0 of 200 read"));
 /// A process that asked to be told early writes the page again as soon as it is. It is
 /// told while the kernel still handles the error, and before many others. Where there is
 /// an NFIT, its driver's handler comes after them all: the page has been written long before.
-pub fn at_once(_: u64) -> Result<()> {
+fn at_once(_: u64) -> Result<()> {
     const PAGES: usize = 64;
     const ROUNDS: usize = 200;
     const OTHERS: usize = 16;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+    let (_, path) = Xfs::with_file("file", PAGES)?;
     let file = open(&path, 0)?;
-    let lost = kernel::hardware_corrupted()?;
     // Whether the process has mapped the file, and how often it was told.
     let [ready, told] = counters::<2>()?;
     let process = Worker::start(|| {
@@ -280,28 +246,15 @@ pub fn at_once(_: u64) -> Result<()> {
         &all,
         format!("{healed} of {ROUNDS} read"),
     )?;
-    expect("file", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    let more = kernel::hardware_corrupted()? as i64 - lost as i64;
-    expect("HardwareCorrupted", "+0 kB", format!("{more:+} kB"))?;
-    drop(file);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("file", INTACT, xfs::intact(&path, PAGES))
 }
 
-/// Waits until a counter has a value.
-fn reaches(counter: &AtomicU64, value: u64) -> bool {
-    let end = Instant::now() + patience();
-    while counter.load(SeqCst) < value && Instant::now() < end {
-        sleep(Duration::from_millis(1));
-    }
-    counter.load(SeqCst) >= value
-}
-
+scene!(HEAL_SECTORS = 43 "heal-sectors" sectors: "a bad page, written sector by sector";
+    both, crashes(STORE));
 /// Sector by sector, through the block layer.
-pub fn sectors(_: u64) -> Result<()> {
+fn sectors(_: u64) -> Result<()> {
     const SECTOR: usize = 512;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", 4)?;
+    let (xfs, path) = Xfs::with_file("file", 4)?;
     let bad = Bad::hit(&path, 1)?;
     xfs::umount()?;
     let device = Pmem(0).open()?;
@@ -329,8 +282,7 @@ pub fn sectors(_: u64) -> Result<()> {
     )?;
     expect("sector 4, read", "EIO", read(&mut page, 4 * SECTOR, SECTOR))?;
     expect("page, read", "EIO", read(&mut page, 0, PAGE_SIZE))?;
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
     let sector = bad.at as usize / SECTOR;
     let left = format!("{sector}+3 {}+4", sector + 4);
     expect("bad sectors", &left, Pmem(0).badblocks()?)?;
@@ -342,7 +294,7 @@ pub fn sectors(_: u64) -> Result<()> {
         &format!("{}+1", sector + 5),
         Pmem(0).badblocks()?,
     )?;
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
     expect("the last, written", "512 bytes", write(5))?;
     expect("marks", "none", bad.marks()?)?;
     expect("page, read", "4096 bytes", read(&mut page, 0, PAGE_SIZE))?;
@@ -351,41 +303,33 @@ pub fn sectors(_: u64) -> Result<()> {
     xfs.mount()?;
     let got = fs::read(&path).context("the file")?;
     let good = got.len() == 4 * PAGE_SIZE && got[PAGE_SIZE..2 * PAGE_SIZE] == data.0;
-    let told = if good { "as written" } else { "other data" };
-    expect("file", "as written", told)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_so("file", good, "as written", "other data")
 }
 
+scene!(SIMULATED = 44 "simulated" simulated: "simulated errors leave no mark";
+    both, differs("marks", "HardwareCorrupted +4 kB"));
 /// An error that software simulates leaves good memory behind, and no mark.
-pub fn simulated(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn simulated(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let mut mapper = Map::new(&file, 4).start()?;
     let bad = Bad::unreported(&file, 2)?;
 
     expect("MADV_HWPOISON", "0", mapper.poison(1)?)?;
-    expect(
-        "mapper",
-        "BUS_MCEERR_AR page 1 lsb 12, reads on",
-        fate(&mut mapper),
-    )?;
+    expect("mapper", AR_ON, fate(&mut mapper))?;
     expect("marks", "none", bad.marks()?)?;
     expect("hwpoison-inject", "0", pmem::corrupt(mapper.pfn(2)?)?)?;
-    expect("mapper", "no signal, reads on", fate(&mut mapper))?;
+    expect("mapper", LEFT_ALONE, fate(&mut mapper))?;
     expect("marks", "none", bad.marks()?)?;
-    expect("reader", "data intact", xfs::intact(&file, 4))?;
+    expect("reader", INTACT, xfs::intact(&file, 4))?;
 
     // With hardware's mark on the page already, it stays.
     let outcome = bad.report()?;
     ensure!(outcome == "Recovered", "machine check: {outcome}");
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
-    expect("machine check, marks", marks, bad.marks()?)?;
+    expect("machine check, marks", MARKED, bad.marks()?)?;
     let pfn = Pmem(0).pfn(bad.at)?;
     expect("hwpoison-inject on it", "0", pmem::corrupt(pfn)?)?;
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
     expect("mapper, touches it", &refused(2), mapper.touch(2))?;
     bad::mend(&file, 2, 3)?;
-    expect("written, marks", "none", bad.marks()?)?;
-    drop(mapper);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written, marks", "none", bad.marks()?)
 }

@@ -4,19 +4,7 @@
 //! error in them. An entry of 2 MiB and entries of pages meet on the same blocks, and
 //! write faults copy what a huge page maps.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-
-use anyhow::{ensure, Result};
-
-use super::bad::{refused, Bad};
-use crate::area::{Area, Leaf};
-use crate::calls::{self, open};
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
 const LEAVES: [Leaf; 3] = [Leaf::Huge, Leaf::Small, Leaf::Split];
 const HUGE: u64 = 2 << 20;
@@ -76,7 +64,7 @@ struct Pair {
 impl Pair {
     fn new(xfs: &Xfs) -> Result<Self> {
         let a = xfs.file("a", PAGES)?;
-        let at = ioctl::physical(&File::open(&a)?, 0)?;
+        let at = place(&a, 0)?;
         ensure!(at % HUGE == 0, "the file lies at {at:#x}");
         let b = xfs.clone_of(&a, "b")?;
         Ok(Self { files: [a, b] })
@@ -99,10 +87,7 @@ impl Pair {
 }
 
 fn striped() -> Result<Xfs> {
-    Xfs::new(&Options {
-        stripe: true,
-        ..Options::default()
-    })
+    Xfs::new(&Options::striped())
 }
 
 /// Every combination of two leaves and an operation on the first file.
@@ -118,9 +103,11 @@ fn row(own: Leaf, other: Leaf, op: Op) -> String {
     format!("{}/{}, {}", own.name(), other.name(), op.name())
 }
 
+scene!(HUGE_SHARE = 113 "huge-share" share: "2 MiB that two files share, both mapped, in every way";
+    crashes("dax_insert_entry"));
 /// Without an error. `own` is in the first file and acts, `other` is in the clone; each
 /// of the two files in turn is mapped first.
-pub fn share(_: u64) -> Result<()> {
+fn share(_: u64) -> Result<()> {
     let xfs = striped()?;
     let pair = Pair::new(&xfs)?;
     let huge = Area::with_leaf(&pair.files[0], PAGES, Leaf::Huge, false)?;
@@ -157,11 +144,13 @@ pub fn share(_: u64) -> Result<()> {
             pair.remove()?;
         }
     }
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(HUGE_ALONE = 112 "huge-alone" alone: "2 MiB of a file that share its blocks, mapped twice";
+    crashes("dax_disassociate_entry"));
 /// One file, mapped twice.
-pub fn alone(_: u64) -> Result<()> {
+fn alone(_: u64) -> Result<()> {
     let xfs = striped()?;
     for (own, other, op) in combinations() {
         let pair = Pair::new(&xfs)?;
@@ -179,7 +168,7 @@ pub fn alone(_: u64) -> Result<()> {
         expect_same(&pair, "0 0")?;
         pair.remove()?;
     }
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
 /// What the files hold, and fsync() of them, if it is not as it should be.
@@ -201,8 +190,10 @@ const ERRORS: [(usize, bool, &str); 4] = [
     (NEAR, true, "near it"),
 ];
 
+scene!(HUGE_COW = 114 "huge-cow" cow: "the same with an error in it";
+    differs("2M/2M, read: on it, then mapped", ""));
 /// With an error in the page of the fault, or in another one of its 2 MiB.
-pub fn cow(_: u64) -> Result<()> {
+fn cow(_: u64) -> Result<()> {
     let xfs = striped()?;
     let mut checks = 0;
     for (own, other, op) in combinations() {
@@ -263,5 +254,5 @@ pub fn cow(_: u64) -> Result<()> {
         }
     }
     note(&format!("{checks} machine checks"))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }

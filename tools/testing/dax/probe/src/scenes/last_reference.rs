@@ -3,28 +3,11 @@
 //! A deleted file whose last reference is that of a notification, while a page of it lies in a
 //! pipe that nothing reads. To evict the inode means to wait for the pipe: memory errors must not.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use anyhow::{ensure, Result};
+use std::fs::OpenOptions;
 
 use super::hole::pipe::{leave, put};
-use super::repair::{until, worker};
-use crate::area::Area;
-use crate::calls;
-use crate::fault::{self, PAGE_SIZE};
-use crate::ioctl;
-use crate::kernel;
-use crate::pmem::Pmem;
-use crate::report::{expect, note};
-use crate::shared::{counters, pin, Worker};
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
-const PAGE: u64 = PAGE_SIZE as u64;
 /// How often the deleted file has the block that fails: a notification takes a reference to it,
 /// and puts it, so many times.
 const COPIES: usize = 8192;
@@ -75,9 +58,11 @@ struct Try {
     hit: bool,
 }
 
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let kept = xfs.file("kept", 1)?;
+scene!(LAST_REFERENCE = 180 "last-reference" play:
+    "a deleted file, a page of which is in a pipe, that only a notification refers to";
+    long, differs("umount", ""));
+fn play(_: u64) -> Result<()> {
+    let (xfs, kept) = Xfs::with_file("kept", 1)?;
     let other = xfs.file("other", 1)?;
 
     for n in 1..=TRIES {
@@ -118,20 +103,17 @@ pub fn play(_: u64) -> Result<()> {
             let umount = umount.end(patience());
             expect("umount", "done", umount)?;
             let alone = || Pmem(0).open_alone().is_ok();
-            let used = if alone() { "no" } else { "yes" };
-            expect("device still in use", "yes", used)?;
+            expect_so("device still in use", !alone(), "yes", "no")?;
             drop(pipe);
             let free = until(|| Ok(alone()))?;
-            let used = if free { "no" } else { "yes" };
-            expect("pipe emptied: in use", "no", used)?;
+            expect_so("pipe emptied: in use", free, "no", "yes")?;
             xfs.mount()?;
         } else {
             drop(pipe);
             let outcome = error.end(patience());
             expect("pipe emptied: the error", "done", outcome)?;
         }
-        expect("files", "data intact", xfs::intact(&kept, 1))?;
-        return expect("filesystem", "umount, xfs_repair clean", xfs.end());
+        return expect("files", INTACT, xfs::intact(&kept, 1));
     }
     expect("tries", "one that hits", format!("{TRIES} in vain"))
 }

@@ -3,23 +3,7 @@
 //! A page that fails while a second file comes to share it, where the generic handler acts: the
 //! page forgets the file that has been locked.
 
-use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use anyhow::{bail, ensure, Result};
-
-use crate::area::Area;
-use crate::fault;
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::kernel::{self, QuietConsole};
-use crate::pmem::{self, Pmem};
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
 const ROUNDS: u64 = 20;
 /// Places of a process where the page is mapped: they are looked for with its entry locked.
@@ -27,20 +11,16 @@ const MANY: usize = 5000;
 const FEW: usize = 200;
 const LONG: Duration = Duration::from_secs(2);
 
-fn patience() -> Duration {
-    kernel::limit(20)
-}
-
 // Counters.
 const READY: usize = 0;
 const GO: usize = 1;
 const STOP: usize = 2;
 
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options {
-        no_rmapbt: true,
-        ..Options::default()
-    })?;
+scene!(LOCK_SHARED = 128 "lock-shared" play:
+    "a page that fails while a second file comes to share it, without rmapbt";
+    ends("the mappers are not ready"));
+fn play(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::no_rmapbt())?;
     let _quiet = QuietConsole::new()?;
     let (mut recovered, mut others, mut longest) = (0, 0, Duration::ZERO);
     for round in 0..ROUNDS {
@@ -84,8 +64,7 @@ pub fn play(_: u64) -> Result<()> {
     ensure!(recovered > 0, "it was shared too early");
     expect("hwpoison-inject, else", "0", others.to_string())?;
     let path = xfs.file("after", 4)?;
-    expect("another file", "data intact", xfs::intact(&path, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("another file", INTACT, xfs::intact(&path, 4))
 }
 
 fn map_often(file: &Path, counters: &[AtomicU64; 3]) -> Result<()> {

@@ -5,31 +5,15 @@
 //! Simulated errors leave good memory behind. Here the kernel takes the page out of
 //! its direct map, and nobody may get at the data, whether told early or late.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 
-use anyhow::{ensure, Result};
+use crate::scenes::prelude::*;
 
-use super::bad::Bad;
-use super::fate;
-use crate::fault::PAGE_SIZE;
-use crate::kernel;
-use crate::map::read_page;
-use crate::mce;
-use crate::pmem::Pmem;
-use crate::process::Map;
-use crate::report::expect;
-use crate::xfs::{self, fill, Options, Xfs};
-
-const PAGE: u64 = PAGE_SIZE as u64;
-const SECTOR: u64 = 512;
-
-/// Told by a signal when the page is touched.
-const CONSUMED: &str = "BUS_MCEERR_AR page 1 lsb 12";
-
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let a = xfs.file("a", 4)?;
-    let b = xfs.clone_of(&a, "b")?;
+scene!(MACHINE_CHECK = 15 "machine-check" play:
+    "a shared block, by a real #MC: contained, then overwritten";
+    differs("b, touches it", "reads"));
+fn play(_: u64) -> Result<()> {
+    let (xfs, a, b) = Xfs::with_pair(4)?;
     let c = xfs.clone_of(&a, "c")?;
     let mut early = Map::new(&a, 4).early().start()?;
     let mut late = [Map::new(&b, 4).start()?, Map::new(&c, 4).start()?];
@@ -41,11 +25,11 @@ pub fn play(_: u64) -> Result<()> {
     let lost = kernel::hardware_corrupted()?.to_string();
 
     expect("machine check", "Recovered", mce::deliver(addr)?)?;
-    expect("a, early kill", "BUS_MCEERR_AO page 1 lsb 12", early.seen())?;
-    expect("a, touches it", CONSUMED, early.touch(1))?;
+    expect("a, early kill", AO, early.seen())?;
+    expect("a, touches it", AR, early.touch(1))?;
     for (name, probe) in ["b", "c"].into_iter().zip(&mut late) {
         expect(&format!("{name}, late kill"), "no signal", probe.seen())?;
-        expect(&format!("{name}, touches it"), CONSUMED, probe.touch(1))?;
+        expect(&format!("{name}, touches it"), AR, probe.touch(1))?;
         expect(&format!("{name}, reads it"), "EIO", probe.pread(1))?;
         expect(&format!("{name}, the next page"), "reads", probe.touch(2))?;
     }
@@ -65,27 +49,27 @@ pub fn play(_: u64) -> Result<()> {
     expect("a, touches it again", "reads", early.touch(1))?;
     ensure!(early.pfn(1)? * PAGE == addr, "not written in place");
     drop(early);
-    expect("reader", "data intact", xfs::intact(&a, 4))?;
+    expect("reader", INTACT, xfs::intact(&a, 4))?;
     expect(
         "a, mapped again",
-        "no signal, reads on",
+        LEFT_ALONE,
         fate(&mut Map::new(&a, 4).start()?),
     )?;
     expect("bad sectors", "none", Pmem(0).badblocks()?)?;
     let now = kernel::hardware_corrupted()?.to_string();
-    expect("HardwareCorrupted, kB", &lost, now)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("HardwareCorrupted, kB", &lost, now)
 }
 
+scene!(SUPERBLOCK = 75 "superblock" superblock:
+    "a page in front of the data, where the driver has its superblock";
+    nfit, differs("marks", "HardwareCorrupted +4 kB"));
 /// A page in front of the data, where the driver has its superblock: it is no part of the device.
-pub fn superblock(_: u64) -> Result<()> {
+fn superblock(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
     let bad = Bad::block(0)?;
     let outcome = mce::deliver(bad.pmem.address(0)? - PAGE)?;
     expect("machine check", "Failed", outcome)?;
     expect("marks", "none", bad.marks()?)?;
-    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
-    drop(mapper);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("mapper of a file", LEFT_ALONE, fate(&mut mapper))
 }

@@ -2,22 +2,8 @@
 
 //! Two filesystems on partitions of one device: each is asked for what is its own.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use crate::scenes::prelude::*;
 
-use anyhow::{ensure, Result};
-
-use crate::ioctl;
-use crate::mce;
-use crate::pmem::Pmem;
-use crate::process::{pattern, Map};
-use crate::report::expect;
-use crate::xfs::{fill, run};
-
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
-const MIB: u64 = 1 << 20;
 /// Where the partitions begin, and their length.
 const PARTS: [(u64, u64); 2] = [(2 * MIB, 400 * MIB), (500 * MIB, 400 * MIB)];
 
@@ -113,7 +99,9 @@ fn hit(name: &str, file: &Path, held: bool) -> Result<()> {
     expect(&row("written: touches it"), "reads", late.touch(1))
 }
 
-pub fn play(_: u64) -> Result<()> {
+scene!(PARTITIONS = 153 "partitions" play: "XFS and ext4 on partitions of one device";
+    differs("p2, ext4: touches it", "reads"));
+fn play(_: u64) -> Result<()> {
     let table = Table::new()?;
     // Reflink would refuse DAX on a partition.
     let mkfs = ["mkfs.xfs", "-q", "-f", "-m", "reflink=0,rmapbt=1"];

@@ -3,25 +3,9 @@
 //! The platform of `--platform nfit`, as ndctl and the kernel's driver see it: what the
 //! other scenes on it rest upon. No filesystem is involved, but for the last.
 
-use std::fs;
-use std::io;
-use std::process::Command;
-use std::time::Instant;
-
-use anyhow::{ensure, Context, Result};
+use crate::scenes::prelude::*;
 use serde_json::Value;
 
-use crate::calls;
-use crate::fault::PAGE_SIZE;
-use crate::firmware::{self, Refusing};
-use crate::ioctl;
-use crate::kernel::errno_name;
-use crate::pmem::Pmem;
-use crate::process::Map;
-use crate::report::{expect, note};
-use crate::xfs::{self, fill, Options, Xfs};
-
-const PAGE: u64 = PAGE_SIZE as u64;
 /// What ndctl counts in.
 const BLOCK: u64 = 512;
 const BLOCKS: u64 = PAGE / BLOCK;
@@ -148,8 +132,10 @@ fn scrubbing() -> Result<String> {
     Ok(if busy { "busy" } else { "idle" }.into())
 }
 
+scene!(FIRMWARE = 70 "firmware" inject: "the platform: ndctl injects errors and takes them back";
+    nfit, passes(LAB));
 /// A block injected, with a notification and without, and taken back.
-pub fn inject(_: u64) -> Result<()> {
+fn inject(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let at = FIRST * PAGE;
     let block = FIRST * BLOCKS;
@@ -186,8 +172,10 @@ pub fn inject(_: u64) -> Result<()> {
     expect("written: bad sectors", "none", device.0.badblocks()?)
 }
 
+scene!(FIRMWARE_CLEAR = 71 "firmware-clear" clear:
+    "the platform: errors are cleared in part, or refused"; nfit, passes(LAB));
 /// Writes that hit errors in part, and clears that the firmware refuses.
-pub fn clear(_: u64) -> Result<()> {
+fn clear(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let at = FIRST * PAGE;
     let block = FIRST * BLOCKS;
@@ -220,8 +208,10 @@ pub fn clear(_: u64) -> Result<()> {
     expect("written: bad sectors", "none", device.0.badblocks()?)
 }
 
+scene!(FIRMWARE_MANY = 72 "firmware-many" many: "the platform: a hundred errors";
+    nfit, passes(LAB));
 /// As many errors as real firmware reports at once, and more, on two devices.
-pub fn many(_: u64) -> Result<()> {
+fn many(_: u64) -> Result<()> {
     let devices = [(Device::new(0)?, MANY), (Device::new(1)?, ELSEWHERE)];
     let pages = |count| (0..count).map(|n| FIRST + 2 * n);
     let start = Instant::now();
@@ -265,8 +255,10 @@ fn note_time(what: &str, start: Instant, times: u64) -> Result<()> {
     note(&format!("{what}: {each} ms"))
 }
 
+scene!(FIRMWARE_SLOW = 73 "firmware-slow" slow: "the platform: a scrub that takes its time";
+    nfit, passes(LAB));
 /// A scrub that takes its time.
-pub fn slow(_: u64) -> Result<()> {
+fn slow(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     device.inject(FIRST, 1, &["--no-notify"])?;
     firmware::slow_scrub(2)?;
@@ -294,11 +286,12 @@ fn slowly(device: &Device) -> Result<[String; 4]> {
     Ok([early, bad_early, late, bad_late])
 }
 
+scene!(CONSUME = 74 "consume" consume: "an error that lies there until it is met";
+    nfit, passes(LAB));
 /// An error that lies there unnoticed, until somebody consumes it.
-pub fn consume(_: u64) -> Result<()> {
+fn consume(_: u64) -> Result<()> {
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", 4)?;
+    let (_, path) = Xfs::with_file("file", 4)?;
     let file = calls::open(&path, 0)?;
     let at = ioctl::physical(&file, PAGE)?;
     let mut early = Map::new(&path, 4).early().start()?;
@@ -320,6 +313,5 @@ pub fn consume(_: u64) -> Result<()> {
     expect("written: --status", "none", device.status()?)?;
     expect("written: bad sectors", "none", device.0.badblocks()?)?;
     drop((early, file));
-    expect("reader", "data intact", xfs::intact(&path, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("reader", INTACT, xfs::intact(&path, 4))
 }

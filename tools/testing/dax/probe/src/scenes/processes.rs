@@ -5,34 +5,11 @@
 //! All by errors that are simulated: the memory stays good, so that who lost a mapping
 //! can have it back.
 
-use std::fs::{self, File};
 use std::mem::forget;
-use std::os::linux::fs::MetadataExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::Duration;
 
-use anyhow::{ensure, Result};
-
-use super::fate;
-use crate::area::Area;
-use crate::fault::{self, PAGE_SIZE};
-use crate::ioctl;
-use crate::kernel::{QuietConsole, Setting};
-use crate::kmsg;
-use crate::map::early_kill;
-use crate::pmem::{self, Pmem};
-use crate::process::{Map, Probe};
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::trace::Signals;
-use crate::xfs::{Options, Xfs};
+use crate::scenes::prelude::*;
 
 const EARLY_KILL: &str = "/proc/sys/vm/memory_failure_early_kill";
-const AR: &str = "BUS_MCEERR_AR page 1 lsb 12";
-const AO: &str = "BUS_MCEERR_AO page 1 lsb 12";
-const CLEAN: &str = "umount, xfs_repair clean";
 
 /// Page frame of a page of a file.
 fn pfn(file: &Path, page: usize) -> Result<u64> {
@@ -47,9 +24,10 @@ fn expect_apart(name: &str, own: &str, others: &str, probe: &mut Probe) -> Resul
     expect(&format!("{name}: other"), others, elsewhere)
 }
 
-pub fn threads(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+scene!(THREADS = 30 "threads" threads: "which thread of a process is told";
+    differs("no main, early: other", "no signal"), harmless);
+fn threads(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let thread = ["--peer", "early-thread"];
     let headless = ["--headless"];
     let mut two = Map::new(&file, 4).extra(&thread).start()?;
@@ -73,15 +51,14 @@ pub fn threads(_: u64) -> Result<()> {
     // The one that consumed it is told, whatever its other threads want.
     expect("main thread, madvise", "0", two.poison(1)?)?;
     expect_apart("consumer", AR, "no signal", &mut two)?;
-    expect_apart("no main, early", "no signal", AO, &mut orphan)?;
-    drop((two, orphan));
-    expect("filesystem", CLEAN, xfs.end())
+    expect_apart("no main, early", "no signal", AO, &mut orphan)
 }
 
+scene!(SHARED_MM = 31 "shared-mm" shared_mm: "processes that have one address space";
+    differs("early, early: main", "no signal"), harmless);
 /// Processes that have one address space.
-pub fn shared_mm(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn shared_mm(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let both = ["--peer", "early-process"];
     let one = ["--peer", "late-process"];
     let mut both = Map::new(&file, 4).early().extra(&both).start()?;
@@ -109,14 +86,13 @@ pub fn shared_mm(_: u64) -> Result<()> {
     drop(early);
     let mut late = Map::new(&file, 4).start()?;
     expect("vfork child, madvise", "0", late.poison_in_vfork(1)?)?;
-    expect_apart("in vfork, late", "no signal", AR, &mut late)?;
-    drop(late);
-    expect("filesystem", CLEAN, xfs.end())
+    expect_apart("in vfork, late", "no signal", AR, &mut late)
 }
 
-pub fn private(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+scene!(PRIVATE = 32 "private" private: "a private mapping, with and without a copy";
+    differs("private, has a copy", "BUS_MCEERR_AO page 1 lsb 12"), harmless);
+fn private(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let private = ["--private"];
     let start = || Map::new(&file, 4).extra(&private).early().start();
     let (mut reader, mut copier) = (start()?, start()?);
@@ -129,29 +105,24 @@ pub fn private(_: u64) -> Result<()> {
     );
 
     expect("hwpoison-inject", "0", pmem::corrupt(pfn)?)?;
-    expect(
-        "private, read",
-        &format!("{AO}, reads on"),
-        fate(&mut reader),
-    )?;
+    expect("private, read", AO_ON, fate(&mut reader))?;
     expect("private, has a copy", "no signal", copier.seen())?;
     expect("its copy", "mapped", copier.mapped(1)?)?;
     ensure!(copier.pfn(1)? == copy, "another copy");
     let kept = "load of page 1: other data (0x77)";
-    expect("its copy", kept, copier.touch(1))?;
-    drop((reader, copier));
-    expect("filesystem", CLEAN, xfs.end())
+    expect("its copy", kept, copier.touch(1))
 }
 
+scene!(CROWD = 39 "crowd" crowd: "a page that eighty processes map, and one of them twice";
+    differs("twice, sent", "2"), harmless);
 /// A page at two places of a process: told once, of the larger mapping or else the lower
 /// address, and taken away from both.
 /// A page that more processes map than there is room for at first.
-pub fn crowd(_: u64) -> Result<()> {
+fn crowd(_: u64) -> Result<()> {
     const LATE: usize = 80;
     const EARLY: usize = 40;
 
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+    let (_, file) = Xfs::with_file("file", 4)?;
     early_kill()?;
     // Its areas are the first and the last ones that are met.
     let first = Area::shared(&file, 4)?;
@@ -174,20 +145,20 @@ pub fn crowd(_: u64) -> Result<()> {
         left += usize::from(probe.mapped(1)? == "mapped" || probe.seen() != "no signal");
     }
     expect("mapped by late ones, or told", "0", left.to_string())?;
-    let told = |probe: &mut Probe| probe.seen() == "BUS_MCEERR_AO page 1 lsb 12";
+    let told = |probe: &mut Probe| probe.seen() == AO;
     let told = others
         .iter_mut()
         .filter_map(|p| told(p).then_some(()))
         .count();
-    expect("early ones, told", &EARLY.to_string(), told.to_string())?;
-    drop((first, last, crowd, others));
-    expect("filesystem", CLEAN, xfs.end())
+    expect("early ones, told", &EARLY.to_string(), told.to_string())
 }
 
-pub fn twice(_: u64) -> Result<()> {
+scene!(TWICE = 33 "twice" twice: "a page at two places of one process";
+    differs("part of the file", "no signal"), harmless);
+fn twice(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 
-    let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
+    let (_, file) = Xfs::with_huge_file("file", PAGES)?;
     let twice = ["--twice"];
     // A huge page fits only where none of its parts has been mapped before.
     let huge = Map::new(&file, PAGES).extra(&["--huge"]).start()?;
@@ -218,11 +189,7 @@ pub fn twice(_: u64) -> Result<()> {
     for (name, page) in [("4 KiB", 515), ("2 MiB", 1539)] {
         expect(name, "not mapped", both.mapped(page)?)?;
     }
-    expect(
-        "twice by 4 KiB",
-        "BUS_MCEERR_AO page 3 lsb 12",
-        small.seen(),
-    )?;
+    expect("twice by 4 KiB", &ao(3), small.seen())?;
     for page in [3, 11] {
         expect(&format!("page {page}"), "not mapped", small.mapped(page)?)?;
     }
@@ -233,29 +200,20 @@ pub fn twice(_: u64) -> Result<()> {
     expect("twice by 4 KiB, sent", "1", sent.count(Some(small.pid()))?)?;
     drop(sent);
     // At page 3 it is not mapped.
-    expect(
-        "twice by 4 KiB",
-        "BUS_MCEERR_AR page 11 lsb 12",
-        small.seen(),
-    )?;
+    expect("twice by 4 KiB", &refused(11), small.seen())?;
     expect("part of the file", AO, part.seen())?;
     let mut log = kmsg::Log::new()?;
     expect("part, madvise", "0", part.poison(1)?)?;
     let recovered = log.count("recovery action for dax page: Recovered")?;
     expect("lines that tell so", "1", recovered.to_string())?;
-    expect(
-        "part of the file",
-        &format!("{AR}, reads on"),
-        fate(&mut part),
-    )?;
-    drop((both, small, part, others));
-    expect("filesystem", CLEAN, xfs.end())
+    expect("part of the file", AR_ON, fate(&mut part))
 }
 
+scene!(EVICTED = 34 "evicted" evicted: "a mapping that was taken away before";
+    differs("not mapped, early", "no signal"), harmless);
 /// A mapping that does not have the page at present.
-pub fn evicted(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn evicted(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     xfs.clone_of(&file, "clone")?;
     let mut first = Map::new(&file, 4).early().start()?;
     let mut second = Map::new(&file, 4).early().start()?;
@@ -270,23 +228,14 @@ pub fn evicted(_: u64) -> Result<()> {
 
     // Now by a former report.
     expect("hwpoison-inject", "0", pmem::corrupt(pfn)?)?;
-    expect(
-        "not mapped, early",
-        &format!("{AO}, reads on"),
-        fate(&mut first),
-    )?;
-    expect(
-        "not mapped, early",
-        &format!("{AO}, reads on"),
-        fate(&mut second),
-    )?;
-    drop((first, second));
-    expect("filesystem", CLEAN, xfs.end())
+    expect("not mapped, early", AO_ON, fate(&mut first))?;
+    expect("not mapped, early", AO_ON, fate(&mut second))
 }
 
-pub fn sysctl(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+scene!(SYSCTL = 35 "sysctl" sysctl: "early kill for all, but for who asks for late";
+    passes(UNCHANGED));
+fn sysctl(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let mut silent = Map::new(&file, 4).start()?;
     let mut late = Map::new(&file, 4).extra(&["--late"]).start()?;
     let pfn = silent.pfn(1)?;
@@ -294,23 +243,17 @@ pub fn sysctl(_: u64) -> Result<()> {
     let sysctl = Setting::new(EARLY_KILL, "1")?;
     expect("hwpoison-inject", "0", pmem::corrupt(pfn)?)?;
     drop(sysctl);
-    expect(
-        "early by sysctl",
-        &format!("{AO}, reads on"),
-        fate(&mut silent),
-    )?;
-    expect("late by prctl", "no signal, reads on", fate(&mut late))?;
+    expect("early by sysctl", AO_ON, fate(&mut silent))?;
+    expect("late by prctl", LEFT_ALONE, fate(&mut late))?;
     expect("hwpoison-inject", "0", pmem::corrupt(pfn)?)?;
-    expect("late by sysctl", "no signal, reads on", fate(&mut silent))?;
-    drop((silent, late));
-    expect("filesystem", CLEAN, xfs.end())
+    expect("late by sysctl", LEFT_ALONE, fate(&mut silent))
 }
 
+scene!(LATE = 36 "late" late: "late kill: not told, but not left alone";
+    differs("a, the page", "mapped"), harmless);
 /// Told late is not left alone: the mapping goes at once.
-pub fn late(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let a = xfs.file("a", 4)?;
-    let b = xfs.clone_of(&a, "b")?;
+fn late(_: u64) -> Result<()> {
+    let (_, a, b) = Xfs::with_pair(4)?;
     let mut probes = [Map::new(&a, 4).start()?, Map::new(&b, 4).start()?];
     let pfn = probes[0].pfn(1)?;
     ensure!(probes[1].pfn(1)? == pfn, "the block is not shared");
@@ -327,16 +270,16 @@ pub fn late(_: u64) -> Result<()> {
         expect(&format!("{name}, touches it"), "reads", probe.touch(1))?;
         expect(&format!("{name}, the page"), "mapped", probe.mapped(1)?)?;
     }
-    drop(probes);
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(FILTER = 37 "filter" filter: "errors that a tester filters out";
+    differs("consumer", "not mapped"), harmless);
 /// Testers can limit errors to a device (corrupt-filter-*).
-pub fn filter(_: u64) -> Result<()> {
+fn filter(_: u64) -> Result<()> {
     const DIR: &str = "/sys/kernel/debug/hwpoison/corrupt-filter";
 
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+    let (_, file) = Xfs::with_file("file", 4)?;
     let mut early = Map::new(&file, 4).early().start()?;
     let mut late = Map::new(&file, 4).start()?;
     let pfn = early.pfn(1)?;
@@ -362,13 +305,10 @@ pub fn filter(_: u64) -> Result<()> {
     expect("early kill", "mapped", early.mapped(1)?)?;
     drop(other);
 
-    let this = only(minor)?;
+    let _this = only(minor)?;
     expect("madvise, this device", "0", late.poison(1)?)?;
-    expect("consumer", &format!("{AR}, reads on"), fate(&mut late))?;
-    expect("early kill", &format!("{AO}, reads on"), fate(&mut early))?;
-    drop(this);
-    drop((early, late));
-    expect("filesystem", CLEAN, xfs.end())
+    expect("consumer", AR_ON, fate(&mut late))?;
+    expect("early kill", AO_ON, fate(&mut early))
 }
 
 // Counters of `exiting`.
@@ -376,12 +316,13 @@ const MAPPERS: usize = 0;
 const INJECTIONS: usize = 1;
 const STOP: usize = 2;
 
+scene!(EXITING = 38 "exiting" exiting: "processes that end while they are looked for";
+    passes(UNCHANGED));
 /// Processes that end while they are looked for.
-pub fn exiting(_: u64) -> Result<()> {
+fn exiting(_: u64) -> Result<()> {
     const PAGES: usize = 8;
 
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", PAGES)?;
+    let (_, file) = Xfs::with_file("file", PAGES)?;
     let counters = counters::<3>()?;
     let _quiet = QuietConsole::new()?;
     early_kill()?;
@@ -390,8 +331,7 @@ pub fn exiting(_: u64) -> Result<()> {
     let injector = Worker::start(|| {
         while counters[STOP].load(SeqCst) == 0 {
             for &pfn in &pfns {
-                let outcome = pmem::corrupt(pfn)?;
-                ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+                simulate(pfn)?;
                 counters[INJECTIONS].fetch_add(1, SeqCst);
             }
         }
@@ -410,7 +350,7 @@ pub fn exiting(_: u64) -> Result<()> {
     let [processes, injections, _] = counters.each_ref().map(|n| n.load(SeqCst));
     note(&format!("{processes} processes, {injections} injections"))?;
     ensure!(processes > 0 && injections > 0, "nothing happened");
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
 /// Children that map a file and end, one after the other.

@@ -3,44 +3,20 @@
 //! A page that hardware has reported is handed out by no path that leads to it
 //! (law 1). Each scene reports one and then tries.
 
-use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::ops::Range;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
-
-use super::bad::{self, refused, Bad};
-use super::repair::until;
-use crate::area::Area;
-use crate::calls::{self, open, outcome};
-use crate::dm::Linear;
-use crate::fault::PAGE_SIZE;
-use crate::firmware;
-use crate::ioctl;
-use crate::kernel;
-use crate::map::read_page;
-use crate::pmem::{Pmem, MAX_BADBLOCKS};
-use crate::process::{pattern, Map, Probe};
-use crate::report::expect;
-use crate::shared::Worker;
-use crate::xfs::{self, fill, Options, Xfs};
+use crate::scenes::prelude::*;
 
 mod race;
 
-pub use race::race;
+pub use race::REFUSE_RACE;
 
-const PAGE: u64 = PAGE_SIZE as u64;
-fn patience() -> Duration {
-    kernel::limit(20)
-}
-
+scene!(REFUSE_FAULTS = 20 "refuse-faults" faults:
+    "page faults on a page that hardware reported (law 1)"; both, differs("read fault", "reads"));
 /// Page faults of a process that maps the file only after the error.
-pub fn faults(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn faults(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::hit(&file, 1)?;
     let area = Area::shared(&file, 4)?;
 
@@ -66,14 +42,14 @@ pub fn faults(_: u64) -> Result<()> {
     expect("MAP_SYNC, write fault", &refused(1), sync.store(1))?;
     expect("MAP_SYNC, next page", "stored", sync.store(2))?;
     drop((area, private, sync));
-    bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])
 }
 
+scene!(REFUSE_COW = 21 "refuse-cow" cow: "write faults that copy from such a page (law 1)";
+    differs("b, read fault", "reads"));
 /// A write fault that has to copy the page first.
-pub fn cow(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let a = xfs.file("a", 16)?;
-    let b = xfs.clone_of(&a, "b")?;
+fn cow(_: u64) -> Result<()> {
+    let (xfs, a, b) = Xfs::with_pair(16)?;
     let bad = Bad::hit(&a, 1)?;
 
     let area = Area::shared(&b, 16)?;
@@ -91,13 +67,13 @@ pub fn cow(_: u64) -> Result<()> {
     fs::remove_file(&a)?;
     fs::remove_file(&b)?;
     let again = bad.use_again(&xfs, &before, 1, 2)?;
-    expect("deleted, used again", "data intact", again)?;
-    expect("marks", "none", bad.marks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("deleted, used again", INTACT, again)
 }
 
+scene!(REFUSE_DIRTY = 27 "refuse-dirty" dirty: "such a page that was stored to, and fsync";
+    differs("4 KiB, fsync", "0, 0"));
 /// Stored to, failed, written back: what failed is out of the kernel's map by then.
-pub fn dirty(_: u64) -> Result<()> {
+fn dirty(_: u64) -> Result<()> {
     const BAD: usize = 515;
     let (xfs, path) = Xfs::with_huge_file("huge", 1024)?;
     let mut huge = Map::new(&path, 1024).extra(&["--huge"]).start()?;
@@ -116,14 +92,16 @@ pub fn dirty(_: u64) -> Result<()> {
     expect("page that failed", &refused(1), area.load(1))?;
     expect("the other pages", "reads", area.load_all_but(&[1]))?;
     drop((huge, area, files));
-    bad::end(xfs, &[&bad[0], &bad[1]])
+    bad::end(&xfs, &[&bad[0], &bad[1]])
 }
 
+scene!(REFUSE_HUGE = 22 "refuse-huge" huge: "such a page inside a 2 MiB mapping (law 1)";
+    both, differs("late, touches it", "reads"));
 /// 4 KiB inside a mapping of 2 MiB: the rest of it is fine.
-pub fn huge(_: u64) -> Result<()> {
+fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
     const BAD: usize = 515;
-    let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
+    let (_, file) = Xfs::with_huge_file("file", PAGES)?;
     let map = || Map::new(&file, PAGES).extra(&["--huge"]);
     let mut early = map().early().start()?;
     let mut late = map().start()?;
@@ -150,9 +128,7 @@ pub fn huge(_: u64) -> Result<()> {
     bad::mend(&file, BAD, BAD + 1)?;
     expect("written, touched", "reads", late.touch(BAD))?;
     expect("marks", "none", bad.marks()?)?;
-    expect("the early one", "reads on", early.reads_on())?;
-    drop((early, late, other, area));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("the early one", "reads on", early.reads_on())
 }
 
 /// Touches the pages of the upper 2 MiB but one: "reads", or the first that does not.
@@ -166,14 +142,15 @@ fn rest(probe: &mut Probe, except: usize) -> String {
     "reads".into()
 }
 
+scene!(REFUSE_CALLS = 23 "refuse-calls" calls:
+    "read(), copies and partial writes of such a page (law 1)"; both, differs("pread", "EFAULT"));
 /// System calls of a process that has never mapped the file.
-pub fn calls(_: u64) -> Result<()> {
+fn calls(_: u64) -> Result<()> {
     const PAGES: usize = 32;
     const BAD: usize = 20;
     const LEN: usize = PAGES * PAGE_SIZE;
     const AT: u64 = BAD as u64 * PAGE;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+    let (xfs, path) = Xfs::with_file("file", PAGES)?;
     let twin = xfs.file("twin", PAGES)?;
     let bad = Bad::hit(&path, BAD)?;
     let file = open(&path, 0)?;
@@ -232,7 +209,7 @@ pub fn calls(_: u64) -> Result<()> {
     expect("pread, the next page", "ok", read)?;
     expect("pread, once more", "EIO", read_page(&file, AT))?;
     drop((file, other, shared, to));
-    bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])
 }
 
 /// The row of a call that gives these bytes of the file, and no more.
@@ -248,18 +225,17 @@ fn told(name: &str, bytes: Range<u64>, (sum, end): (usize, String), data: &[u8])
     expect(name, &expected, format!("{sum} bytes, {end}, {data}"))
 }
 
+scene!(REFUSE_SYNC = 25 "refuse-sync" sync:
+    "an error between the halves of a MAP_SYNC write fault (law 1)";
+    differs("writer", "waits; stored"));
 /// The second half of a synchronous write fault, which maps what the first half was
 /// given: the error comes while it waits for the log.
-pub fn sync(_: u64) -> Result<()> {
+fn sync(_: u64) -> Result<()> {
     let log = Linear::new(Pmem(1))?;
-    let xfs = Xfs::new(&Options {
-        log: Some(log.path()),
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::log(log.path()))?;
     let path = xfs.path("file");
     let file = File::create(&path)?;
-    let allocated = calls::fallocate(&file, 0, 0, 4 * PAGE);
-    ensure!(allocated == "0", "fallocate: {allocated}");
+    allocate(&file, 0, 0, 4 * PAGE)?;
     file.sync_all()?;
     let bad = Bad::unreported(&path, 1)?;
 
@@ -278,7 +254,9 @@ pub fn sync(_: u64) -> Result<()> {
     expect("writer", &format!("waits; {}", refused(1)), writer)?;
     expect("pread", "EIO", read_page(&File::open(&path)?, PAGE))?;
     drop(file);
-    bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])?;
+    // Its log goes with the device that was suspended.
+    ended(xfs)
 }
 
 /// Lets a process store to a page of the file that is allocated, but not written; while
@@ -313,21 +291,21 @@ fn store_late(
     Ok(format!("{waits}; {outcome}"))
 }
 
+scene!(REFUSE_FULL = 24 "refuse-full" full: "more bad pages than the driver's list holds (law 1)";
+    both, differs("one more, read fault", "reads"));
 /// The driver's list has room for 512 ranges; a page that finds none is refused all
 /// the same.
-pub fn full(_: u64) -> Result<()> {
+fn full(_: u64) -> Result<()> {
     const LISTED: usize = MAX_BADBLOCKS;
     const BAD: usize = 2 * LISTED + 2;
     const PAGES: usize = BAD + 2;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+    let (_, path) = Xfs::with_file("file", PAGES)?;
     let file = open(&path, 0)?;
     let first = ioctl::physical(&file, 0)?;
     ensure!(
         ioctl::physical(&file, (PAGES as u64 - 1) * PAGE)? == first + (PAGES as u64 - 1) * PAGE,
         "the file is in pieces"
     );
-    let before = kernel::hardware_corrupted()?;
     for page in 0..LISTED as u64 {
         Pmem(0).list_bad(first + 2 * page * PAGE)?;
     }
@@ -365,10 +343,5 @@ pub fn full(_: u64) -> Result<()> {
     let odd = refuses(&mut listed().map(|page| page + 1));
     expect("between them, pread", "0 EIO", format!("{odd} EIO"))?;
     fill(&file, 0, PAGES)?;
-    expect("all written", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    let more = kernel::hardware_corrupted()? - before;
-    expect("HardwareCorrupted", "+0 kB", format!("+{more} kB"))?;
-    drop((file, area));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("all written", INTACT, xfs::intact(&path, PAGES))
 }

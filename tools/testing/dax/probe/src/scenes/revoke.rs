@@ -3,39 +3,10 @@
 //! Mappings that are hard to take away, or to tell of: while they are changed or moved,
 //! many at once, or by processes that do not mind.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use super::platform;
+use crate::scenes::prelude::*;
 
-use anyhow::{ensure, Context, Result};
-
-use super::bad::{self, refused, Bad};
-use super::platform::{self, Device};
-use crate::area::Area;
-use crate::fault::PAGE_SIZE;
-use crate::firmware;
-use crate::ioctl;
-use crate::kernel::{self, errno_name, QuietConsole};
-use crate::kmsg;
-use crate::mce;
-use crate::pmem::{self, Pmem};
-use crate::process::Map;
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::trace::{Signals, Trace};
-use crate::xfs::{self, Options, Xfs};
-
-const PAGE: u64 = PAGE_SIZE as u64;
 const HUGE: usize = 2 << 20;
-const CLEAN: &str = "umount, xfs_repair clean";
-fn patience() -> Duration {
-    kernel::limit(20)
-}
 
 // Counters of `race`: numbers of rounds, and addresses.
 const ROUND: usize = 0;
@@ -49,8 +20,11 @@ const PID: usize = 7;
 
 type Counters = [AtomicU64; 8];
 
+scene!(REVOKE_RACE = 140 "revoke-race" race:
+    "a page whose mapping is changed or moved while it fails";
+    differs("mprotect: mapped after it", ""), harmless);
 /// A failure while the only mapping of the page is changed, or moved.
-pub fn race(_: u64) -> Result<()> {
+fn race(_: u64) -> Result<()> {
     let (xfs, huge) = Xfs::with_huge_file("huge", HUGE / PAGE_SIZE)?;
     let small = xfs.file("small", 4)?;
     let _quiet = QuietConsole::new()?;
@@ -64,7 +38,7 @@ pub fn race(_: u64) -> Result<()> {
     ] {
         let counters = counters::<8>()?;
         let mapper = Worker::start(|| change_often(file, len, change, counters))?;
-        let pfn = Pmem(0).pfn(ioctl::physical(&File::open(file)?, 0)?)?;
+        let pfn = Pmem(0).pfn(place(file, 0)?)?;
         let outcome = inject_often(pfn, len, counters, Duration::from_secs(seconds));
         counters[STOP].store(1, SeqCst);
         expect(&format!("{name}: mapper"), "done", mapper.end(patience()))?;
@@ -73,7 +47,7 @@ pub fn race(_: u64) -> Result<()> {
         ensure!(rounds > 50, "{name}: {rounds} injections are too few");
         expect(&format!("{name}: mapped after it"), "0", left.to_string())?;
     }
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
 /// Does something to a mapping of so many bytes that leaves it as it was.
@@ -98,7 +72,10 @@ fn shift(at: *mut u8, to: *mut u8, len: usize) -> bool {
 
 /// In each round touches the first page, and then changes the mapping until the injection is over.
 fn change_often(file: &Path, len: usize, change: Change, counters: &Counters) -> Result<()> {
-    let (here, there) = two_places(file, len)?;
+    // Where huge pages fit, and room for it at another such place.
+    let area = Area::with_leaf(file, len / PAGE_SIZE, Leaf::Huge, false)?;
+    let place = Area::reserve(len / PAGE_SIZE, Fit::Huge)?;
+    let (here, there) = (area.addr(0), place.base());
     counters[HERE].store(here as u64, SeqCst);
     counters[THERE].store(there as u64, SeqCst);
     counters[PID].store(std::process::id().into(), SeqCst);
@@ -119,34 +96,6 @@ fn change_often(file: &Path, len: usize, change: Change, counters: &Counters) ->
         counters[PAUSED].store(round, SeqCst);
     }
     Ok(())
-}
-
-/// A mapping of the file, and room for another one beside it, both where huge pages fit.
-fn two_places(file: &Path, len: usize) -> Result<(*mut u8, *mut u8)> {
-    let file = fs::OpenOptions::new().read(true).write(true).open(file)?;
-    // SAFETY: a new mapping, and one that takes the place of a part of it.
-    unsafe {
-        let all = libc::mmap(
-            std::ptr::null_mut(),
-            3 * HUGE,
-            libc::PROT_NONE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        ensure!(all != libc::MAP_FAILED, "{}", io::Error::last_os_error());
-        let here = (all as usize).next_multiple_of(HUGE) as *mut u8;
-        let mapped = libc::mmap(
-            here.cast(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_FIXED,
-            file.as_raw_fd(),
-            0,
-        );
-        ensure!(mapped == here.cast(), "{}", io::Error::last_os_error());
-        Ok((here, here.add(HUGE)))
-    }
 }
 
 /// The number of injections, and of those after which the page was still mapped.
@@ -193,13 +142,14 @@ fn first_is_present(pagemap: &File, base: u64, len: usize) -> Result<bool> {
     Ok(u64::from_ne_bytes(entry) & PRESENT != 0)
 }
 
+scene!(FLOOD = 142 "flood" flood: "a handler that returns, and the log";
+    differs("signals", "none"));
 /// A process whose handler simply returns, and meets the page again, and again.
-pub fn flood(_: u64) -> Result<()> {
+fn flood(_: u64) -> Result<()> {
     const TIME: Duration = Duration::from_secs(3);
 
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
-    let bad = Bad::hit(&file, 1)?;
+    let (_, file) = Xfs::with_file("file", 4)?;
+    Bad::hit(&file, 1)?;
     let _quiet = QuietConsole::new()?;
     let mut log = kmsg::Log::new()?;
     let counters = counters::<1>()?;
@@ -222,9 +172,7 @@ pub fn flood(_: u64) -> Result<()> {
     expect("signals", "many", words(signals, 100))?;
     expect("lines that tell so", "a few", words(lines as u64, 100))?;
     bad::mend(&file, 1, 2)?;
-    expect("written", "data intact", xfs::intact(&file, 4))?;
-    expect("marks", "none", bad.marks()?)?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("written", INTACT, xfs::intact(&file, 4))
 }
 
 /// Counts its signals.
@@ -251,15 +199,17 @@ fn touch_for_ever(file: &Path, page: usize, counters: &'static [AtomicU64; 1]) -
     }
 }
 
+scene!(SCRUB_PAGES = 143 "scrub-pages" pages:
+    "many pages of one process that a scrub finds together";
+    nfit, differs("early kill", "no signal"));
 /// Many pages of one process that a scrub finds together: one signal, and all are taken away.
-pub fn pages(_: u64) -> Result<()> {
+fn pages(_: u64) -> Result<()> {
     const PAGES: usize = 200;
 
     // What the firmware knows goes with it.
     let _device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", PAGES + 2)?;
-    let at = ioctl::physical(&File::open(&file)?, PAGE)?;
+    let (_, file) = Xfs::with_file("file", PAGES + 2)?;
+    let at = place(&file, 1)?;
     let end = ioctl::physical(&File::open(&file)?, (PAGES as u64 + 1) * PAGE)?;
     ensure!(
         end - at == PAGES as u64 * PAGE,
@@ -278,7 +228,7 @@ pub fn pages(_: u64) -> Result<()> {
     super::repair::until(|| Ok(before.marks()? == marks))?;
     sleep(Duration::from_millis(500));
     expect("marks", &marks, before.marks()?)?;
-    expect("early kill", "BUS_MCEERR_AO page 1 lsb 12", early.seen())?;
+    expect("early kill", AO, early.seen())?;
     expect("signals sent", "1", sent.count(None)?)?;
     drop(sent);
     let mut left = 0;
@@ -298,16 +248,15 @@ pub fn pages(_: u64) -> Result<()> {
     }
     drop(early);
     bad::mend(&file, 1, PAGES + 1)?;
-    expect("written", "data intact", xfs::intact(&file, PAGES + 2))?;
-    expect("marks", "none", before.marks()?)?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("written", INTACT, xfs::intact(&file, PAGES + 2))
 }
 
+scene!(SCRUB_RAS = 144 "scrub-ras" ras: "what RAS daemons hear of a scrub";
+    nfit, differs("ras:memory_failure_event", "nothing"));
 /// RAS daemons hear of what a scrub finds, once.
-pub fn ras(_: u64) -> Result<()> {
+fn ras(_: u64) -> Result<()> {
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+    let (_, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
     let pfn = Pmem(0).pfn(bad.at)?;
     let trace = Trace::new("ras/memory_failure_event")?;
@@ -325,13 +274,14 @@ pub fn ras(_: u64) -> Result<()> {
     sleep(Duration::from_millis(500));
     expect("scrubbed again", &once, told()?)?;
     bad::mend(&file, 1, 2)?;
-    expect("marks", "none", bad.marks()?)?;
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(GENERIC_HUGE = 141 "generic-huge" generic_huge: "part of a huge page, without rmapbt";
+    differs("4 KiB alone", "no signal"), harmless);
 /// Part of a huge page that the generic handler takes away: of a process that maps it by
 /// small pages, too.
-pub fn generic_huge(_: u64) -> Result<()> {
+fn generic_huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 
     let xfs = Xfs::new(&Options {
@@ -351,20 +301,20 @@ pub fn generic_huge(_: u64) -> Result<()> {
 
     expect("hwpoison-inject", "0", pmem::corrupt(Pmem(0).pfn(at)?)?)?;
     expect("2 MiB", "BUS_MCEERR_AO page 515 lsb 21", huge.seen())?;
-    expect("4 KiB", "BUS_MCEERR_AO page 3 lsb 12", small.seen())?;
+    expect("4 KiB", &ao(3), small.seen())?;
     expect("2 MiB: the page", "not mapped", huge.mapped(515)?)?;
     expect("4 KiB: the page", "not mapped", small.mapped(3)?)?;
     drop(huge);
     expect("4 KiB: touches it", "reads", small.touch(3))?;
     expect("hwpoison-inject", "0", pmem::corrupt(Pmem(0).pfn(at)?)?)?;
-    expect("4 KiB alone", "BUS_MCEERR_AO page 3 lsb 12", small.seen())?;
-    expect("4 KiB alone: the page", "not mapped", small.mapped(3)?)?;
-    drop(small);
-    expect("filesystem", CLEAN, xfs.end())
+    expect("4 KiB alone", &ao(3), small.seen())?;
+    expect("4 KiB alone: the page", "not mapped", small.mapped(3)?)
 }
 
+scene!(OUTLIVED = 145 "outlived" outlived: "a page that failed under devdax, and then is fsdax";
+    differs("as fsdax: HardwareCorrupted, kB", "4"));
 /// A page that fails under devdax is good again when the memory comes back as fsdax.
-pub fn outlived(_: u64) -> Result<()> {
+fn outlived(_: u64) -> Result<()> {
     let pmem = Pmem(1);
     let name = pmem.namespace()?;
     let reconfigure = |mode: &[&str]| -> Result<()> {

@@ -3,18 +3,10 @@
 //! What is done to blocks that files share, or could share, without an error: the files must keep
 //! their data.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::fs::OpenOptions;
 
-use anyhow::Result;
+use crate::scenes::prelude::*;
 
-use crate::calls;
-use crate::ioctl;
-use crate::report::expect;
-use crate::xfs::{Options, Xfs};
-
-const PAGE: u64 = 4096;
 /// A file.
 const LEN: u64 = 16 * PAGE;
 
@@ -27,11 +19,13 @@ fn open(path: &Path) -> Result<File> {
 fn all(path: &Path, byte: u8) -> Result<&'static str> {
     let data = fs::read(path)?;
     let same = data.len() as u64 == LEN && data.iter().all(|&b| b == byte);
-    Ok(if same { "yes" } else { "no" })
+    Ok(yes_no(same))
 }
 
+scene!(DEDUPE_UNWRITTEN = 183 "dedupe-unwritten" dedupe:
+    "unwritten blocks that hold what another file has"; differs("data: 41", "no"), harmless);
 /// Unwritten blocks that hold on the media what another file has.
-pub fn dedupe(_: u64) -> Result<()> {
+fn dedupe(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (unwritten, path) = (xfs.path("unwritten"), xfs.path("data"));
     let data = vec![0x41; LEN as usize];
@@ -46,24 +40,20 @@ pub fn dedupe(_: u64) -> Result<()> {
     from.sync_all()?;
     expect("fallocate", "0", calls::fallocate(&from, 0, 0, LEN))?;
     let same = ioctl::physical(&from, 0)? == before;
-    expect(
-        "blocks",
-        "the same",
-        if same { "the same" } else { "others" },
-    )?;
+    expect_so("blocks", same, "the same", "others")?;
     let deduped = match ioctl::dedupe(&from, 0, LEN, &to) {
         Ok(bytes) => format!("{bytes} bytes"),
         Err(e) => e.to_string(),
     };
     expect("dedupe", "the data differ", deduped)?;
     expect("data: 41", "yes", all(&path, 0x41)?)?;
-    expect("unwritten: 00", "yes", all(&unwritten, 0)?)?;
-    drop((from, to));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("unwritten: 00", "yes", all(&unwritten, 0)?)
 }
 
+scene!(UNSHARE_BEHIND = 184 "unshare-behind" unshare: "a shared block behind unwritten ones";
+    differs("the block is", "shared"), harmless);
 /// A shared block behind unwritten ones, which are next to it on the device.
-pub fn unshare(_: u64) -> Result<()> {
+fn unshare(_: u64) -> Result<()> {
     const AT: u64 = 10 * PAGE;
     let xfs = Xfs::new(&Options::default())?;
     let path = xfs.path("file");
@@ -77,15 +67,9 @@ pub fn unshare(_: u64) -> Result<()> {
     expect("unshare", "0", answer)?;
     file.sync_all()?;
     let shared = ioctl::physical(&file, AT)? == ioctl::physical(&clone, 0)?;
-    expect(
-        "the block is",
-        "its own",
-        if shared { "shared" } else { "its own" },
-    )?;
+    expect_so("the block is", !shared, "its own", "shared")?;
     let mut data = [0; PAGE as usize];
     file.read_exact_at(&mut data, AT)?;
     let good = data.iter().all(|&byte| byte == 0x41);
-    expect("its data", "intact", if good { "intact" } else { "differ" })?;
-    drop((file, clone));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_so("its data", good, "intact", "differ")
 }

@@ -2,27 +2,7 @@
 
 //! Filesystems that are shut down, frozen or read-only: who maps what failed is told all the same.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use anyhow::{ensure, Result};
-
-use super::bad::{self, refused, Bad};
-use super::repair::worker;
-use super::unbind;
-use crate::ioctl::{self, XFS_FMR_OWN_INODES};
-use crate::kernel;
-use crate::kmsg;
-use crate::pmem::{self, Pmem};
-use crate::process::{Map, Probe};
-use crate::report::expect;
-use crate::shared::Worker;
-use crate::xfs::{self, Options, Xfs};
-
-const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
-fn patience() -> Duration {
-    kernel::limit(30)
-}
+use crate::scenes::prelude::*;
 
 /// Two files that share their blocks, and processes that map them.
 struct Mapped {
@@ -54,7 +34,7 @@ impl Mapped {
         let row = |what: &str| format!("{name}: {what}");
 
         expect(&row("machine check"), "Recovered", bad.report()?)?;
-        expect(&row("a, early kill"), TOLD, self.early.seen())?;
+        expect(&row("a, early kill"), AO, self.early.seen())?;
         expect(&row("b, late kill"), "no signal", self.late.seen())?;
         for (name, probe) in [("a", &mut self.early), ("b", &mut self.late)] {
             let what = row(&format!("{name}, page 1"));
@@ -72,20 +52,21 @@ impl Mapped {
 const GONE: &str = "BUS_ADRERR page 1";
 
 /// Repairs both files after a remount, and looks.
-fn end(xfs: Xfs, mapped: Mapped, bad: &Bad) -> Result<()> {
+fn end(xfs: &Xfs, mapped: Mapped, bad: &Bad) -> Result<()> {
     let Mapped { a, b, early, late } = mapped;
     drop((early, late));
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
     for file in [&a, &b] {
         bad::mend(file, 1, 2)?;
-        expect("mounted again", "data intact", xfs::intact(file, 4))?;
+        expect("mounted again", INTACT, xfs::intact(file, 4))?;
     }
     bad::end(xfs, &[bad])
 }
 
+scene!(SHUT_DOWN = 155 "shut-down" shut_down: "a filesystem that is shut down";
+    differs("shut down: a, touches it", "reads"));
 /// A shutdown that a user asked for.
-pub fn shut_down(_: u64) -> Result<()> {
+fn shut_down(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let bad = Bad::unreported(&mapped.a, 1)?;
@@ -96,11 +77,13 @@ pub fn shut_down(_: u64) -> Result<()> {
     worker::settle()?;
     let losses = log.count("lost 4096 bytes at 4096")?;
     expect("losses in the log", "2", losses.to_string())?;
-    end(xfs, mapped, &bad)
+    end(&xfs, mapped, &bad)
 }
 
+scene!(SHUT_DOWN_HUGE = 126 "shut-down-huge" huge:
+    "a 2 MiB mapping of a filesystem that is shut down"; differs("2 MiB, touches it", "reads"));
 /// A page inside of a 2 MiB mapping, after a shutdown.
-pub fn huge(_: u64) -> Result<()> {
+fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
     const PAGE: usize = 515;
     let (xfs, file) = Xfs::with_huge_file("file", PAGES)?;
@@ -118,15 +101,17 @@ pub fn huge(_: u64) -> Result<()> {
         expect(&format!("{name}, touches it"), &gone, probe.touch(PAGE))?;
     }
     drop((early, small));
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
     bad::mend(&file, PAGE, PAGE + 1)?;
-    expect("mounted again", "data intact", xfs::intact(&file, PAGES))?;
-    bad::end(xfs, &[&bad])
+    expect("mounted again", INTACT, xfs::intact(&file, PAGES))?;
+    bad::end(&xfs, &[&bad])
 }
 
+scene!(AFTER_METADATA = 156 "after-metadata" after_metadata:
+    "a shutdown because metadata failed, then a mapped file";
+    differs("then: a, touches it", "reads"));
 /// A shutdown because metadata failed, whose message can be read.
-pub fn after_metadata(_: u64) -> Result<()> {
+fn after_metadata(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let bad = Bad::unreported(&mapped.a, 1)?;
@@ -140,17 +125,19 @@ pub fn after_metadata(_: u64) -> Result<()> {
     expect("message names the function", "1", by.to_string())?;
     expect("writer", "EIO", xfs::try_write(&xfs.path("other")))?;
     mapped.expect_told("then", &bad, GONE)?;
-    end(xfs, mapped, &bad)
+    end(&xfs, mapped, &bad)
 }
 
+scene!(SHUT_DOWN_REMOVED = 119 "shut-down-removed" removed:
+    "the driver unbound under a filesystem that is shut down"; differs("a, touches it", "reads"));
 /// The driver goes away under a filesystem that is shut down.
-pub fn removed(_: u64) -> Result<()> {
+fn removed(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let namespace = Pmem(0).namespace()?;
 
     ioctl::shut_down(&xfs.root()?)?;
-    let outcome = Worker::start(|| unbind::driver("unbind", &namespace))?.end(patience());
+    let outcome = Worker::start(|| unbind::driver("unbind", &namespace))?.end(unbind::patience());
     expect("unbind", "done", &outcome)?;
     ensure!(outcome == "done", "nothing to be seen after that");
     for (name, probe) in [("a", &mut mapped.early), ("b", &mut mapped.late)] {
@@ -160,20 +147,17 @@ pub fn removed(_: u64) -> Result<()> {
     }
     let Mapped { a, early, late, .. } = mapped;
     drop((early, late));
-    let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(patience()))?;
-    unbind::bind(Pmem(0), &namespace)?;
-    xfs.mount()?;
-    expect("reader, bound again", "data intact", xfs::intact(&a, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    unbind::back(&xfs, Pmem(0), &namespace)?;
+    expect("reader, bound again", INTACT, xfs::intact(&a, 4))
 }
 
+scene!(READ_ONLY = 157 "read-only" read_only:
+    "a filesystem that is mounted read-only, and without recovery";
+    differs("ro: b, touches it", "reads"));
 /// Mounts that are not written to: what failed is told, and refused.
-pub fn read_only(_: u64) -> Result<()> {
+fn read_only(_: u64) -> Result<()> {
     for (name, more) in [("ro", ""), ("norecovery", ",norecovery")] {
-        let xfs = Xfs::new(&Options::default())?;
-        let a = xfs.file("a", 4)?;
-        let b = xfs.clone_of(&a, "b")?;
+        let (xfs, a, b) = Xfs::with_pair(4)?;
         let bad = Bad::unreported(&a, 1)?;
         xfs::umount()?;
         if name == "norecovery" {
@@ -186,13 +170,16 @@ pub fn read_only(_: u64) -> Result<()> {
         xfs.mount_with(libc::MS_RDONLY, more)?;
         let mut mapped = Mapped::start(&a, &b, &["--read-only"])?;
         mapped.expect_told(name, &bad, &refused(1))?;
-        end(xfs, mapped, &bad)?;
+        end(&xfs, mapped, &bad)?;
+        ended(xfs)?;
     }
     Ok(())
 }
 
+scene!(FROZEN = 118 "frozen" frozen: "a filesystem that is frozen";
+    differs("frozen: b, touches it", "reads"));
 /// A filesystem that is frozen.
-pub fn frozen(_: u64) -> Result<()> {
+fn frozen(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let mut mapped = Mapped::new(&xfs)?;
     let bad = Bad::unreported(&mapped.a, 1)?;
@@ -203,5 +190,5 @@ pub fn frozen(_: u64) -> Result<()> {
     ioctl::thaw(&root)?;
     told?;
     drop(root);
-    end(xfs, mapped, &bad)
+    end(&xfs, mapped, &bad)
 }

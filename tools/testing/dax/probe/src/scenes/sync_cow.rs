@@ -3,21 +3,14 @@
 //! Stores through MAP_SYNC to blocks that files share: that the file has another block by then is
 //! on the device before the program can store there.
 
-use std::fs::File;
-
-use anyhow::Result;
-
-use crate::area::Area;
-use crate::calls::{self, open};
-use crate::report::expect;
-use crate::trace::Trace;
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
 const PAGES: usize = 16;
 
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+scene!(SYNC_COW = 129 "sync-cow" play: "MAP_SYNC stores to blocks that files share";
+    differs("shared, metadata clean", "stored, not synchronous"));
+fn play(_: u64) -> Result<()> {
+    let (xfs, path) = Xfs::with_file("file", PAGES)?;
     let clone = xfs.clone_of(&path, "clone")?;
     let file = open(&path, 0)?;
     let area = Area::synchronous(&path, PAGES)?;
@@ -49,7 +42,7 @@ pub fn play(_: u64) -> Result<()> {
     drop((trace, area, file));
     for path in [&path, &clone] {
         File::open(path)?.sync_all()?;
-        expect("data", "data intact", xfs::intact(path, PAGES))?;
+        expect("data", INTACT, xfs::intact(path, PAGES))?;
     }
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }

@@ -3,31 +3,18 @@
 //! The driver's list of bad blocks, which has room for 512 ranges: what is read of it,
 //! what leaves it, and who is told that it has changed.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use super::bad::mend;
+use crate::scenes::prelude::*;
 
-use anyhow::{ensure, Context, Result};
-
-use super::bad::{mend, Bad};
-use crate::calls::{open, outcome};
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::map::read_page;
-use crate::pmem::{Pmem, MAX_BADBLOCKS};
-use crate::report::{expect, note};
-use crate::xfs::{self, fill, Options, Xfs};
-
-const PAGE: u64 = PAGE_SIZE as u64;
-const SECTOR: u64 = 512;
 /// What sysfs gives at a time.
 const MOST: usize = PAGE_SIZE - 1;
 /// In milliseconds.
 const AT_ONCE: i32 = 2000;
 
+scene!(LIST_SHOWN = 165 "list-shown" shown: "the list of bad blocks, full, read from sysfs";
+    differs("read", "other text"));
 /// More ranges than fit in what sysfs gives: it ends with a whole one.
-pub fn shown(_: u64) -> Result<()> {
+fn shown(_: u64) -> Result<()> {
     /// Far enough that each takes ten bytes or more.
     const AT: u64 = 900 << 20;
     let device = Pmem(0);
@@ -47,11 +34,10 @@ pub fn shown(_: u64) -> Result<()> {
             .map(|at| format!("{} {}\n", at / SECTOR, PAGE / SECTOR))
             .collect();
         let good = text == lines.concat() && text.len() <= MOST;
-        let told = if good { "whole ranges" } else { "other text" };
-        expect(reader, "whole ranges", told)?;
+        expect_so(reader, good, "whole ranges", "other text")?;
         let longest = lines.last().map_or(0, String::len);
         let room = MOST.saturating_sub(text.len()) < longest;
-        expect("as many as fit", "yes", if room { "yes" } else { "no" })?;
+        expect_so("as many as fit", room, "yes", "no")?;
         note(&format!("{count} ranges in {} bytes", text.len()))?;
     }
     for &at in &ranges {
@@ -60,13 +46,15 @@ pub fn shown(_: u64) -> Result<()> {
     expect("bad sectors", "none", device.badblocks()?)
 }
 
+scene!(LIST_SPLIT = 166 "list-split" split:
+    "the list of bad blocks, full, and a page in the middle of a range written";
+    both, differs("pread", "EIO, EIO, EIO"), harmless);
 /// 512 ranges of three pages, and the middle one of one is written: there is no room for
 /// what is left on either side. A write that says that it went well can be read back.
-pub fn split(_: u64) -> Result<()> {
+fn split(_: u64) -> Result<()> {
     const EACH: usize = 4;
     const PAGES: usize = EACH * MAX_BADBLOCKS;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+    let (_, path) = Xfs::with_file("file", PAGES)?;
     let file = open(&path, 0)?;
     let first = ioctl::physical(&file, 0)?;
     let last = (PAGES as u64 - 1) * PAGE;
@@ -100,20 +88,18 @@ pub fn split(_: u64) -> Result<()> {
     let all = format!("{} EIO", 3 * MAX_BADBLOCKS - 3);
     expect("all, pread", &all, format!("{bad} EIO"))?;
     fill(&file, 0, PAGES)?;
-    expect("all written", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    drop(file);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("all written", INTACT, xfs::intact(&path, PAGES))
 }
 
 fn to_io(error: anyhow::Error) -> io::Error {
     error.downcast().unwrap_or_else(io::Error::other)
 }
 
+scene!(LIST_POLL = 167 "list-poll" poll: "who polls the list of bad blocks is woken";
+    both, differs("machine check", "sleeps"));
 /// poll() wakes when a machine check adds to the list, and when a write takes from it.
-pub fn poll(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", 4)?;
+fn poll(_: u64) -> Result<()> {
+    let (_, path) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
     let list = Watched::new("/sys/block/pmem0/badblocks")?;
 
@@ -123,9 +109,7 @@ pub fn poll(_: u64) -> Result<()> {
     expect("machine check", "wakes", list.changes(AT_ONCE)?)?;
     expect("nothing new", "sleeps", list.changes(100)?)?;
     mend(&path, 1, 2)?;
-    expect("written", "wakes", list.changes(AT_ONCE)?)?;
-    expect("marks", "none", bad.marks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written", "wakes", list.changes(AT_ONCE)?)
 }
 
 /// A file of sysfs that has been read.

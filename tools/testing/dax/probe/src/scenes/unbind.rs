@@ -5,28 +5,18 @@
 //! Every process that has a page mapped gets an advisory SIGBUS, and the
 //! filesystem is shut down, so touching on faults like a file that lost its end.
 
-use std::fs::{self, File};
-use std::time::{Duration, Instant};
+use crate::pmem::DRIVER;
+use crate::scenes::prelude::*;
 
-use anyhow::{ensure, Context, Result};
-
-use crate::kernel::{self, errno_name};
-use crate::pmem::{Pmem, DRIVER};
-use crate::process::Map;
-use crate::report::expect;
-use crate::shared::Worker;
-use crate::xfs::{self, Options, Xfs};
-
-fn patience() -> Duration {
+pub fn patience() -> Duration {
     kernel::limit(30)
 }
 /// Touching threads need a moment at the device, before and after it goes.
 const MOMENT: Duration = Duration::from_millis(500);
 
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let a = xfs.file("a", 4)?;
-    let b = xfs.clone_of(&a, "b")?;
+scene!(UNBIND = 9 "unbind" play: "the driver unbound under two mappers"; hangs(GROUP));
+fn play(_: u64) -> Result<()> {
+    let (xfs, a, b) = Xfs::with_pair(4)?;
     let mut first = Map::new(&a, 4).start()?;
     let mut second = Map::new(&b, 4).start()?;
     let namespace = Pmem(0).namespace()?;
@@ -50,13 +40,8 @@ pub fn play(_: u64) -> Result<()> {
         |_| "0".into(),
     );
     expect("open", "EIO", opened)?;
-    let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(patience()))?;
-
-    bind(Pmem(0), &namespace)?;
-    xfs.mount()?;
-    expect("reader, bound again", "data intact", xfs::intact(&a, 4))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    back(&xfs, Pmem(0), &namespace)?;
+    expect("reader, bound again", INTACT, xfs::intact(&a, 4))
 }
 
 /// Takes the device away, which is not mounted, and brings it back.
@@ -64,6 +49,15 @@ pub fn again(device: Pmem) -> Result<()> {
     let namespace = device.namespace()?;
     driver("unbind", &namespace)?;
     bind(device, &namespace)
+}
+
+/// The rest of a scene whose `device` is gone: unmounted, which is not to hang, bound again, and
+/// mounted.
+pub fn back(xfs: &Xfs, device: Pmem, namespace: &str) -> Result<()> {
+    let umount = Worker::start(xfs::umount)?;
+    expect("umount", "done", umount.end(patience()))?;
+    bind(device, namespace)?;
+    xfs.mount()
 }
 
 pub fn bind(device: Pmem, namespace: &str) -> Result<()> {

@@ -3,51 +3,39 @@
 //! What was stored to a page that fails before it is written back is lost. Each open file
 //! is told so once, and nothing else of the file suffers.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use anyhow::Result;
-
-use super::bad::{refused, Bad};
-use crate::area::Area;
-use crate::calls::{self, open, outcome};
-use crate::fault::PAGE_SIZE;
-use crate::map::read_page;
-use crate::pmem::Pmem;
-use crate::process::pattern;
-use crate::report::expect;
-use crate::xfs::{self, fill, run, Options, Xfs, MOUNT_POINT};
+use crate::scenes::prelude::*;
 
 const PAGES: usize = 8;
-const PAGE: u64 = PAGE_SIZE as u64;
 const KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
 
+scene!(WB_ERROR = 115 "wb-error" xfs: "fsync() of what was stored to a page that failed";
+    differs("msync, mapped after it", "0"));
 /// XFS, which tells mappers itself.
-pub fn xfs(_: u64) -> Result<()> {
+fn xfs(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     rows()?;
-    end(xfs)
+    end(&xfs)
 }
 
-pub fn no_rmapbt(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options {
-        no_rmapbt: true,
-        ..Options::default()
-    })?;
+scene!(WB_ERROR_NO_RMAPBT = 116 "wb-error-no-rmapbt" no_rmapbt:
+    "the same, of XFS that can't look owners up"; differs("msync, mapped after it", "0"));
+fn no_rmapbt(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::no_rmapbt())?;
     rows()?;
-    end(xfs)
+    end(&xfs)
 }
 
 /// A check of the filesystem would meet what is bad still.
-fn end(xfs: Xfs) -> Result<()> {
+fn end(xfs: &Xfs) -> Result<()> {
     xfs::umount()?;
     Pmem(0).overwrite_unreadable()?;
     xfs.mount()?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
-pub fn ext4(_: u64) -> Result<()> {
+scene!(WB_ERROR_EXT4 = 117 "wb-error-ext4" ext4: "the same, of ext4";
+    differs("msync, mapped after it", "0"));
+fn ext4(_: u64) -> Result<()> {
     let path = Pmem(0).path();
     Pmem(0).overwrite_bad()?;
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", &path]))?;

@@ -2,12 +2,7 @@
 
 //! Whether all sides of a race get on for as long as it lasts.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
-
-use anyhow::Result;
-
-use crate::report::expect;
+use crate::scenes::prelude::*;
 
 const WINDOWS: u32 = 5;
 

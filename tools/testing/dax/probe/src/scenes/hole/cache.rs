@@ -4,20 +4,15 @@
 //! any provision for a fault.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 
-use anyhow::Result;
-
-use super::super::bad::Bad;
 use super::*;
-use crate::calls::{fsync, outcome};
 use crate::dm::Writecache;
-use crate::pmem::Page;
-use crate::report::{expect, note};
 
+scene!(WRITECACHE = 161 "writecache" play: "the pmem of a dm-writecache fails (law 1)";
+    passes(AS_GOOD));
 /// The page with its superblock fails, and one with its metadata. It has no filesystem to
 /// be told by, so all goes on.
-pub fn play(_: u64) -> Result<()> {
+fn play(_: u64) -> Result<()> {
     for pmem in [Pmem(0), Pmem(1)] {
         pmem.overwrite_bad()?;
     }
@@ -40,7 +35,7 @@ pub fn play(_: u64) -> Result<()> {
             device.read_exact_at(&mut page.0, n * PAGE).is_ok() && page.0 == [byte; PAGE_SIZE]
         });
         if read {
-            "data intact"
+            INTACT
         } else {
             "data differ"
         }
@@ -52,7 +47,7 @@ pub fn play(_: u64) -> Result<()> {
         note(&format!("machine check at {:#x}: {said}", bad.at))?;
         sleep(MOMENT);
         expect("written after that", "0", write(2)?)?;
-        expect("read", "data intact", read(2))?;
+        expect("read", INTACT, read(2))?;
     }
     // No holder has taken them, so they are not marked.
     expect("bad sectors", "none", Pmem(0).badblocks()?)?;

@@ -4,25 +4,7 @@
 //! the drivers of these devices copy by their addresses in the direct map: that of pmem in
 //! one piece, and the loop device by way of a file's read and write.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
-
-use anyhow::{bail, ensure, Context, Result};
-
 use super::*;
-use crate::area::Area;
-use crate::calls::open;
-use crate::kernel::{hardware_corrupted, last_errno, QuietConsole};
-use crate::pmem::Page;
-use crate::process::pattern;
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs};
 
 const PAGES: usize = 64;
 const LEN: usize = PAGES * PAGE_SIZE;
@@ -30,16 +12,20 @@ const LEN: usize = PAGES * PAGE_SIZE;
 /// Copies all of a mapping at once; what the call returned.
 type Copy = fn(device: i32, map: *mut libc::c_void) -> isize;
 
+scene!(DIO_FROM = 158 "dio-from" from: "O_DIRECT from a mapping while its pages fail (law 1)";
+    timed, crashes(STORE));
 /// From the mapping to the device.
-pub fn from(seconds: u64) -> Result<()> {
+fn from(seconds: u64) -> Result<()> {
     // SAFETY: reads the mapping.
     race(seconds, |device, map| unsafe {
         libc::pwrite(device, map, LEN, 0)
     })
 }
 
+scene!(DIO_INTO = 159 "dio-into" into: "O_DIRECT into a mapping while its pages fail (law 1)";
+    timed, crashes("_copy_to_iter"));
 /// From the device to the mapping.
-pub fn into(seconds: u64) -> Result<()> {
+fn into(seconds: u64) -> Result<()> {
     // SAFETY: the mapping holds nothing but the file.
     race(seconds, |device, map| unsafe {
         libc::pread(device, map, LEN, 0)
@@ -47,8 +33,7 @@ pub fn into(seconds: u64) -> Result<()> {
 }
 
 fn race(seconds: u64, copy: Copy) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+    let (_, path) = Xfs::with_file("file", PAGES)?;
     Pmem(1).overwrite_bad()?;
     let disk = Loop::new()?;
     let devices = [
@@ -62,7 +47,6 @@ fn race(seconds: u64, copy: Copy) -> Result<()> {
             device.write_all_at(&data.0, page as u64 * PAGE)?;
         }
     }
-    let lost = hardware_corrupted()?;
     let [stop, whole, part, refused] = counters::<4>()?;
     let _quiet = QuietConsole::new()?;
     let copier = |device: &File| {
@@ -102,17 +86,9 @@ fn race(seconds: u64, copy: Copy) -> Result<()> {
         answers.refused
     ))?;
     let met = answers.part + answers.refused > 0;
-    expect(
-        "copies that met one",
-        "some",
-        if met { "some" } else { "none" },
-    )?;
+    expect_so("copies that met one", met, "some", "none")?;
     drop((file, devices, disk));
-    expect("file", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    let more = hardware_corrupted()? as i64 - lost as i64;
-    expect("HardwareCorrupted", "+0 kB", format!("{more:+} kB"))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("file", INTACT, xfs::intact(&path, PAGES))
 }
 
 /// A loop device, of a file on a tmpfs.

@@ -2,18 +2,7 @@
 
 //! Processes that map a page that failed dump core; and a page fails while they do.
 
-use std::fs;
-use std::sync::atomic::Ordering::SeqCst;
-
-use anyhow::{ensure, Result};
-
-use super::super::bad::{self, refused, Bad};
 use super::*;
-use crate::area::Area;
-use crate::kernel::{QuietConsole, Setting};
-use crate::process::{pattern, Map};
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs};
 
 const PAGES: usize = 2048;
 const ROUNDS: usize = 8;
@@ -22,9 +11,10 @@ const CORE: &str = "/dev/shm/core";
 /// As [`Worker::end`] tells of SIGABRT and a core.
 const DUMPED: &str = "failed (status 0x86)";
 
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+scene!(CORE_DUMP = 163 "core-dump" play: "core dumps of pages that fail (law 1)";
+    differs("another process", "reads"));
+fn play(_: u64) -> Result<()> {
+    let (_, path) = Xfs::with_file("file", PAGES)?;
     let _pattern = Setting::new("/proc/sys/kernel/core_pattern", CORE)?;
     let mut other = Map::new(&path, 4).start()?;
     let [ready] = counters::<1>()?;
@@ -65,12 +55,10 @@ pub fn play(_: u64) -> Result<()> {
     expect("meanwhile: dumps", &all, format!("{dumped} of {ROUNDS}"))?;
     note(&format!("{fewest} good pages at least"))?;
     let most = fewest + 4 >= PAGES;
-    expect("good pages", "all", if most { "all" } else { "too few" })?;
+    expect_so("good pages", most, "all", "too few")?;
     fs::remove_file(CORE)?;
     drop(other);
-    expect("file", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("file", INTACT, xfs::intact(&path, PAGES))
 }
 
 /// A process that maps the file and dumps it, and no more than it; it begins to.
@@ -91,11 +79,7 @@ fn dumper(path: &std::path::Path, ready: &'static std::sync::atomic::AtomicU64) 
         ready.store(1, SeqCst);
         std::process::abort()
     })?;
-    let end = Instant::now() + patience();
-    while ready.load(SeqCst) == 0 {
-        ensure!(Instant::now() < end, "the process does not map the file");
-        sleep(Duration::from_millis(1));
-    }
+    ensure!(reaches(ready, 1), "the process does not map the file");
     Ok(process)
 }
 

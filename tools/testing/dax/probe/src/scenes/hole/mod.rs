@@ -4,19 +4,7 @@
 //! by its address (law 1): each scene has something that does, and memory that fails
 //! beneath it.
 
-use std::fs::File;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use anyhow::Result;
-
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::kernel;
-use crate::mce;
-use crate::pmem::Pmem;
-use crate::shared::{counters, Worker};
-use crate::xfs::fill;
+use crate::scenes::prelude::*;
 
 pub mod cache;
 pub mod dio;
@@ -26,10 +14,6 @@ pub mod peek;
 pub mod pipe;
 pub mod writer;
 
-const PAGE: u64 = PAGE_SIZE as u64;
-fn patience() -> Duration {
-    kernel::limit(20)
-}
 /// The longest time in seconds that copies and errors race.
 const RACE: u64 = 10;
 /// What the driver does after an error, without being waited for.

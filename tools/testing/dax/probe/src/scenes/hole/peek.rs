@@ -4,19 +4,7 @@
 //! for as long as the page is mapped. With hundreds of owners it takes a while until the
 //! last mapping is revoked.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-
-use anyhow::{bail, ensure, Result};
-
-use super::super::bad::{self, Bad};
 use super::*;
-use crate::area::Area;
-use crate::kernel::{last_errno, QuietConsole};
-use crate::report::{expect, note};
-use crate::xfs::{Options, Xfs};
 
 const OWNERS: usize = 400;
 const PAGES: usize = 32;
@@ -48,9 +36,10 @@ impl Shared {
     }
 }
 
-pub fn play(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let first = xfs.file("a", PAGES)?;
+scene!(PEEK = 162 "peek" play: "a process whose memory others read fails with 400 owners (law 1)";
+    long, hangs(GROUP));
+fn play(_: u64) -> Result<()> {
+    let (xfs, first) = Xfs::with_file("a", PAGES)?;
     let mut areas = vec![Area::shared(&first, PAGES)?];
     for n in 1..OWNERS {
         let clone = xfs.clone_of(&first, &format!("clone-{n}"))?;
@@ -118,7 +107,7 @@ pub fn play(_: u64) -> Result<()> {
     }
     drop(areas);
     let bad: Vec<_> = bad.iter().collect();
-    bad::end(xfs, &bad)
+    bad::end(&xfs, &bad)
 }
 
 fn wait_for(shared: &Shared, count: u64) -> Result<()> {

@@ -3,19 +3,11 @@
 //! A page of a DAX file that lies in a pipe (vmsplice) when it fails: the pipe keeps a
 //! reference to it, and whoever empties the pipe copies by its address.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::io::Read;
 use std::ptr::null_mut;
 
-use anyhow::{ensure, Result};
-
-use super::super::bad::{mend, Bad};
+use super::super::bad::mend;
 use super::*;
-use crate::area::Area;
-use crate::calls::{self, outcome};
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs};
 
 const PAGES: usize = 32;
 /// On a tmpfs.
@@ -34,14 +26,14 @@ const WAYS: [(&str, Way); 2] = [
     ("read", |mut reader, _| reader.read(&mut [0; PAGE_SIZE])),
 ];
 
+scene!(SPLICE = 160 "splice" splice: "a page in a pipe that fails (law 1)";
+    both, crashes("copy_folio_from_iter_atomic"));
 /// Each way, with an error while the page lies there; and with one more, after it was
 /// written again.
-pub fn splice(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+fn splice(_: u64) -> Result<()> {
+    let (_, path) = Xfs::with_file("file", PAGES)?;
     let area = Area::shared(&path, PAGES)?;
     let to = File::create(TARGET)?;
-    let lost = crate::kernel::hardware_corrupted()?;
 
     for (n, (name, way)) in WAYS.into_iter().enumerate() {
         let (mut once, mut again) = (Vec::new(), Vec::new());
@@ -65,11 +57,7 @@ pub fn splice(_: u64) -> Result<()> {
     }
     drop((area, to));
     fs::remove_file(TARGET)?;
-    expect("file", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    let more = crate::kernel::hardware_corrupted()? as i64 - lost as i64;
-    expect("HardwareCorrupted", "+0 kB", format!("{more:+} kB"))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("file", INTACT, xfs::intact(&path, PAGES))
 }
 
 /// A pipe with a page of the mapping.
@@ -83,17 +71,8 @@ fn fill_pipe(area: &Area, page: usize) -> Result<(File, File)> {
 pub fn put(area: &Area, page: usize, writer: &File) -> Result<()> {
     let touched = area.load(page);
     ensure!(touched == "reads", "page {page}: {touched}");
-    let piece = libc::iovec {
-        iov_base: area.addr(page).cast(),
-        iov_len: PAGE_SIZE,
-    };
-    // SAFETY: one piece, inside the mapping.
-    let put = unsafe { libc::vmsplice(writer.as_raw_fd(), &piece, 1, 0) };
-    ensure!(
-        put == PAGE_SIZE as isize,
-        "vmsplice: {}",
-        io::Error::last_os_error()
-    );
+    let put = calls::vmsplice(writer, area.addr(page), PAGE_SIZE).context("vmsplice")?;
+    ensure!(put == PAGE_SIZE, "vmsplice: {put} bytes");
     Ok(())
 }
 

@@ -3,22 +3,8 @@
 //! What files and processes do between the query of owners and what is done to them (law 3), and
 //! while their page is locked.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::thread::sleep;
-use std::time::Duration;
-
-use anyhow::{ensure, Result};
-
-use super::super::bad::{self, refused, Bad, PAGE};
-use super::super::repair::worker;
-use super::{during, place, real, simulated, ACT, CLEAN, PATIENCE, TOLD, UNMAP};
-use crate::area::Area;
-use crate::calls;
-use crate::ioctl;
-use crate::process::{Map, Probe};
-use crate::report::expect;
-use crate::xfs::{self, fill, Options, Xfs};
+use super::{during, place, real, simulated, ACT, AO, PATIENCE, UNMAP};
+use crate::scenes::prelude::*;
 
 /// Nothing happens to a process that has other memory there by now.
 const KEPT: &str = "done, done; no signal, mapped";
@@ -65,10 +51,11 @@ impl Mapped {
     }
 }
 
+scene!(WINDOW_REMAPPED = 200 "window-remapped" remapped:
+    "a file changes between query and act (law 3)"; debug, long);
 /// The page of the file is another one by now.
-pub fn remapped(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let other = xfs.file("other", 4)?;
+fn remapped(_: u64) -> Result<()> {
+    let (xfs, other) = Xfs::with_file("other", 4)?;
 
     let mut file = Mapped::new(&xfs, "truncated")?;
     let got = file.change(|this| {
@@ -106,13 +93,15 @@ pub fn remapped(_: u64) -> Result<()> {
 
     drop(file);
     worker::settle()?;
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(WINDOW_OWNERS = 201 "window-owners" owners: "owners come and go between query and act";
+    debug, long);
 /// The page is the same, but not what owns or maps it.
-pub fn owners(_: u64) -> Result<()> {
+fn owners(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
-    let told = format!("done, done; {TOLD}");
+    let told = format!("done, done; {AO}");
 
     let mut file = Mapped::new(&xfs, "deleted")?;
     let bad = Bad::unreported(&file.file, 1)?;
@@ -144,7 +133,7 @@ pub fn owners(_: u64) -> Result<()> {
     };
     let got = during(ACT, || simulated(&bad), exit)?;
     expect("mapper killed", "done, done", got)?;
-    expect("its file", "data intact", xfs::intact(&file, 4))?;
+    expect("its file", INTACT, xfs::intact(&file, 4))?;
 
     // Sharing takes the page from those who map it: no memory is there when it comes to them.
     let mut one = Mapped::new(&xfs, "one")?;
@@ -163,7 +152,7 @@ pub fn owners(_: u64) -> Result<()> {
     drop(one.early);
     for file in [&one.file, &clone] {
         bad::mend(file, 1, 2)?;
-        expect("shared, written", "data intact", xfs::intact(file, 4))?;
+        expect("shared, written", INTACT, xfs::intact(file, 4))?;
     }
 
     // It moves with its error.
@@ -186,11 +175,13 @@ pub fn owners(_: u64) -> Result<()> {
     super::super::repair::sync_and_settle(&xfs)?;
     let gone = worker::settle().map(|()| "done")?;
     expect("settled", "done", gone)?;
-    bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])
 }
 
+scene!(WINDOW_LOCKED = 202 "window-locked" locked: "what comes while the page is being taken away";
+    debug, long);
 /// What comes while the page is locked waits for it.
-pub fn locked(_: u64) -> Result<()> {
+fn locked(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
 
     let mut file = Mapped::new(&xfs, "touched")?;
@@ -205,7 +196,7 @@ pub fn locked(_: u64) -> Result<()> {
         },
     )?;
     expect("error, touch", "done, done", got)?;
-    expect("mapper", TOLD, file.early.seen())?;
+    expect("mapper", AO, file.early.seen())?;
 
     file = Mapped::new(&xfs, "twice")?;
     let pfn = file.bad.pmem.pfn(file.bad.at)?;
@@ -213,14 +204,13 @@ pub fn locked(_: u64) -> Result<()> {
         UNMAP,
         || simulated(&file.bad),
         || {
-            let outcome = crate::pmem::corrupt(pfn)?;
-            ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+            simulate(pfn)?;
             Ok(())
         },
     )?;
     expect("error, same error", "done, done", got)?;
     // They are two errors.
-    let both = [TOLD, TOLD].join("; ");
+    let both = [AO, AO].join("; ");
     expect("mapper", &both, file.early.seen())?;
     drop(file);
 
@@ -244,7 +234,7 @@ pub fn locked(_: u64) -> Result<()> {
         expect(&format!("{name}: then"), &refused(1), outcome)?;
         drop(area);
         bad::mend(&file.file, 1, 2)?;
-        expect(name, "data intact", xfs::intact(&file.file, 4))?;
+        expect(name, INTACT, xfs::intact(&file.file, 4))?;
     }
 
     // The process that has the error injected is killed: all are told nevertheless.
@@ -259,8 +249,8 @@ pub fn locked(_: u64) -> Result<()> {
         window.go()?;
         let end = worker.end(PATIENCE);
         expect("killed meanwhile", "failed (status 0x9)", end)?;
-        expect("mapper", TOLD, file.early.seen())?;
+        expect("mapper", AO, file.early.seen())?;
     }
     worker::settle()?;
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }

@@ -3,16 +3,7 @@
 //! Races on purpose: a notification, or a repair, waits at a place that is chosen, and something
 //! else is done meanwhile.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
-
-use anyhow::{ensure, Result};
-
-use super::bad::Bad;
-use crate::pmem::{self, Pmem};
-use crate::shared::Worker;
-use crate::window::Window;
+use crate::scenes::prelude::*;
 
 pub mod files;
 pub mod mounts;
@@ -28,15 +19,12 @@ const ASK: &str = "dax_holder_notify_failure";
 const CLEAR: &str = "xfs_rust_zero";
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
-const CLEAN: &str = "umount, xfs_repair clean";
 
 /// An error that is simulated, by a process of its own.
 fn simulated(bad: &Bad) -> Result<Worker> {
     let pfn = bad.pmem.pfn(bad.at)?;
     Worker::start(|| {
-        let outcome = pmem::corrupt(pfn)?;
-        ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+        simulate(pfn)?;
         Ok(())
     })
 }

@@ -2,28 +2,9 @@
 
 //! What becomes of the filesystem while a notification is under way.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
-
-use anyhow::{ensure, Result};
-
-use super::super::bad::Bad;
 use super::super::hole::pipe::{leave, put};
-use super::super::repair::{until, worker};
-use super::super::unbind;
-use super::{beside, during, simulated, ACT, ASK, CLEAN, PATIENCE, TOLD};
-use crate::area::Area;
-use crate::calls;
-use crate::ioctl;
-use crate::pmem::Pmem;
-use crate::process::{Map, Probe};
-use crate::report::expect;
-use crate::shared::Worker;
-use crate::window::Window;
-use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
+use super::{beside, during, simulated, ACT, AO, ASK, PATIENCE};
+use crate::scenes::prelude::*;
 
 /// The holder is registered, and the mount is not complete.
 const MOUNT: &str = "xfs_dax_holder_start";
@@ -39,10 +20,11 @@ fn mapped(xfs: &Xfs, name: &str) -> Result<(PathBuf, Probe, Bad)> {
     Ok((file, early, bad))
 }
 
+scene!(WINDOW_UNMOUNTED = 203 "window-unmounted" unmounted: "unmounted during a notification";
+    debug, long);
 /// Unmounted, by the user or lazily.
-pub fn unmounted(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn unmounted(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
     for function in [ASK, ACT] {
         // The inode must be known.
@@ -63,7 +45,7 @@ pub fn unmounted(_: u64) -> Result<()> {
         let known = ["done", "failed (status 0x100)"].contains(&end.as_str());
         expect(&name, "ends", if known { "ends" } else { &end })?;
         mount_again(&xfs)?;
-        expect("mounted again", "data intact", xfs::intact(&file, 4))?;
+        expect("mounted again", INTACT, xfs::intact(&file, 4))?;
     }
 
     let (file, mut early, bad) = mapped(&xfs, "lazily")?;
@@ -73,11 +55,10 @@ pub fn unmounted(_: u64) -> Result<()> {
     };
     let got = during(ACT, || simulated(&bad), lazily)?;
     expect("lazily: umount, error", "done, done", got)?;
-    expect("lazily: mapper", TOLD, early.seen())?;
+    expect("lazily: mapper", AO, early.seen())?;
     drop(early);
     mount_again(&xfs)?;
-    expect("mounted again", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("mounted again", INTACT, xfs::intact(&file, 4))
 }
 
 /// The last reference may go some time after the unmount.
@@ -87,8 +68,9 @@ fn mount_again(xfs: &Xfs) -> Result<()> {
     Ok(())
 }
 
+scene!(WINDOW_FROZEN = 204 "window-frozen" frozen: "frozen during a notification"; debug, long);
 /// Frozen: the notification ends all the same, and what needs the filesystem waits for the thaw.
-pub fn frozen(_: u64) -> Result<()> {
+fn frozen(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (_, mut early, bad) = mapped(&xfs, "file")?;
     let root = xfs.root()?;
@@ -98,19 +80,17 @@ pub fn frozen(_: u64) -> Result<()> {
     };
     let got = during(ACT, || simulated(&bad), freeze)?;
     expect("freeze, error", "frozen, done", got)?;
-    expect("mapper", TOLD, early.seen())?;
+    expect("mapper", AO, early.seen())?;
     ioctl::thaw(&root)?;
     worker::settle()?;
-    drop((early, root));
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(WINDOW_CHANGED = 205 "window-changed" changed:
+    "grown, remounted, shut down during a notification"; debug, long);
 /// Grown, remounted, shut down.
-pub fn changed(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options {
-        mkfs: &["-d", "size=400m"],
-        ..Options::default()
-    })?;
+fn changed(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::mkfs(&["-d", "size=400m"]))?;
     let (_, mut early, bad) = mapped(&xfs, "grown")?;
     let got = beside(
         ACT,
@@ -118,7 +98,7 @@ pub fn changed(_: u64) -> Result<()> {
         || run(Command::new("xfs_growfs").args(["-d", MOUNT_POINT])),
     )?;
     expect("error, growfs", "done, done", got)?;
-    expect("mapper", TOLD, early.seen())?;
+    expect("mapper", AO, early.seen())?;
     drop(early);
 
     let file = xfs.file("read-only", 4)?;
@@ -130,7 +110,7 @@ pub fn changed(_: u64) -> Result<()> {
         || xfs.mount_with(libc::MS_REMOUNT | libc::MS_RDONLY, ""),
     )?;
     expect("error, remount ro", "done, done", got)?;
-    expect("mapper", TOLD, early.seen())?;
+    expect("mapper", AO, early.seen())?;
     drop(early);
     xfs.mount_with(libc::MS_REMOUNT, "")?;
 
@@ -141,16 +121,16 @@ pub fn changed(_: u64) -> Result<()> {
         || Ok(ioctl::shut_down(&File::open(MOUNT_POINT)?)?),
     )?;
     expect("error, shutdown", "done, done", got)?;
-    expect("mapper", TOLD, early.seen())?;
+    expect("mapper", AO, early.seen())?;
     drop(early);
-    xfs::umount()?;
-    xfs.mount()?;
-    expect("mounted again", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    xfs.mount_again()?;
+    expect("mounted again", INTACT, xfs::intact(&file, 4))
 }
 
+scene!(WINDOW_UNBOUND = 207 "window-unbound" unbound: "the driver goes during a notification";
+    debug, long);
 /// The driver goes.
-pub fn unbound(_: u64) -> Result<()> {
+fn unbound(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     for function in [ASK, TAKE, ACT] {
         let (file, mut early, bad) = mapped(&xfs, function)?;
@@ -169,20 +149,18 @@ pub fn unbound(_: u64) -> Result<()> {
         expect("unbind", "done", unbind.end(PATIENCE))?;
         expect("mapper", "BUS_MCEERR_AO", early.kinds())?;
         drop(early);
-        let umount = Worker::start(xfs::umount)?;
-        expect("umount", "done", umount.end(PATIENCE))?;
-        unbind::bind(Pmem(0), &namespace)?;
-        xfs.mount()?;
-        expect("bound again", "data intact", xfs::intact(&file, 4))?;
+        unbind::back(&xfs, Pmem(0), &namespace)?;
+        expect("bound again", INTACT, xfs::intact(&file, 4))?;
     }
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(WINDOW_MOUNTING = 218 "window-mounting" mounting: "a block fails during a mount (law 6)";
+    debug, long);
 /// A block of a file fails while the filesystem is being mounted: no owner is asked for before the
 /// mount is complete, and then it is found by its mark.
-pub fn mounting(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn mounting(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
     xfs::umount()?;
     let window = Window::at(MOUNT)?;
@@ -196,15 +174,15 @@ pub fn mounting(_: u64) -> Result<()> {
     expect("reader", "4096 bytes, EIO", read)?;
     super::super::bad::mend(&file, 1, 2)?;
     expect("marks", "none", bad.marks()?)?;
-    expect("file", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("file", INTACT, xfs::intact(&file, 4))
 }
 
+scene!(WINDOW_REPORTED = 216 "window-reported" reported:
+    "a report has the last reference to a file, and umount"; debug, long);
 /// The report of an error has the last reference to a deleted file, and to evict that means to wait
 /// for a pipe: an unmount does not wait with it.
-pub fn reported(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("deleted", 2)?;
+fn reported(_: u64) -> Result<()> {
+    let (xfs, path) = Xfs::with_file("deleted", 2)?;
     let bad = Bad::unreported(&path, 0)?;
     let pipe = calls::pipe()?;
     let area = Area::shared(&path, 2)?;
@@ -229,14 +207,15 @@ pub fn reported(_: u64) -> Result<()> {
     let free = until(|| Ok(alone()))?;
     expect("pipe emptied: in use", "false", (!free).to_string())?;
     xfs.mount()?;
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(WINDOW_LIST = 208 "window-list" list: "the driver goes while its list of bad blocks is read";
+    debug, long);
 /// The driver goes while its list of bad blocks is read. Read-only, as a freeze would wait for the
 /// worker that reads it.
-pub fn list(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn list(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&file, 1)?;
     let namespace = Pmem(0).namespace()?;
     xfs::umount()?;
@@ -249,11 +228,7 @@ pub fn list(_: u64) -> Result<()> {
     window.go()?;
     expect("unbind, list in use", "not back after 2 s", early)?;
     expect("unbind", "done", unbind.end(PATIENCE))?;
-    let umount = Worker::start(xfs::umount)?;
-    expect("umount", "done", umount.end(PATIENCE))?;
-    unbind::bind(Pmem(0), &namespace)?;
-    xfs.mount()?;
+    unbind::back(&xfs, Pmem(0), &namespace)?;
     super::super::bad::mend(&file, 1, 2)?;
-    expect("bound again", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("bound again", INTACT, xfs::intact(&file, 4))
 }

@@ -2,27 +2,9 @@
 
 //! What comes while a free block is about to be cleared, with its group locked.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::os::unix::fs::FileExt;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
-
-use anyhow::{ensure, Result};
-
-use super::super::bad::{self, Bad};
-use super::super::repair::healthmon::{self, Monitor};
-use super::super::repair::unwritten::unwritten as allocated;
-use super::super::repair::{sync_and_settle, until, worker};
-use super::{beside, during, real, state, CLEAN, CLEAR, PATIENCE};
-use crate::calls;
-use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::process::pattern;
-use crate::report::expect;
-use crate::shared::Worker;
-use crate::window::{self, Window};
-use crate::xfs::{self, run, Options, Xfs, MOUNT_POINT};
+use super::{beside, during, real, state, CLEAR, PATIENCE};
+use crate::scenes::prelude::*;
+use crate::window;
 
 /// The memory of a bad page was cleared, and its marks are still there.
 const CLEARED: &str = "arch_invalidate_pmem";
@@ -32,7 +14,6 @@ const FREE: &str = "xfs_extent_free_finish_item";
 const LOCK: &str = "xfs_rust_lock_data";
 /// A file that is told of is about to be looked at.
 const LOOK: &str = "xfs_rust_map";
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
 
 /// A block of free space, of the largest stretch.
 fn free(xfs: &Xfs, nth: u64) -> Result<Bad> {
@@ -45,11 +26,10 @@ fn play(name: &str, bad: &Bad, meanwhile: impl FnOnce() -> Result<()>) -> Result
     expect(&format!("{name}: error, this"), "done, done", got)
 }
 
-pub fn all(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options {
-        mkfs: &["-d", "size=400m"],
-        ..Options::default()
-    })?;
+scene!(WINDOW_REPAIR = 206 "window-repair" all: "what comes before a block is cleared";
+    debug, long);
+fn all(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::mkfs(&["-d", "size=400m"]))?;
     let good = "zeros, none";
 
     let bad = free(&xfs, 0)?;
@@ -77,7 +57,7 @@ pub fn all(_: u64) -> Result<()> {
     play("allocation", &bad, || bad::mend(&path, 4, 8))?;
     worker::settle()?;
     expect("allocation: marks", "none", bad.marks()?)?;
-    expect("allocation: file", "data intact", xfs::intact(&path, 8))?;
+    expect("allocation: file", INTACT, xfs::intact(&path, 8))?;
 
     let bad = free(&xfs, 24)?;
     play("growfs", &bad, || {
@@ -100,27 +80,24 @@ pub fn all(_: u64) -> Result<()> {
     play("shutdown", &bad, || {
         Ok(ioctl::shut_down(&File::open(MOUNT_POINT)?)?)
     })?;
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
     worker::settle()?;
     let settled = until(|| Ok(state(&bad)? == good))?;
     let state = if settled { good.into() } else { state(&bad)? };
-    expect("shutdown: block, marks", good, state)?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("shutdown: block, marks", good, state)
 }
 
 /// Pages, as O_DIRECT wants them.
 #[repr(align(4096))]
 struct Data([[u8; PAGE as usize]; 4]);
 
+scene!(WINDOW_UNWRITTEN = 214 "window-unwritten" unwritten:
+    "unwritten space is written while it is repaired (law 5)"; debug, long);
 /// A write to space that is not written yet, which the repair of that space must not undo. O_DIRECT
 /// without DAX: the data comes first, and then the record that says so.
-pub fn unwritten(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options {
-        no_dax: true,
-        ..Options::default()
-    })?;
-    let path = allocated(&xfs, "file", 4)?;
+fn unwritten(_: u64) -> Result<()> {
+    let xfs = Xfs::new(&Options::no_dax())?;
+    let path = xfs.unwritten("file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
     let write = || -> Result<()> {
         let data = Data([0, 1, 2, 3].map(|page| [pattern(page); PAGE as usize]));
@@ -131,15 +108,15 @@ pub fn unwritten(_: u64) -> Result<()> {
     expect("error, write", "done, done", got)?;
     worker::settle()?;
     expect("marks", "none", bad.marks()?)?;
-    expect("file", "data intact", xfs::intact(&path, 4))?;
-    expect("filesystem", CLEAN, xfs.end())?;
+    expect("file", INTACT, xfs::intact(&path, 4))?;
+    ended(xfs)?;
     written_first()
 }
 
 /// The same by DAX, before the repair has locked the file, but has found that it is unwritten.
 fn written_first() -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
-    let path = allocated(&xfs, "file", 4)?;
+    let path = xfs.unwritten("file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
     let window = Window::at(LOCK)?;
     let error = real(&bad)?;
@@ -149,19 +126,19 @@ fn written_first() -> Result<()> {
     expect("written first: error", "done", error.end(PATIENCE))?;
     worker::settle()?;
     expect("written first: marks", "none", bad.marks()?)?;
-    expect("written first", "data intact", xfs::intact(&path, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("written first", INTACT, xfs::intact(&path, 4))
 }
 
+scene!(WINDOW_WRITTEN = 217 "window-written" written:
+    "a file is written before it is told what it has lost (law 8)"; debug, long);
 /// A file that is not in memory is written anew before it is reported: it has lost nothing.
-pub fn written(_: u64) -> Result<()> {
+fn written(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let (file, other) = (xfs.file("file", 4)?, xfs.file("other", 4)?);
     let (bad, lost) = (Bad::unreported(&file, 1)?, Bad::unreported(&other, 1)?);
     let ino = |file| fs::metadata(file).map(|data| data.st_ino());
     let (ino, other_ino) = (ino(&file)?, ino(&other)?);
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
     let mut monitor = Monitor::new(&xfs)?;
     let window = Window::at(LOOK)?;
     let error = real(&bad)?;
@@ -181,14 +158,15 @@ pub fn written(_: u64) -> Result<()> {
     expect("file", "nothing", healthmon::of(&losses, ino))?;
     drop(monitor);
     bad::mend(&other, 1, 2)?;
-    expect("filesystem", CLEAN, xfs.end())
+    Ok(())
 }
 
+scene!(WINDOW_FREED = 215 "window-freed" freed:
+    "a block fails that has no owner, and is not free yet (law 5)"; debug, long);
 /// The record of an owner is gone, and the block is not free yet: if all this is lost with the log,
 /// the file has it again.
-pub fn freed(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", 4)?;
+fn freed(_: u64) -> Result<()> {
+    let (xfs, path) = Xfs::with_file("file", 4)?;
     let bad = Bad::unreported(&path, 1)?;
     let window = Window::at(FREE)?;
     let punch = Worker::start(|| {
@@ -205,19 +183,18 @@ pub fn freed(_: u64) -> Result<()> {
     let waited = window.go()?;
     ensure!(waited, "the window has closed by itself");
     expect("error", "done", error)?;
-    let marked = "bad sectors, HardwareCorrupted +4 kB";
-    expect("not free yet: marks", marked, marks)?;
+    expect("not free yet: marks", MARKED, marks)?;
     expect("punch", "done", punch.end(PATIENCE))?;
     sync_and_settle(&xfs)?;
-    expect("free: block, marks", "zeros, none", state(&bad)?)?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("free: block, marks", "zeros, none", state(&bad)?)
 }
 
+scene!(WINDOW_AGAIN = 209 "window-again" again: "a page fails again while a write clears it";
+    debug, long);
 /// A page fails again when a write has cleared its memory, and not yet its marks: it is cleared
 /// once more.
-pub fn again(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn again(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
     let bad = Bad::hit(&file, 1)?;
     let got = during(
         CLEARED,
@@ -228,6 +205,5 @@ pub fn again(_: u64) -> Result<()> {
     expect("cleared", "2", window::hits()?)?;
     worker::settle()?;
     expect("marks", "none", bad.marks()?)?;
-    expect("file", "data intact", xfs::intact(&file, 4))?;
-    expect("filesystem", CLEAN, xfs.end())
+    expect("file", INTACT, xfs::intact(&file, 4))
 }

@@ -2,27 +2,7 @@
 
 //! Copies that are under way when a page of theirs fails.
 
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
-
-use anyhow::{bail, ensure, Result};
-
-use super::super::bad::refused;
-use super::super::windows::Windows;
-use super::{patience, PAGE};
-use crate::area::Area;
-use crate::calls::{self, open};
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::kernel::QuietConsole;
-use crate::mce;
-use crate::pmem::Pmem;
-use crate::process::pattern;
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::xfs::{self, fill, Options, Xfs};
+use crate::scenes::prelude::*;
 
 /// The longest time in seconds.
 const RACE: u64 = 10;
@@ -33,13 +13,14 @@ const REPORTS: usize = 2 * CALLERS.len();
 const STOP: usize = REPORTS + 1;
 type Counters = [AtomicU64; STOP + 1];
 
+scene!(REFUSE_RACE = 26 "refuse-race" race: "copies under way when a page of theirs fails (law 1)";
+    timed, crashes("BUG: unable to handle page fault"));
 /// Copies that are under way when a page of theirs fails: they give the file's data, or say that
 /// they can't.
-pub fn race(seconds: u64) -> Result<()> {
+fn race(seconds: u64) -> Result<()> {
     const PAGES: usize = 64;
     const LEN: u64 = PAGES as u64 * PAGE;
-    let xfs = Xfs::new(&Options::default())?;
-    let path = xfs.file("file", PAGES)?;
+    let (xfs, path) = Xfs::with_file("file", PAGES)?;
     let twin = xfs.file("twin", PAGES)?;
     let (file, other) = (open(&path, 0)?, open(&twin, 0)?);
     let first = ioctl::physical(&file, 0)?;
@@ -102,8 +83,7 @@ pub fn race(seconds: u64) -> Result<()> {
     let mut reports = 0;
     while Instant::now() < end {
         let page = reports * 7 % PAGES;
-        let outcome = mce::deliver(Pmem(0).address(first + page as u64 * PAGE)?)?;
-        ensure!(outcome == "Recovered", "machine check: {outcome}");
+        strike(first + page as u64 * PAGE)?;
         fill(&file, page, page + 1)?;
         reports += 1;
         counters[REPORTS].store(reports as u64, SeqCst);
@@ -114,8 +94,12 @@ pub fn race(seconds: u64) -> Result<()> {
     for (n, (name, worker)) in CALLERS.into_iter().zip(&workers).enumerate() {
         expect(name, "done", worker.end(patience()))?;
         let refused = counters[REFUSED + n].load(SeqCst);
-        let word = if refused > 0 { "at times" } else { "never" };
-        expect(&format!("{name}: refused"), "at times", word)?;
+        expect_so(
+            &format!("{name}: refused"),
+            refused > 0,
+            "at times",
+            "never",
+        )?;
         note(&format!(
             "{name}: {} calls, {refused} of them refused",
             counters[n].load(SeqCst)
@@ -123,9 +107,7 @@ pub fn race(seconds: u64) -> Result<()> {
     }
     note(&format!("{reports} machine checks"))?;
     drop((file, other));
-    expect("file", "data intact", xfs::intact(&path, PAGES))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("file", INTACT, xfs::intact(&path, PAGES))
 }
 
 struct Eio;

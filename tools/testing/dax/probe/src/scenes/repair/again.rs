@@ -3,32 +3,20 @@
 //! What could not be repaired, looked at again when it may succeed; and filesystems for
 //! which nobody looks.
 
-use std::fs;
-use std::os::linux::fs::MetadataExt;
-use std::path::Path;
-use std::process::Command;
-
-use anyhow::{ensure, Result};
-
-use super::super::bad::{self, Bad};
-use super::worker::{self, Counts};
-use super::{expect_counts, PAGE};
-use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::kmsg;
-use crate::pmem::Pmem;
-use crate::report::expect;
-use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
+use super::expect_counts;
+use crate::scenes::prelude::*;
 
 fn mount(options: &str) -> Result<()> {
     let mut mount = Command::new("mount");
     xfs::run(mount.args(["-t", "xfs", "-o", options, "/dev/pmem0", MOUNT_POINT]))
 }
 
+scene!(REMOUNT_RW = 65 "remount-rw" remount:
+    "errors from before a mount that is read-only at first"; differs("rw: free block", "EIO"));
 /// A root filesystem: mounted read-only at first, with errors that were there before.
-pub fn remount(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
-    let ino = fs::metadata(&file)?.st_ino();
+fn remount(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
+    let ino = inode(&file)?;
     let free = ioctl::owned_by(&xfs.root()?, FMR_OWN_FREE)?.physical + PAGE;
     let (owned, free) = (Bad::unreported(&file, 1)?, Bad::block(free)?);
     xfs::umount()?;
@@ -56,11 +44,13 @@ pub fn remount(_: u64) -> Result<()> {
     let left = Pmem(0).badblocks()?;
     expect("rw: the file's block", &owned.sectors(), left)?;
     bad::mend(&file, 1, 2)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(GROW_KNOWN = 66 "grow-known" grow: "errors behind the end of a filesystem that grows";
+    differs("block", "EIO"));
 /// Bad pages behind the end of a filesystem that grows.
-pub fn grow(_: u64) -> Result<()> {
+fn grow(_: u64) -> Result<()> {
     const SIZE: u64 = 400 << 20;
     let xfs = Xfs::new(&Options::default())?;
     xfs::umount()?;
@@ -89,16 +79,17 @@ pub fn grow(_: u64) -> Result<()> {
         expect("block", "zeros", bad.pmem.read(bad.at)?)?;
     }
     expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect_counts("grown", "2 poisoned, 2 repaired", &counts)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_counts("grown", "2 poisoned, 2 repaired", &counts)
 }
 
+scene!(NO_DAX = 67 "no-dax" elsewhere: "XFS on a device without DAX: nobody waits for errors";
+    passes(NOTHING));
 /// An XFS on a device that does no DAX has nothing that waits for errors.
-pub fn elsewhere(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
+fn elsewhere(_: u64) -> Result<()> {
+    Xfs::new(&Options::default())?;
     let there = |path: &str| {
         let there = Path::new(path).exists();
-        if there { "yes" } else { "no" }.to_string()
+        yes_no(there).to_string()
     };
     let pending = match there("/sys/fs/xfs/pmem0/dax/pending").as_str() {
         "yes" => "yes",
@@ -128,6 +119,5 @@ pub fn elsewhere(_: u64) -> Result<()> {
     xfs::run(Command::new("umount").arg("/tmp/elsewhere"))?;
     let (log, dax) = seen?;
     expect("loop device: log", "yes", log)?;
-    expect("loop device: dax", "no", dax)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("loop device: dax", "no", dax)
 }

@@ -3,34 +3,22 @@
 //! The end of the worker: it is done with all before the mount is gone, and goes on after a freeze
 //! that came to nothing.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::OpenOptions;
 
-use anyhow::Result;
-
-use super::super::bad::{self, Bad};
-use super::worker;
-use super::{expect_repaired, freed_file, until, PAGE};
-use crate::calls;
-use crate::fault::PAGE_SIZE;
-use crate::firmware::Refusing;
-use crate::ioctl;
-use crate::kernel::errno_name;
-use crate::kmsg;
-use crate::pmem::Pmem;
-use crate::report::expect;
-use crate::trace::Trace;
-use crate::xfs::{self, Options, Xfs};
+use super::{expect_repaired, freed_file};
+use crate::scenes::prelude::*;
 
 /// Pages that are lost: as many as the log may tell of at once, and that take the worker longer
 /// than it waits before it begins.
 const LOST: usize = 40;
 
+scene!(UNMOUNT_AT_ONCE = 181 "unmount-at-once" unmount:
+    "errors from before a mount that ends at once: their losses are told";
+    differs("lines in the log", "0"));
 /// What is known before the mount is told, if only for the log and fanotify, when the mount ends
 /// as soon as it began.
-pub fn unmount(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 2 * LOST)?;
+fn unmount(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 2 * LOST)?;
     let bad = (0..LOST).map(|n| Bad::unreported(&file, 2 * n));
     let bad = bad.collect::<Result<Vec<_>>>()?;
     xfs::umount()?;
@@ -53,13 +41,14 @@ pub fn unmount(_: u64) -> Result<()> {
 
     xfs.mount()?;
     bad::mend(&file, 0, 2 * LOST)?;
-    expect("written", "data intact", xfs::intact(&file, 2 * LOST))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written", INTACT, xfs::intact(&file, 2 * LOST))
 }
 
+scene!(FREEZE_FAILS = 182 "freeze-fails" freeze:
+    "a freeze that fails: what was stopped for it goes on";
+    nfit, differs("free block: block", "EIO"));
 /// The block device has a page in its cache that can't be written: the freeze says so, and fails.
-pub fn freeze(_: u64) -> Result<()> {
+fn freeze(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let file = xfs.file("file", 4)?;
@@ -79,11 +68,10 @@ pub fn freeze(_: u64) -> Result<()> {
     drop(refusing);
 
     // The one is done by XFS's own workers, the other by the holder's.
-    let at = ioctl::physical(&fs::File::open(&gone)?, 0)?;
+    let at = place(&gone, 0)?;
     fs::remove_file(&gone)?;
     let is_free = until(|| Ok(ioctl::is_free(&root, at)?))?;
-    let is_free = if is_free { "yes" } else { "no" };
-    expect("deleted file's blocks are free", "yes", is_free)?;
+    expect_so("deleted file's blocks are free", is_free, "yes", "no")?;
     let lost = Bad::block(free + PAGE)?;
     expect("free block", "Recovered", lost.report()?)?;
     let settled = worker::settle();
@@ -97,7 +85,5 @@ pub fn freeze(_: u64) -> Result<()> {
     expect("fsync of the device", "EIO", calls::fsync(&device))?;
     drop((device, root));
     bad::mend(&file, 1, 2)?;
-    expect("written", "data intact", xfs::intact(&file, 4))?;
-    expect("marks", "none", bad.marks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written", INTACT, xfs::intact(&file, 4))
 }

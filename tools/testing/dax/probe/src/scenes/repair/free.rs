@@ -2,26 +2,9 @@
 
 //! Free space, by each way in which an error gets to the kernel.
 
-use std::fs;
-
-use anyhow::{ensure, Context, Result};
-
-use super::super::bad::Bad;
-use super::super::fate;
 use super::full::Full;
-use super::healthmon::Monitor;
-use super::worker::{self, Counts};
-use super::{expect_counts, expect_repaired, freed_file, wait_free, PAGE};
-use crate::area::Area;
-use crate::calls::open;
-use crate::ioctl::{self, FMR_OWN_FREE};
-use crate::kernel::QuietConsole;
-use crate::kmsg;
-use crate::mce;
-use crate::pmem::{self, Pmem};
-use crate::process::Map;
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs};
+use super::{expect_counts, expect_repaired, freed_file};
+use crate::scenes::prelude::*;
 
 /// The kernel's word for one block of free space that is repaired.
 fn cleared(at: u64) -> String {
@@ -51,10 +34,11 @@ fn spots(xfs: &Xfs) -> Result<[(&'static str, u64); 3]> {
     ])
 }
 
+scene!(FREE = 50 "free" real: "free blocks at the ends of AGs, by a real #MC (D2)";
+    both, differs("AG's start: block", "EIO"));
 /// Where it is not repaired, whoever is given the block next crashes (D2).
-pub fn real(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+fn real(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     let spots = spots(&xfs)?;
     xfs::umount()?;
     for (_, at) in spots {
@@ -74,30 +58,31 @@ pub fn real(_: u64) -> Result<()> {
         let lines = log.count(&cleared(at))?.to_string();
         expect(&format!("{name}: lines in the log"), "1", lines)?;
     }
-    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
+    expect("mapper of a file", LEFT_ALONE, fate(&mut mapper))?;
     drop(mapper);
 
     let full = Full::new(&xfs, 0)?;
     expect("filled up", "0 errors", format!("{} errors", full.errors))?;
     let root = xfs.root()?;
     for (name, at) in spots {
-        let used = if ioctl::is_free(&root, at)? {
-            "no"
-        } else {
-            "yes"
-        };
-        expect(&format!("{name}: in use"), "yes", used)?;
+        expect_so(
+            &format!("{name}: in use"),
+            !ioctl::is_free(&root, at)?,
+            "yes",
+            "no",
+        )?;
     }
     drop(root);
     note(&format!("{} MiB written", full.pages() / 256))?;
-    expect("all files", "data intact", full.check())?;
+    expect("all files", INTACT, full.check())?;
     full.remove()?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(FREE_HUGE = 51 "free-huge" huge: "2 MiB of free space, page by page";
+    both, differs("2 MiB: blocks of zeros", "0"));
 /// As many errors as a huge page has pages.
-pub fn huge(_: u64) -> Result<()> {
+fn huge(_: u64) -> Result<()> {
     const PAGES: usize = 512;
     let (xfs, file) = Xfs::with_huge_file("file", 2 * PAGES)?;
     let data = open(&file, 0)?;
@@ -109,8 +94,7 @@ pub fn huge(_: u64) -> Result<()> {
     let counts = Counts::now();
     let quiet = QuietConsole::new()?;
     for page in 0..PAGES as u64 {
-        let outcome = mce::deliver(Pmem(0).address(at + page * PAGE)?)?;
-        ensure!(outcome == "Recovered", "machine check: {outcome}");
+        strike(at + page * PAGE)?;
     }
     drop(quiet);
     worker::settle()?;
@@ -123,14 +107,14 @@ pub fn huge(_: u64) -> Result<()> {
     expect_counts("2 MiB", "512 poisoned, 512 repaired", &counts)?;
     let again = bad.use_again(&xfs, &file, PAGES, 2 * PAGES)?;
     drop(data);
-    expect("used again", "data intact", again)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("used again", INTACT, again)
 }
 
+scene!(FREE_INJECT = 52 "free-inject" injectors: "free blocks, by simulated errors";
+    differs("hwpoison-inject: block", "other data"), harmless);
 /// Simulated errors: the block is made good all the same, and was never marked.
-pub fn injectors(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let gone = xfs.file("gone", 4)?;
+fn injectors(_: u64) -> Result<()> {
+    let (xfs, gone) = Xfs::with_file("gone", 4)?;
     let at = freed_file(&xfs, &gone)? + PAGE;
     let bad = Bad::block(at)?;
     let counts = Counts::now();
@@ -158,7 +142,7 @@ pub fn injectors(_: u64) -> Result<()> {
     let counts = Counts::now();
     let name = "deleted, MADV_HWPOISON";
     expect(name, "0", mapper.poison(1)?)?;
-    let told = "BUS_MCEERR_AR page 1 lsb 12, reads on";
+    let told = AR_ON;
     expect(&format!("{name}: mapper"), told, fate(&mut mapper))?;
     worker::settle()?;
     expect_counts(name, "1 poisoned", &counts)?;
@@ -168,7 +152,5 @@ pub fn injectors(_: u64) -> Result<()> {
     expect(&format!("{name}: marks"), "none", bad.marks()?)?;
     let again = xfs.file("again", 4)?;
     let area = Area::shared(&again, 4)?;
-    expect("another file", "reads", area.load_all_but(&[]))?;
-    drop(area);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("another file", "reads", area.load_all_but(&[]))
 }

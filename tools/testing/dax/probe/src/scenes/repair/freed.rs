@@ -2,27 +2,9 @@
 
 //! Bad blocks whose owners give them away, before and after the error.
 
-use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
+use super::{expect_counts, expect_repaired};
+use crate::scenes::prelude::*;
 
-use anyhow::{ensure, Result};
-
-use super::super::bad::Bad;
-use super::worker::{self, Counts};
-use super::{expect_counts, expect_repaired, sync_and_settle, wait_free, PAGE};
-use crate::calls::{self, open};
-use crate::fault::PAGE_SIZE;
-use crate::ioctl;
-use crate::pmem::Pmem;
-use crate::process::{pattern, Map};
-use crate::report::expect;
-use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
-
-const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// Pages of each file; one unit of a copy-on-write, so that one write reserves them all.
 const PAGES: usize = 16;
 const LEN: u64 = PAGES as u64 * PAGE;
@@ -36,37 +18,28 @@ struct Way {
     act: fn(&Xfs, &Path) -> Result<()>,
 }
 
+impl Way {
+    /// Of a file that has it alone.
+    const fn alone(name: &'static str, act: fn(&Xfs, &Path) -> Result<()>) -> Self {
+        let prepare: fn(&Xfs, &Path) -> Result<()> = |_, _| Ok(());
+        Self { name, prepare, act }
+    }
+}
+
+const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+const COLLAPSE: i32 = libc::FALLOC_FL_COLLAPSE_RANGE;
+
 const WAYS: &[Way] = &[
-    Way {
-        name: "unlink",
-        prepare: |_, _| Ok(()),
-        act: |_, path| Ok(fs::remove_file(path)?),
-    },
-    Way {
-        name: "rename over it",
-        prepare: |_, _| Ok(()),
-        act: |xfs, path| Ok(fs::rename(xfs.file("other", PAGES)?, path)?),
-    },
-    Way {
-        name: "truncate",
-        prepare: |_, _| Ok(()),
-        act: |_, path| Ok(open(path, 0)?.set_len(PAGE)?),
-    },
-    Way {
-        name: "punch",
-        prepare: |_, _| Ok(()),
-        act: |_, path| change(path, PUNCH, PAGE, PAGE),
-    },
-    Way {
-        name: "zero range",
-        prepare: |_, _| Ok(()),
-        act: |_, path| change(path, libc::FALLOC_FL_ZERO_RANGE, 0, LEN),
-    },
-    Way {
-        name: "collapse range",
-        prepare: |_, _| Ok(()),
-        act: |_, path| change(path, libc::FALLOC_FL_COLLAPSE_RANGE, PAGE, PAGE),
-    },
+    Way::alone("unlink", |_, path| Ok(fs::remove_file(path)?)),
+    Way::alone("rename over it", |xfs, path| {
+        Ok(fs::rename(xfs.file("other", PAGES)?, path)?)
+    }),
+    Way::alone("truncate", |_, path| Ok(open(path, 0)?.set_len(PAGE)?)),
+    Way::alone("punch", |_, path| change(path, PUNCH, PAGE, PAGE)),
+    Way::alone("zero range", |_, path| change(path, ZERO, 0, LEN)),
+    Way::alone("collapse range", |_, path| {
+        change(path, COLLAPSE, PAGE, PAGE)
+    }),
     // The last owner of a block writes in place, if it has nothing else.
     Way {
         name: "2 of 3 write, unlink",
@@ -95,18 +68,18 @@ const WAYS: &[Way] = &[
 ];
 
 fn change(path: &Path, mode: i32, at: u64, len: u64) -> Result<()> {
-    let done = calls::fallocate(&open(path, 0)?, mode, at, len);
-    ensure!(done == "0", "fallocate: {done}");
-    Ok(())
+    allocate(&open(path, 0)?, mode, at, len)
 }
 
 fn write(path: &Path) -> Result<()> {
     Ok(open(path, 0)?.write_all_at(&[pattern(1); PAGE_SIZE], PAGE)?)
 }
 
+scene!(FREED = 53 "freed" after: "a bad block that its file gives away, in each way";
+    both, differs("unlink: block", "EIO"));
 /// A block that failed while it was owned, and then is not any more. Nobody has to be
 /// given it to have it made good.
-pub fn after(_: u64) -> Result<()> {
+fn after(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     for way in WAYS {
@@ -136,8 +109,7 @@ pub fn after(_: u64) -> Result<()> {
     });
     ioctl::thaw(&root)?;
     repaired?;
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
-    expect("frozen: marks", marks, while_frozen?)?;
+    expect("frozen: marks", MARKED, while_frozen?)?;
     worker::settle()?;
     expect_repaired("thawed", &bad)?;
 
@@ -153,9 +125,7 @@ pub fn after(_: u64) -> Result<()> {
         worker::settle()?;
         expect_counts(options, counted, &counts)?;
     }
-    expect_repaired("rw", &bad)?;
-    drop(root);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_repaired("rw", &bad)
 }
 
 /// An error in page 1 of a file that is mapped.
@@ -163,16 +133,16 @@ fn hit_mapped(name: &str, file: &Path) -> Result<Bad> {
     let mut mapper = Map::new(file, PAGES).early().start()?;
     let bad = Bad::hit(file, 1)?;
     worker::settle()?;
-    let told = "BUS_MCEERR_AO page 1 lsb 12";
-    expect(&format!("{name}: mapper"), told, mapper.seen())?;
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
-    expect(&format!("{name}: owned, marks"), marks, bad.marks()?)?;
+    expect(&format!("{name}: mapper"), AO, mapper.seen())?;
+    expect(&format!("{name}: owned, marks"), MARKED, bad.marks()?)?;
     Ok(bad)
 }
 
+scene!(FREED_AT_ONCE = 54 "freed-at-once" at_once:
+    "a block that fails before the log knows that it is free"; both, crashes(STORE));
 /// A block that is given away and fails at once, when the log does not know yet. After a
 /// crash it would have its owner back, who must not find zeros there.
-pub fn at_once(_: u64) -> Result<()> {
+fn at_once(_: u64) -> Result<()> {
     const ROUNDS: usize = 8;
     type Act = fn(&Path) -> Result<()>;
     let xfs = Xfs::new(&Options::default())?;
@@ -210,9 +180,7 @@ pub fn at_once(_: u64) -> Result<()> {
     expect_counts("all", &total, &counts)?;
     drop(root);
     let after = xfs.file("after", 4)?;
-    expect("another file", "data intact", xfs::intact(&after, 4))?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("another file", INTACT, xfs::intact(&after, 4))
 }
 
 /// Whether a block is as good as new.

@@ -3,17 +3,7 @@
 //! Files in which each page tells whose it is, so that no other data can stand for it;
 //! and a filesystem full of them.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-
-use anyhow::Result;
-
-use crate::calls::outcome;
-use crate::fault::PAGE_SIZE;
-use crate::process::pattern;
-use crate::xfs::Xfs;
+use crate::scenes::prelude::*;
 
 /// Pages that are written and read at a time.
 const CHUNK: usize = 1024;
@@ -43,7 +33,7 @@ pub fn write(file: &File, name: u64, first: usize, last: usize) -> (usize, io::R
     (last, Ok(()))
 }
 
-/// Whether the first `pages` pages of such a file are as written: "data intact".
+/// Whether the first `pages` pages of such a file are as written: INTACT.
 pub fn check(path: &Path, name: u64, pages: usize) -> String {
     let check = || -> io::Result<bool> {
         let file = File::open(path)?;
@@ -59,7 +49,7 @@ pub fn check(path: &Path, name: u64, pages: usize) -> String {
         Ok(true)
     };
     match check() {
-        Ok(true) => "data intact".into(),
+        Ok(true) => INTACT.into(),
         Ok(false) => "data differ".into(),
         Err(e) => outcome(Err(e)),
     }
@@ -106,15 +96,15 @@ impl Full {
         Ok(full)
     }
 
-    /// Whether all that was written is there: "data intact".
+    /// Whether all that was written is there: INTACT.
     pub fn check(&self) -> String {
         for ((path, pages), name) in self.files.iter().zip(1..) {
             let data = check(path, name, *pages);
-            if data != "data intact" {
+            if data != INTACT {
                 return format!("{}: {data}", path.display());
             }
         }
-        "data intact".into()
+        INTACT.into()
     }
 
     /// Deletes it.

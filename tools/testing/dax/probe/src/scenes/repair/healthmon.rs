@@ -5,17 +5,10 @@
 //! fanotify tells which file lost data, too, but not which of its data.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
-
-use super::patience;
-use crate::ioctl;
-use crate::xfs::Xfs;
+use crate::scenes::prelude::*;
 
 /// `struct xfs_health_monitor_event`
 const EVENT: usize = 64;

@@ -4,19 +4,8 @@
 //! copy-on-write has reserved. It is done by a worker of the mount, some time after the
 //! error.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use anyhow::{ensure, Result};
-
-use super::bad::Bad;
-use crate::calls;
-use crate::ioctl;
-use crate::kernel;
-use crate::report::expect;
-use crate::xfs::Xfs;
+use crate::scenes::prelude::*;
+use worker::Counts;
 
 pub mod absent;
 pub mod again;
@@ -38,13 +27,6 @@ pub mod told;
 pub mod unwritten;
 pub mod verify;
 pub mod worker;
-
-use worker::Counts;
-
-const PAGE: u64 = crate::fault::PAGE_SIZE as u64;
-fn patience() -> Duration {
-    kernel::limit(20)
-}
 
 /// Waits until something is so; whether it came to that.
 pub fn until(mut so: impl FnMut() -> Result<bool>) -> Result<bool> {
@@ -71,7 +53,7 @@ pub fn wait_free(root: &File, at: u64) -> Result<()> {
 /// A file's blocks as free space that is not zero; the first byte of them.
 fn freed_file(xfs: &Xfs, path: &Path) -> Result<u64> {
     let root = xfs.root()?;
-    let at = ioctl::physical(&File::open(path)?, 0)?;
+    let at = place(path, 0)?;
     fs::remove_file(path)?;
     wait_free(&root, at)?;
     calls::sync_filesystem(&root)?;

@@ -3,31 +3,19 @@
 //! A realtime device: its space is accounted for in bitmaps, and its groups are locked by
 //! their inodes.
 
-use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{ensure, Context, Result};
-
-use super::super::bad::Bad;
-use super::super::fate;
-use super::worker::{self, Counts};
-use super::{expect_counts, expect_repaired, sync_and_settle, until, PAGE};
-use crate::calls::{self, open};
-use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
-use crate::pmem::Pmem;
-use crate::process::Map;
-use crate::report::expect;
-use crate::xfs::{self, Options, Xfs};
+use super::{expect_counts, expect_repaired};
+use crate::scenes::prelude::*;
 
 const PAGES: usize = 8;
 const LEN: u64 = PAGES as u64 * PAGE;
 
-pub fn play(_: u64) -> Result<()> {
+scene!(FREE_REALTIME = 63 "free-realtime" play: "space of a realtime device that holds no data";
+    differs("free: block", "EIO"));
+fn play(_: u64) -> Result<()> {
     let rt = Pmem(1);
-    let xfs = Xfs::new(&Options {
-        realtime: Some(rt),
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::realtime(rt))?;
     let root = xfs.root()?;
     let device = fs::metadata(rt.path())?.rdev() as u32;
     let owned_by = |owner| -> Result<_> {
@@ -37,7 +25,7 @@ pub fn play(_: u64) -> Result<()> {
     };
     // What is free was a file's, and not zero.
     let gone = xfs.file("gone", PAGES)?;
-    let at = ioctl::physical(&File::open(&gone)?, 0)?;
+    let at = place(&gone, 0)?;
     let mut mapper = Map::new(&xfs.file("file", PAGES)?, PAGES).early().start()?;
     fs::remove_file(&gone)?;
     let is_free = |at: u64| Ok(ioctl::is_free_on(&root, device, at)?);
@@ -65,8 +53,7 @@ pub fn play(_: u64) -> Result<()> {
     let path = xfs.path("unwritten");
     let file = File::create(&path)?;
     ioctl::set_realtime(&file)?;
-    let allocated = calls::fallocate(&file, 0, 0, LEN);
-    ensure!(allocated == "0", "fallocate: {allocated}");
+    allocate(&file, 0, 0, LEN)?;
     file.sync_all()?;
     hit(
         "unwritten",
@@ -74,7 +61,7 @@ pub fn play(_: u64) -> Result<()> {
     )?;
     xfs::fill(&file, 0, PAGES)?;
     let data = xfs::intact(&path, PAGES);
-    expect("unwritten, then written", "data intact", data)?;
+    expect("unwritten, then written", INTACT, data)?;
 
     let b = xfs.clone_of(&path, "b")?;
     ioctl::set_cow_extent_size(&open(&b, 0)?, LEN as u32)?;
@@ -84,7 +71,7 @@ pub fn play(_: u64) -> Result<()> {
     hit("reserved by a write", &Bad::block_of(rt, staged.physical)?)?;
     let writer = xfs::try_write(&xfs.path("other"));
     expect("writer", "0", writer)?;
-    expect("b", "data intact", xfs::intact(&b, PAGES))?;
+    expect("b", INTACT, xfs::intact(&b, PAGES))?;
 
     // Owned, and freed afterwards.
     let bad = Bad::block_of(rt, ioctl::physical(&open(&b, 0)?, 0)?)?;
@@ -96,8 +83,5 @@ pub fn play(_: u64) -> Result<()> {
     expect_repaired("deleted", &bad)?;
     expect_counts("deleted", "1 poisoned, 1 repaired", &counts)?;
 
-    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
-    drop((mapper, file, root));
-    expect("bad sectors", "none", rt.badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("mapper of a file", LEFT_ALONE, fate(&mut mapper))
 }

@@ -3,22 +3,13 @@
 //! A free block that the firmware does not clear: it stays bad, and does no harm but to
 //! whoever is given it.
 
-use anyhow::{ensure, Result};
-
-use super::super::bad::Bad;
+use super::expect_counts;
 use super::full::Full;
-use super::worker::{self, Counts};
-use super::{expect_counts, sync_and_settle, PAGE};
-use crate::area::Area;
-use crate::calls::{self, open};
-use crate::fault::PAGE_SIZE;
-use crate::firmware::Refusing;
-use crate::ioctl;
-use crate::kmsg;
-use crate::report::expect;
-use crate::xfs::{self, Options, Xfs};
+use crate::scenes::prelude::*;
 
-pub fn play(_: u64) -> Result<()> {
+scene!(REFUSED = 61 "refused" play: "free blocks that the firmware does not clear";
+    nfit, differs("lines in the log", "0"));
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let root = xfs.root()?;
     let path = xfs.file("file", 8)?;
@@ -32,10 +23,9 @@ pub fn play(_: u64) -> Result<()> {
     let bad = Bad::block(at)?;
     let counts = Counts::now();
     let mut log = kmsg::Log::new()?;
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
     expect("machine check", "Recovered", bad.report()?)?;
     worker::settle()?;
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
     expect_counts("the block", "1 poisoned, 1 stuck", &counts)?;
     let last = at + PAGE - 1;
     let told = format!("can't clear bytes {at:#x}-{last:#x} of the DAX device");
@@ -46,7 +36,7 @@ pub fn play(_: u64) -> Result<()> {
     expect("write that is given it", "EIO", write())?;
     expect("the same, again", "EIO", write())?;
     let is_it = bad.is_page(&path, 4);
-    expect("given it", "yes", if is_it { "yes" } else { "no" })?;
+    expect_so("given it", is_it, "yes", "no")?;
     file.set_len(5 * PAGE)?;
     let area = Area::shared(&path, 5)?;
     let store = area.store(4);
@@ -60,12 +50,12 @@ pub fn play(_: u64) -> Result<()> {
     drop(area);
     file.set_len(4 * PAGE)?;
     sync_and_settle(&xfs)?;
-    expect("freed: marks", marks, bad.marks()?)?;
+    expect("freed: marks", MARKED, bad.marks()?)?;
 
     let full = Full::new(&xfs, 8)?;
     expect("filled up, errors", "1", full.errors.to_string())?;
-    expect("all files", "data intact", full.check())?;
-    expect("the first file", "data intact", xfs::intact(&path, 4))?;
+    expect("all files", INTACT, full.check())?;
+    expect("the first file", INTACT, xfs::intact(&path, 4))?;
     // When it can be cleared, it is as soon as it is free again.
     drop(refusing);
     full.remove()?;
@@ -81,12 +71,10 @@ pub fn play(_: u64) -> Result<()> {
     let refusing = Refusing::new()?;
     expect("machine check", "Recovered", bad.report()?)?;
     worker::settle()?;
-    expect("refused: marks", marks, bad.marks()?)?;
+    expect("refused: marks", MARKED, bad.marks()?)?;
     drop(refusing);
     ioctl::freeze(&root)?;
     ioctl::thaw(&root)?;
     worker::settle()?;
-    expect("thawed: marks", "none", bad.marks()?)?;
-    drop((file, root));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("thawed: marks", "none", bad.marks()?)
 }

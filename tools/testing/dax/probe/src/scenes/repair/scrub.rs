@@ -3,31 +3,9 @@
 //! Errors that a scrub has found, or that ndctl has injected (D6): nobody has consumed
 //! them, but the filesystem hears of them at once.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
-
-use anyhow::Result;
-
-use super::super::bad::{self, refused, Bad};
-use super::super::fate;
-use super::super::platform::{self, Device};
-use super::super::unbind;
-use super::healthmon::{self, Monitor};
-use super::worker::{self, Counts};
-use super::{expect_repaired, freed_file, sync_and_settle, until, PAGE};
-use crate::dm::Linear;
-use crate::firmware;
-use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_INODES};
-use crate::map::read_page;
-use crate::pmem::Pmem;
-use crate::process::{Map, Probe};
-use crate::report::expect;
-use crate::xfs::{self, Options, Xfs};
-
-const TOLD: &str = "BUS_MCEERR_AO page 1 lsb 12";
+use super::super::platform;
+use super::{expect_repaired, freed_file};
+use crate::scenes::prelude::*;
 
 /// `ndctl inject-error` for the page at byte `at`.
 fn inject(device: &Device, at: u64) -> Result<()> {
@@ -49,32 +27,32 @@ fn expect_none_left(device: &Device) -> Result<()> {
     expect("bad sectors", "none", device.0.badblocks()?)
 }
 
+scene!(SCRUB_MAPPED = 80 "scrub-mapped" mapped:
+    "a block that mapped files share, injected by ndctl (D6)";
+    nfit, differs("b, touches it", "reads"));
 /// A block that mapped files share.
-pub fn mapped(_: u64) -> Result<()> {
+fn mapped(_: u64) -> Result<()> {
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let a = xfs.file("a", 4)?;
-    let b = xfs.clone_of(&a, "b")?;
+    let (xfs, a, b) = Xfs::with_pair(4)?;
     let mut early = Map::new(&a, 4).early().start()?;
     let mut late = Map::new(&b, 4).start()?;
 
     let bad = Bad::unreported(&a, 1)?;
     inject(&device, bad.at)?;
-    expect("a, early kill", TOLD, wait_told(&mut early)?)?;
+    expect("a, early kill", AO, wait_told(&mut early)?)?;
     expect("b, late kill", "no signal", late.seen())?;
     expect("b, touches it", &refused(1), late.touch(1))?;
     expect("a, touches it", &refused(1), early.touch(1))?;
     let read = read_page(&File::open(&b)?, PAGE);
     expect("b, pread", "EIO", read)?;
-    let marks = "bad sectors, HardwareCorrupted +4 kB";
-    expect("marks", marks, bad.marks()?)?;
+    expect("marks", MARKED, bad.marks()?)?;
 
     // It was told, and is not again.
     platform::scrub()?;
     expect("scrubbed again: a", "no signal", early.seen())?;
     for file in [&a, &b] {
         bad::mend(file, 1, 2)?;
-        expect("written", "data intact", xfs::intact(file, 4))?;
+        expect("written", INTACT, xfs::intact(file, 4))?;
     }
     expect("b, touches it", "reads", late.touch(1))?;
 
@@ -86,26 +64,24 @@ pub fn mapped(_: u64) -> Result<()> {
         length: PAGE,
     })?;
     expect("machine check", "Recovered", bad.report()?)?;
-    expect("machine check: a", TOLD, early.seen())?;
+    expect("machine check: a", AO, early.seen())?;
     platform::scrub()?;
     expect("then scrubbed: a", "no signal", early.seen())?;
     bad::mend(&a, 1, 2)?;
     drop((early, late));
     sync_and_settle(&xfs)?;
-    expect("marks", "none", bad.marks()?)?;
-    expect_none_left(&device)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(SCRUB_ABSENT = 81 "scrub-absent" absent: "a file that nobody has open, injected by ndctl";
+    nfit, differs("the file has lost", "nothing"));
 /// A file that nobody has open.
-pub fn absent(_: u64) -> Result<()> {
+fn absent(_: u64) -> Result<()> {
     let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
-    let ino = fs::metadata(&file)?.st_ino();
+    let (xfs, file) = Xfs::with_file("file", 4)?;
+    let ino = inode(&file)?;
     let bad = Bad::unreported(&file, 1)?;
-    xfs::umount()?;
-    xfs.mount()?;
+    xfs.mount_again()?;
 
     let mut monitor = Monitor::new(&xfs)?;
     inject(&device, bad.at)?;
@@ -125,14 +101,13 @@ pub fn absent(_: u64) -> Result<()> {
     expect("bound again: marks", "bad sectors", bad.marks()?)?;
     expect("bound again: pread", "EIO", read(1)?)?;
     bad::mend(&file, 1, 2)?;
-    expect("written", "data intact", xfs::intact(&file, 4))?;
-    expect("marks", "none", bad.marks()?)?;
-    expect_none_left(&device)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written", INTACT, xfs::intact(&file, 4))
 }
 
+scene!(SCRUB_FREE = 82 "scrub-free" free: "a free block, injected by ndctl";
+    nfit, differs("injected: block", "EIO"));
 /// Free space, and nobody is hurt.
-pub fn free(_: u64) -> Result<()> {
+fn free(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
@@ -144,7 +119,7 @@ pub fn free(_: u64) -> Result<()> {
     until(|| Ok(counts.since() == "1 poisoned, 1 repaired"))?;
     expect("counted", "1 poisoned, 1 repaired", counts.since())?;
     expect_repaired("injected", &bad)?;
-    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
+    expect("mapper of a file", LEFT_ALONE, fate(&mut mapper))?;
     drop(mapper);
     expect_none_left(&device)?;
 
@@ -154,14 +129,14 @@ pub fn free(_: u64) -> Result<()> {
     expect("not mounted: block", "EIO", device.0.read(at)?)?;
     xfs.mount()?;
     worker::settle()?;
-    expect_repaired("mounted", &bad)?;
-    expect_none_left(&device)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_repaired("mounted", &bad)
 }
 
+scene!(SCRUB_METADATA = 83 "scrub-metadata" metadata: "an inode block, injected by ndctl";
+    nfit, differs("sick", "none"));
 /// A page of inodes: nobody has consumed the error, and the filesystem lives on. When it writes
 /// the inodes, which it has in memory, the error is gone.
-pub fn metadata(_: u64) -> Result<()> {
+fn metadata(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
@@ -173,18 +148,19 @@ pub fn metadata(_: u64) -> Result<()> {
     let sick = ioctl::ag_sick(&xfs.root()?, 0)?;
     expect("sick", "inodes", sick)?;
     expect("writer", "0", xfs::try_write(&xfs.path("other")))?;
-    expect("mapper of a file", "no signal, reads on", fate(&mut mapper))?;
+    expect("mapper of a file", LEFT_ALONE, fate(&mut mapper))?;
     drop((mapper, monitor));
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())?;
+    ended(xfs)?;
     expect_none_left(&device)
 }
 
+scene!(SCRUB_MANY = 84 "scrub-many" many: "a hundred errors that a scrub finds";
+    nfit, differs("mapper, touches one", "reads"));
 /// A hundred errors that one scrub finds: pages of a file, and free blocks.
-pub fn many(_: u64) -> Result<()> {
+fn many(_: u64) -> Result<()> {
     const EACH: usize = 50;
-    let device = Device::new(0)?;
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 2 * EACH)?;
+    Device::new(0)?;
+    let (xfs, file) = Xfs::with_file("file", 2 * EACH)?;
     let mut mapper = Map::new(&file, 2 * EACH).start()?;
     let free = ioctl::all_owned_by(&xfs.root()?, FMR_OWN_FREE)?;
     let free = free.iter().max_by_key(|free| free.length);
@@ -192,7 +168,6 @@ pub fn many(_: u64) -> Result<()> {
         free.physical + (free.length / 2).next_multiple_of(PAGE)
     });
 
-    let before = Bad::block(free)?;
     let counts = Counts::now();
     let opened = File::open(&file)?;
     for n in 0..EACH as u64 {
@@ -218,29 +193,24 @@ pub fn many(_: u64) -> Result<()> {
     expect("touches another", "reads", mapper.touch(1))?;
     drop((mapper, opened));
     bad::mend(&file, 0, 2 * EACH)?;
-    expect("written", "data intact", xfs::intact(&file, 2 * EACH))?;
-    expect("marks", "none", before.marks()?)?;
-    expect_none_left(&device)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("written", INTACT, xfs::intact(&file, 2 * EACH))
 }
 
+scene!(SCRUB_REALTIME = 85 "scrub-realtime" realtime:
+    "blocks of a realtime device, injected by ndctl"; nfit, differs("free block", "EIO"));
 /// A realtime device is a device of its own.
-pub fn realtime(_: u64) -> Result<()> {
+fn realtime(_: u64) -> Result<()> {
     let device = Device::new(1)?;
-    let xfs = Xfs::new(&Options {
-        realtime: Some(device.0),
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::realtime(device.0))?;
     let file = xfs.file("file", 4)?;
     let gone = xfs.file("gone", 4)?;
-    let at = |file: &Path| -> Result<u64> { Ok(ioctl::physical(&File::open(file)?, PAGE)?) };
-    let (owned, free) = (at(&file)?, at(&gone)?);
+    let (owned, free) = (place(&file, 1)?, place(&gone, 1)?);
     let mut mapper = Map::new(&file, 4).early().start()?;
     fs::remove_file(&gone)?;
     sync_and_settle(&xfs)?;
 
     inject(&device, owned)?;
-    expect("mapper", TOLD, wait_told(&mut mapper)?)?;
+    expect("mapper", AO, wait_told(&mut mapper)?)?;
     inject(&device, free)?;
     // The file may have gone only now.
     until(|| {
@@ -249,14 +219,13 @@ pub fn realtime(_: u64) -> Result<()> {
     })?;
     expect("free block", "zeros", device.0.read(free)?)?;
     bad::mend(&file, 1, 2)?;
-    expect("touches it, written", "reads", mapper.touch(1))?;
-    drop(mapper);
-    expect_none_left(&device)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("touches it, written", "reads", mapper.touch(1))
 }
 
+scene!(SCRUB_NOBODY = 87 "scrub-nobody" nobody: "a device in use that no filesystem holds";
+    nfit, passes(UNCHANGED));
 /// A device that is in use, but nobody holds: its errors are listed, and no more.
-pub fn nobody(_: u64) -> Result<()> {
+fn nobody(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let at = 100 * PAGE;
     let bad = Bad::block(at)?;

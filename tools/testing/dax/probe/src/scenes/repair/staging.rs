@@ -3,29 +3,8 @@
 //! Space that copies on write have reserved. It is no file's yet, and what it will hold
 //! is still elsewhere.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-
-use anyhow::{ensure, Result};
-
-use super::super::bad::{self, Bad};
-use super::super::fate;
-use super::healthmon::{self, Monitor};
-use super::worker::{self, Counts};
-use super::{expect_counts, expect_repaired, patience, sync_and_settle, until, PAGE};
-use crate::area::Area;
-use crate::calls::{open, outcome};
-use crate::dm::Linear;
-use crate::fault::PAGE_SIZE;
-use crate::ioctl::{self, XFS_FMR_OWN_COW};
-use crate::kernel;
-use crate::pmem::{self, Pmem};
-use crate::process::{pattern, Map};
-use crate::report::{expect, note};
-use crate::shared::Worker;
-use crate::xfs::{self, Options, Xfs};
+use super::{expect_counts, expect_repaired};
+use crate::scenes::prelude::*;
 
 /// Pages of each file, and of what a write to it reserves.
 const PAGES: usize = 8;
@@ -50,8 +29,10 @@ fn staged(xfs: &Xfs, pages: usize) -> Result<u64> {
     Ok(all[0].physical)
 }
 
+scene!(STAGING = 57 "staging" leftover: "space that a copy-on-write has left over (D8)";
+    both, differs("first block", "Failed"));
 /// What a write has reserved and not used. The write was long ago.
-pub fn leftover(_: u64) -> Result<()> {
+fn leftover(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let [a, b] = shared(&xfs)?;
     bad::mend(&b, 0, 1)?;
@@ -77,31 +58,32 @@ pub fn leftover(_: u64) -> Result<()> {
             Ok(mapper) => fate(mapper),
             Err(e) => format!("{e:#}"),
         };
-        expect(&format!("mapper of {name}"), "no signal, reads on", fate)?;
+        expect(&format!("mapper of {name}"), LEFT_ALONE, fate)?;
     }
     drop(mappers);
     let left = ioctl::all_owned_by(&xfs.root()?, XFS_FMR_OWN_COW)?.len();
     expect("reserved extents", "0", left.to_string())?;
     bad::mend(&b, 0, PAGES)?;
-    expect("a", "data intact", xfs::intact(&a, PAGES))?;
-    expect("b, written", "data intact", xfs::intact(&b, PAGES))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("a", INTACT, xfs::intact(&a, PAGES))?;
+    expect("b, written", INTACT, xfs::intact(&b, PAGES))
 }
 
+scene!(STAGING_INJECT = 132 "staging-inject" simulated:
+    "space that a copy-on-write has left over, by a simulated error (D8)";
+    differs("inject, reserved block", "EFSCORRUPTED"), harmless);
 /// The same with a simulated error, for a holder that repairs nothing: it must not take the
 /// reservation for metadata.
-pub fn simulated(_: u64) -> Result<()> {
+fn simulated(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let [a, b] = shared(&xfs)?;
     bad::mend(&b, 0, 1)?;
     let pfn = Pmem(0).pfn(staged(&xfs, PAGES - 1)?)?;
     expect("inject, reserved block", "0", pmem::corrupt(pfn)?)?;
     expect("writer", "0", xfs::try_write(&xfs.path("other")))?;
-    expect("a", "data intact", xfs::intact(&a, PAGES))?;
-    expect("b", "data intact", xfs::intact(&b, PAGES))?;
+    expect("a", INTACT, xfs::intact(&a, PAGES))?;
+    expect("b", INTACT, xfs::intact(&b, PAGES))?;
     bad::mend(&b, 0, PAGES)?;
-    expect("b, written", "data intact", xfs::intact(&b, PAGES))?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("b, written", INTACT, xfs::intact(&b, PAGES))
 }
 
 /// The byte that the writer has for page `page`.
@@ -109,8 +91,10 @@ fn new(page: usize) -> u8 {
     !pattern(page)
 }
 
+scene!(STAGING_WRITE = 58 "staging-write" filling: "space that a copy-on-write is filling";
+    differs("filled: block", "Failed"));
 /// What a write is filling. It is held up half way: its source waits for a device.
-pub fn filling(_: u64) -> Result<()> {
+fn filling(_: u64) -> Result<()> {
     const READY: usize = 3;
     for page in 0..PAGES {
         Pmem(1).write(page as u64 * PAGE, new(page))?;
@@ -118,7 +102,7 @@ pub fn filling(_: u64) -> Result<()> {
     let source = Linear::new(Pmem(1))?;
     let xfs = Xfs::new(&Options::default())?;
     let [a, b] = shared(&xfs)?;
-    let ino = fs::metadata(&b)?.st_ino();
+    let ino = inode(&b)?;
     let mut monitor = Monitor::new(&xfs)?;
 
     let area = Area::shared(Path::new(&source.path()), PAGES)?;
@@ -136,21 +120,21 @@ pub fn filling(_: u64) -> Result<()> {
         expect("write", "32768 bytes", outcome(file.write_at(data, 0)))
     })?;
     let waits = until(|| Ok(kernel::waiters().iter().any(|s| s.is_in("dax_iomap_rw"))))?;
-    let hit = || -> Result<[Bad; 2]> {
+    let hit = || -> Result<()> {
         ensure!(waits, "the writer does not wait");
         let first = staged(&xfs, PAGES)?;
-        let bad = [
-            Bad::block(first)?,
-            Bad::block(first + (PAGES as u64 - 1) * PAGE)?,
-        ];
-        expect("filled: block", "Recovered", bad[0].report()?)?;
-        expect("to be filled: block", "Recovered", bad[1].report()?)?;
-        Ok(bad)
+        let last = first + (PAGES as u64 - 1) * PAGE;
+        expect("filled: block", "Recovered", Bad::block(first)?.report()?)?;
+        expect(
+            "to be filled: block",
+            "Recovered",
+            Bad::block(last)?.report()?,
+        )
     };
-    let bad = hit();
+    let outcome = hit();
     source.resume()?;
     expect("writer", "done", worker.end(patience()))?;
-    let bad = bad?;
+    outcome?;
     sync_and_settle(&xfs)?;
     // Both failed under a write that nobody could wait for: they are known to be lost,
     // filled before that or after it.
@@ -171,13 +155,12 @@ pub fn filling(_: u64) -> Result<()> {
     of_b.sort_unstable();
     let both = "4096 bytes at 0, 4096 bytes at 28672";
     expect("b has lost", both, of_b.join(", "))?;
-    expect("a", "data intact", xfs::intact(&a, PAGES))?;
+    expect("a", INTACT, xfs::intact(&a, PAGES))?;
     drop((file, area));
     bad::mend(&b, 0, PAGES)?;
-    expect("b, written again", "data intact", xfs::intact(&b, PAGES))?;
+    expect("b, written again", INTACT, xfs::intact(&b, PAGES))?;
     sync_and_settle(&xfs)?;
-    expect("marks", "none", bad[0].marks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
 /// What is in a page of the file that was written.

@@ -2,29 +2,9 @@
 
 //! Errors in space that is just being handed out, written and freed.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
-
-use anyhow::{ensure, Context, Result};
-
-use super::super::bad::Bad;
-use super::super::platform::Device;
-use super::super::windows::Windows;
 use super::full::{self, Full};
-use super::healthmon::Monitor;
-use super::worker::Counts;
-use super::{patience, sync_and_settle, until, PAGE};
-use crate::firmware;
-use crate::ioctl::{self, Fsmap, FMR_OWN_FREE};
-use crate::kernel::QuietConsole;
-use crate::mce;
-use crate::pmem::{self, Pmem};
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::xfs::{Options, Xfs};
+use crate::ioctl::Fsmap;
+use crate::scenes::prelude::*;
 
 /// The longest time in seconds.
 const LONG: u64 = 20;
@@ -45,23 +25,27 @@ const INODES: usize = 6;
 const MOST: usize = 250;
 type Counters = [AtomicU64; INODES + MOST];
 
+scene!(FREE_RACE = 62 "free-race" play: "free blocks, while files are made and deleted";
+    timed, crashes(STORE));
 /// Simulated errors and machine checks in free space.
-pub fn play(seconds: u64) -> Result<()> {
+fn play(seconds: u64) -> Result<()> {
     under_load(seconds, true, |root, n| {
         let at = any_of(&ioctl::all_owned_by(root, FMR_OWN_FREE)?, root, n)?;
         if n % 3 == 2 {
             mce::deliver(Pmem(0).address(at)?)?;
         } else {
-            let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-            ensure!(outcome == "0", "hwpoison-inject: {outcome}");
+            simulate(Pmem(0).pfn(at)?)?;
         }
         Ok(1)
     })
 }
 
+scene!(SCRUB_RACE = 86 "scrub-race" injected:
+    "blocks injected by ndctl, while files are made and deleted";
+    nfit, timed, differs("all removed: marks", "bad sectors"));
 /// Errors in free space and in files. ndctl takes a second for one, so it injects the last
 /// of a batch; the scrub that it asks for finds the others.
-pub fn injected(seconds: u64) -> Result<()> {
+fn injected(seconds: u64) -> Result<()> {
     const BATCH: u64 = 16;
     let device = Device::new(0)?;
     // A scrub tells once of two errors in a page.
@@ -160,12 +144,10 @@ fn under_load(
     expect("all removed: marks", "none", before.marks()?)?;
     let full = Full::new(&xfs, 0)?;
     expect("filled up", "0 errors", format!("{} errors", full.errors))?;
-    expect("all files", "data intact", full.check())?;
+    expect("all files", INTACT, full.check())?;
     full.remove()?;
     sync_and_settle(&xfs)?;
-    expect("marks", "none", before.marks()?)?;
-    drop(root);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
 /// A block of these extents, among those that are handed out next: where the writers' files
@@ -233,12 +215,12 @@ impl Writer {
         let (path, name, pages) = self.file(n);
         if fs::metadata(&path)?.len() > 0 {
             match full::check(&path, name, pages).as_str() {
-                "data intact" => (),
+                INTACT => (),
                 // It stays, or nobody could be told of it.
                 "EIO" => {
                     let which = counters[LOST].fetch_add(1, SeqCst) as usize;
                     if let Some(slot) = counters[INODES..].get(which) {
-                        slot.store(fs::metadata(&path)?.st_ino(), SeqCst);
+                        slot.store(inode(&path)?, SeqCst);
                     }
                     return Ok(());
                 }

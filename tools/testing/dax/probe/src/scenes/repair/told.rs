@@ -2,26 +2,11 @@
 
 //! What is told, to which reader, and in which order.
 
-use std::fs::{self, File};
 use std::io::Read;
-use std::os::linux::fs::MetadataExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Stdio;
 
-use anyhow::{ensure, Context, Result};
-
-use super::super::bad::{self, Bad};
-use super::healthmon::{self, Monitor};
-use super::worker;
-use super::{freed_file, sync_and_settle, wait_free, PAGE};
-use crate::area::Area;
-use crate::calls::open;
-use crate::ioctl;
-use crate::pmem::{self, Pmem};
-use crate::report::{expect, note};
-use crate::xfs::{self, Options, Xfs, MOUNT_POINT};
+use super::freed_file;
+use crate::scenes::prelude::*;
 
 /// Owners of one block: to report them takes longer than what is done meanwhile, and to find
 /// more of them takes longer than the worker waits.
@@ -56,8 +41,11 @@ const OLD_READERS: [(&str, &[&str]); 2] = [
     ),
 ];
 
+scene!(OLD_READER = 69 "old-reader" old_reader:
+    "a health monitor that does not know of cleared errors";
+    differs("marks", "HardwareCorrupted +4 kB"));
 /// A reader that does not know of the event takes it for one more error.
-pub fn old_reader(_: u64) -> Result<()> {
+fn old_reader(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let at = freed_file(&xfs, &xfs.file("gone", 4)?)? + PAGE;
     let bad = Bad::block(at)?;
@@ -79,9 +67,7 @@ pub fn old_reader(_: u64) -> Result<()> {
     expect("machine check", "Recovered", bad.report()?)?;
     worker::settle()?;
     let one = format!("{sectors} bad");
-    expect("who does not", &one, monitor.media(2)?.join(", "))?;
-    drop(monitor);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect("who does not", &one, monitor.media(2)?.join(", "))
 }
 
 /// What a reader of the health monitor prints of an error that is repaired.
@@ -112,14 +98,13 @@ fn said_of(command: &[&str], bad: &Bad) -> Result<String> {
     Ok(said)
 }
 
+scene!(ORDER = 88 "order" order: "an error is told before a part of it is cleared";
+    fast, differs("free, and owned", ""));
 /// Blocks of one page, of which the first is free. The others keep the kernel busy for a while,
 /// until all of their owners are known.
-pub fn order(_: u64) -> Result<()> {
+fn order(_: u64) -> Result<()> {
     const BLOCK: u64 = 1024;
-    let xfs = Xfs::new(&Options {
-        no_dax: true,
-        ..Options::default()
-    })?;
+    let xfs = Xfs::new(&Options::no_dax())?;
     xfs::umount()?;
     let mut mkfs = Command::new("mkfs.xfs");
     mkfs.args(["-q", "-f", "-m", "reflink=1,rmapbt=1"]);
@@ -143,8 +128,7 @@ pub fn order(_: u64) -> Result<()> {
         many.sync_all()?;
     }
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let punched = crate::calls::fallocate(&file, mode, first * BLOCK, BLOCK);
-    ensure!(punched == "0", "fallocate: {punched}");
+    allocate(&file, mode, first * BLOCK, BLOCK)?;
     wait_free(&xfs.root()?, at)?;
     sync_and_settle(&xfs)?;
 
@@ -156,17 +140,19 @@ pub fn order(_: u64) -> Result<()> {
     expect("free, and owned", &both, monitor.media(2)?.join(", "))?;
     worker::settle()?;
     drop((monitor, file));
-    super::super::bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])
 }
 
+scene!(FROZEN_INODE = 89 "frozen-inode" frozen:
+    "losses of a file that can't be read before the thaw";
+    differs("frozen: another file", "nothing"));
 /// Files that can't be read while the filesystem is frozen: they have to give back what a copy on
 /// write has reserved before they are out of memory. No other error waits for that.
-pub fn frozen(_: u64) -> Result<()> {
+fn frozen(_: u64) -> Result<()> {
     /// More than there was room for reports of.
     const ERRORS: usize = 40;
     const PAGES: usize = 64;
-    let xfs = Xfs::new(&Options::default())?;
-    let other = xfs.file("other", 4)?;
+    let (xfs, other) = Xfs::with_file("other", 4)?;
     let a = xfs.file("a", PAGES)?;
     let b = xfs.clone_of(&a, "b")?;
     fs::remove_file(&a)?;
@@ -222,12 +208,14 @@ pub fn frozen(_: u64) -> Result<()> {
         wait_free(&xfs.root()?, bad.at)?;
     }
     sync_and_settle(&xfs)?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(MEANWHILE = 68 "meanwhile" meanwhile:
+    "owners that are rid of a bad block before they are told";
+    long, fast, ends("written anew: Input/output error"));
 /// Owners that have written the page anew, or given it away, before it is their turn to be told.
-pub fn meanwhile(_: u64) -> Result<()> {
+fn meanwhile(_: u64) -> Result<()> {
     for (name, real) in [("machine check", true), ("simulated", false)] {
         // The worker may have told of a file before it is changed here. Where it does not look
         // again, it has told of all each time.
@@ -251,8 +239,7 @@ pub fn meanwhile(_: u64) -> Result<()> {
 
 /// What is told of five files that share a bad block, three of which are changed meanwhile.
 fn changed_meanwhile(name: &str, real: bool) -> Result<[String; 5]> {
-    let xfs = Xfs::new(&Options::default())?;
-    let file = xfs.file("file", 4)?;
+    let (xfs, file) = Xfs::with_file("file", 4)?;
     many(&xfs, &file, 1, MANY)?;
     let clone = |name| xfs.clone_of(&file, name);
     let (written, gone) = (clone("written")?, clone("gone")?);
@@ -291,7 +278,7 @@ fn changed_meanwhile(name: &str, real: bool) -> Result<[String; 5]> {
     ]
     .map(of);
     for file in &new {
-        ensure!(xfs::intact(file, 4) == "data intact", "a new file differs");
+        ensure!(xfs::intact(file, 4) == INTACT, "a new file differs");
     }
     drop(monitor);
     for file in fs::read_dir(MOUNT_POINT)? {

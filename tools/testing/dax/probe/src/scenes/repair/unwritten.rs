@@ -2,52 +2,20 @@
 
 //! Unwritten space of a file: it is owned, but there is nothing to lose.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
 
-use anyhow::{ensure, Result};
+use super::worker::NO_COUNTERS;
+use super::{expect_counts, expect_repaired};
+use crate::scenes::prelude::*;
 
-use super::super::bad::{self, Bad};
-use super::healthmon::Monitor;
-use super::worker::{self, Counts, NO_COUNTERS};
-use super::{expect_counts, expect_repaired, patience, sync_and_settle, PAGE};
-use crate::area::Area;
-use crate::calls::{self, open};
-use crate::fault::{self, PAGE_SIZE};
-use crate::ioctl;
-use crate::kernel::QuietConsole;
-use crate::map;
-use crate::mce;
-use crate::pmem::{self, Pmem};
-use crate::process::pattern;
-use crate::report::{expect, note};
-use crate::shared::{counters, Worker};
-use crate::xfs::{self, Options, Xfs};
-
-/// A file of pages that are allocated, and not written.
-pub fn unwritten(xfs: &Xfs, name: &str, pages: usize) -> Result<PathBuf> {
-    let path = xfs.path(name);
-    let file = File::create(&path)?;
-    let allocated = calls::fallocate(&file, 0, 0, pages as u64 * PAGE);
-    ensure!(allocated == "0", "fallocate: {allocated}");
-    file.sync_all()?;
-    Ok(path)
-}
-
+scene!(UNWRITTEN_SWAP = 64 "unwritten-swap" swap:
+    "such space of a swap file: it may have been written";
+    differs("not in use: block", "other data"));
 /// A swap file is written without a lock, and its space stays unwritten.
-pub fn swap(_: u64) -> Result<()> {
+fn swap(_: u64) -> Result<()> {
     const PAGES: usize = 64;
-    let xfs = Xfs::new(&Options {
-        no_dax: true,
-        ..Options::default()
-    })?;
-    let path = unwritten(&xfs, "swap", PAGES)?;
+    let xfs = Xfs::new(&Options::no_dax())?;
+    let path = xfs.unwritten("swap", PAGES)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     let command = |name: &str| xfs::run(Command::new(name).arg(&path));
     let at = ioctl::physical(&File::open(&path)?, PAGES as u64 / 2 * PAGE)?;
@@ -74,13 +42,15 @@ pub fn swap(_: u64) -> Result<()> {
             command("swapoff")?;
         }
     }
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
+scene!(UNWRITTEN = 55 "unwritten" play: "space of a file that was never written";
+    both, differs("machine check: block", "EIO"));
 /// A process that maps it, and has read it, is left alone.
-pub fn play(_: u64) -> Result<()> {
+fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
-    let path = unwritten(&xfs, "file", 4)?;
+    let path = xfs.unwritten("file", 4)?;
     let blocks = [Bad::unreported(&path, 1)?, Bad::unreported(&path, 2)?];
     xfs::umount()?;
     for bad in &blocks {
@@ -110,15 +80,9 @@ pub fn play(_: u64) -> Result<()> {
     expect("mapper, stores", "stored", area.store(1))?;
     expect("mapper, loads", "reads", area.load(1))?;
     bad::mend(&path, 0, 4)?;
-    expect("file, written", "data intact", xfs::intact(&path, 4))?;
+    expect("file, written", INTACT, xfs::intact(&path, 4))?;
     let same = bad.is_page(&path, 1) && other.is_page(&path, 2);
-    expect(
-        "its blocks",
-        "the same",
-        if same { "the same" } else { "others" },
-    )?;
-    drop(area);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    expect_so("its blocks", same, "the same", "others")
 }
 
 /// Pages of each file that is written during the errors.
@@ -131,14 +95,15 @@ const REFUSED: u64 = 2;
 const CLOCK: usize = 2 * PAGES;
 type Counters = [AtomicU64; 2 * PAGES + 1];
 
+scene!(UNWRITTEN_RACE = 56 "unwritten-race" race: "such space, while it is written";
+    crashes(STORE));
 /// A page that was written holds that data, or is known to have lost it.
-pub fn race(_: u64) -> Result<()> {
+fn race(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let paths = [
-        unwritten(&xfs, "write", PAGES)?,
-        unwritten(&xfs, "store", PAGES)?,
+        xfs.unwritten("write", PAGES)?,
+        xfs.unwritten("store", PAGES)?,
     ];
-    let before = Bad::unreported(&paths[0], 0)?;
     let counts = Counts::now();
     let counters: &Counters = counters()?;
     let mut monitor = Monitor::new(&xfs)?;
@@ -154,8 +119,7 @@ pub fn race(_: u64) -> Result<()> {
         // One that is written, that is just being so, or that is not yet.
         let page = (n + n / 2 % 3).clamp(1, PAGES) - 1;
         let at = ioctl::physical(&files[n % 2], page as u64 * PAGE)?;
-        let outcome = mce::deliver(Pmem(0).address(at)?)?;
-        ensure!(outcome == "Recovered", "machine check: {outcome}");
+        strike(at)?;
         losses.append(&mut monitor.losses_so_far()?);
     }
     for (name, worker) in ["write()", "stores"].into_iter().zip(&workers) {
@@ -209,8 +173,12 @@ pub fn race(_: u64) -> Result<()> {
             refused,
             ..
         } = seen;
-        let some = if kept > 0 { "some" } else { "none" };
-        expect(&format!("{name}: written, and there"), "some", some)?;
+        expect_so(
+            &format!("{name}: written, and there"),
+            kept > 0,
+            "some",
+            "none",
+        )?;
         note(&format!(
             "{name}: {kept} written, {lost} lost afterwards, {refused} refused"
         ))?;
@@ -218,12 +186,10 @@ pub fn race(_: u64) -> Result<()> {
         calls::fsync(file);
         bad::mend(path, 0, PAGES)?;
         let data = xfs::intact(path, PAGES);
-        expect(&format!("{name}: written again"), "data intact", data)?;
+        expect(&format!("{name}: written again"), INTACT, data)?;
     }
     sync_and_settle(&xfs)?;
-    expect("marks", "none", before.marks()?)?;
-    drop(files);
-    expect("filesystem", "umount, xfs_repair clean", xfs.end())
+    Ok(())
 }
 
 /// Waits for the error that comes when this page may be written, and some moments.

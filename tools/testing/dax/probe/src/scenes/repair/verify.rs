@@ -2,25 +2,8 @@
 
 //! XFS_IOC_VERIFY_MEDIA: XFS reads its device and reports the files that have lost data.
 
-use std::fs::{self, File};
-use std::os::linux::fs::MetadataExt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use crate::scenes::prelude::*;
 
-use anyhow::{ensure, Result};
-
-use super::super::bad::{self, Bad};
-use super::healthmon::{self, Monitor};
-use super::{patience, PAGE};
-use crate::calls;
-use crate::ioctl;
-use crate::kernel::{self, errno_name};
-use crate::pmem::Pmem;
-use crate::report::{expect, note};
-use crate::shared::Worker;
-use crate::xfs::{Options, Xfs};
-
-const SECTOR: u64 = 512;
 /// XFS reads that much at a time.
 const READ: u64 = 1 << 20;
 
@@ -28,11 +11,12 @@ const READ: u64 = 1 << 20;
 const OWNERS: u64 = 4096;
 const SCAN: Duration = Duration::from_secs(4);
 
+scene!(VERIFY_DELETED = 130 "verify-deleted" deleted:
+    "a block of a file that is being deleted, while XFS scans it"; hangs(GROUP));
 /// The scan looks the owners of a bad block up while one of them is being deleted. Where it
 /// waits for that end with the AGF locked, neither ends.
-pub fn deleted(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let kept = xfs.file("kept", 1)?;
+fn deleted(_: u64) -> Result<()> {
+    let (xfs, kept) = Xfs::with_file("kept", 1)?;
     let crowd = xfs.path("crowd");
     {
         let to = File::create(&crowd)?;
@@ -66,31 +50,30 @@ pub fn deleted(_: u64) -> Result<()> {
     expect("in D state at the end", "0", stuck.to_string())?;
     ensure!(stuck == 0, "the filesystem is stuck");
     drop(root);
-    bad::end(xfs, &[&bad])
+    bad::end(&xfs, &[&bad])
 }
 
+scene!(VERIFY_EXACT = 131 "verify-exact" exact: "one bad sector that a scan by XFS finds";
+    differs("media", "0+2048 bad"));
 /// The first sector of what XFS reads at once with byte `at`, and the first behind it.
 /// One bad sector costs the file that it is in, and none of those that are read with it.
-pub fn exact(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let before = xfs.file("before", 1)?;
+fn exact(_: u64) -> Result<()> {
+    let (xfs, before) = Xfs::with_file("before", 1)?;
     let file = xfs.file("file", 1)?;
     let after = xfs.file("after", 1)?;
     // For another read.
     xfs.file("space", (READ / PAGE) as usize)?;
     let last = xfs.file("last", 1)?;
 
-    let place = |file: &Path| -> Result<u64> { Ok(ioctl::physical(&File::open(file)?, 0)?) };
-    let inode = |file: &Path| -> Result<u64> { Ok(fs::metadata(file)?.st_ino()) };
     // A read from where it begins.
     let window = |at: u64| (at / READ * READ / SECTOR, (at / READ + 1) * READ / SECTOR);
-    let at = place(&file)?;
+    let at = place(&file, 0)?;
     let (first, end) = window(at);
     for other in [&before, &after] {
-        let sector = place(other)? / SECTOR;
+        let sector = place(other, 0)? / SECTOR;
         ensure!((first..end).contains(&sector), "not read with the others");
     }
-    let bad = [Bad::block(at)?, Bad::block(place(&last)?)?];
+    let bad = [Bad::block(at)?, Bad::block(place(&last, 0)?)?];
     ensure!(
         !(first..end).contains(&(bad[1].at / SECTOR)),
         "the same read"
@@ -123,5 +106,5 @@ pub fn exact(_: u64) -> Result<()> {
         expect(&format!("{name} has lost"), lost, told)?;
     }
     drop((monitor, root));
-    bad::end(xfs, &[&bad[0], &bad[1]])
+    bad::end(&xfs, &[&bad[0], &bad[1]])
 }

@@ -2,12 +2,7 @@
 
 //! The worker of the mount, as it shows in sysfs.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{ensure, Context, Result};
-
-use super::{patience, until};
+use crate::scenes::prelude::*;
 
 const DIR: &str = "/sys/fs/xfs/pmem0/dax";
 const NFIT: &str = "/sys/bus/acpi/devices/ACPI0012:00";
