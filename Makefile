@@ -148,7 +148,7 @@ patched debug stock: tree
 image: sysroot
 	@$(LAB)/image.sh
 
-tools: sysroot
+tools: tree
 	@$(LAB)/tools.sh
 	@$(LAB)/nfit.sh
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of the holder of a DAX device: `rust/kernel/dax.rs` and the part of
-//! `drivers/dax/super.c` that it stands on, against a device that has no memory.
+//! KUnit tests of the holders of DAX devices, against a device that has no memory.
+//!
+//! They test `rust/kernel/dax/holder.rs`, and what it uses of `drivers/dax/super.c`.
 
 use kernel::{
     dax::{
@@ -37,17 +38,17 @@ use kernel::{
 
 const __LOG_PREFIX: &[u8] = b"dax_holder_kunit\0";
 
-/// What the holder saw, and how it is to behave.
+/// What the callbacks of a holder record, and whether the next one waits.
 #[pin_data]
 struct Probe {
-    /// Callbacks that began and ended.
+    /// Callbacks that have begun and ended.
     began: Atomic<u32>,
     ended: Atomic<u32>,
     /// Offset, length and flags of the last one.
     offset: Atomic<u64>,
     len: Atomic<u64>,
     flags: Atomic<i32>,
-    /// The next callback waits for `go` if this is not zero.
+    /// If this is not zero, the next callback completes `entered` and waits for `go`.
     waits: Atomic<u32>,
     #[pin]
     entered: Completion,
@@ -103,7 +104,7 @@ impl HolderOps for Holder {
         if probe.waits.xchg(0, Full) != 0 {
             probe.entered.complete_all();
             probe.go.wait_for_completion();
-            // Long enough for somebody who does not wait to be seen.
+            // If `drop()` or `kill()` did not wait for this callback, it would return before.
             fsleep(Delta::from_millis(100));
         }
         probe.ended.fetch_add(1, Full);
@@ -119,7 +120,7 @@ fn failure() -> Result<Failure> {
     Ok(Failure::Range(FailureRange::new(0x3000, 0x200)?))
 }
 
-/// Calls the holder from a worker and returns when it is inside, waiting.
+/// Notifies the holder from a worker. Returns when the callback waits.
 fn notify_elsewhere(dev: &ARef<Device>, probe: &Arc<Probe>) -> Result {
     let (dev, what) = (dev.clone(), failure()?);
 
@@ -131,7 +132,7 @@ fn notify_elsewhere(dev: &ARef<Device>, probe: &Arc<Probe>) -> Result {
     Ok(())
 }
 
-/// Lets the callback that waits go on in a while, so that whoever asks for that waits before.
+/// Lets the waiting callback continue after a delay, so that the caller waits for it before.
 fn let_go_later(probe: &Arc<Probe>) -> Result {
     let later = probe.clone();
 
@@ -140,7 +141,7 @@ fn let_go_later(probe: &Arc<Probe>) -> Result {
             fsleep(Delta::from_millis(100));
             later.go.complete_all();
         })
-        // Whoever is about to wait must not do so for ever.
+        // Without the worker, the callback has to continue at once.
         .inspect_err(|_| probe.go.complete_all())?;
     Ok(())
 }
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_registered() -> Result {
+    fn no_holder() -> Result {
         let dev = OwnedDevice::new()?;
 
         assert_eq!(
@@ -215,10 +216,10 @@ mod tests {
         let reg = register(&dev, &first)?;
 
         assert!(register(&dev, &second).is_err_and(|e| e == EBUSY));
-        // Refused data is given back: only `second` refers to it.
+        // The data that was refused has been dropped: `second` is the only reference to it.
         assert!(Arc::into_unique_or_drop(second).is_some());
 
-        // The first one is not disturbed, and leaves the slot free.
+        // The first holder is still notified. When it is dropped, another one can register.
         dev.notify_failure(failure()?, MfFlags::empty())?;
         assert_eq!(first.ended(), 1);
         drop(reg);
@@ -227,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn claim_that_nobody_made() -> Result {
+    fn claim_is_not_the_holder() -> Result {
         let (dev, probe) = (OwnedDevice::new()?, Probe::new()?);
-        // CAST: Any address will do, it is not followed.
+        // CAST: Any address will do, as it is not dereferenced.
         let claim = Claim::new(core::ptr::from_ref(&probe).cast_mut().cast());
 
         assert!(
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(probe.ended(), 0);
         let_go_later(&probe)?;
         drop(reg);
-        // Dropping has waited for the callback, which could have used the data until now.
+        // `drop()` has waited for the callback, which borrowed the data until it returned.
         assert_eq!(probe.began(), 1);
         assert_eq!(probe.ended(), 1);
         assert_eq!(
@@ -292,7 +293,7 @@ mod tests {
         notify_elsewhere(&dev, &probe)?;
         let_go_later(&probe)?;
         dev.kill();
-        // Both the failure and the removal itself are over.
+        // Both callbacks have ended, the one for the failure and the one for the removal.
         assert_eq!(probe.began(), 2);
         assert_eq!(probe.ended(), 2);
         drop(reg);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Visit the owners of a range of a device, without the lock of its group.
+ * Visit the owners of a range of a device without holding the lock of its
+ * group.
  *
- * A page fault holds the lock of a DAX entry while it waits for the AGF, and the
- * inactivation of an inode waits for the AGF while xfs_iget() waits for it.  So
- * under the AGF buffer or the rtgroup lock records are only copied.  They are
- * visited after the lock is dropped.
+ * A page fault holds the lock of a DAX entry while it waits for the AGF, and
+ * the inactivation of an inode waits for the AGF while xfs_iget() waits for the
+ * inactivation. So only copy the records with the AGF buffer or the rtgroup
+ * locked, and visit them after the lock is dropped.
  *
- * A block can have more owners than there is room for.  Then there is another
- * query, and as records may be split and merged in between, where it goes on
- * can't be told by record.  It is told by block: a query that ends early has
- * found all owners of the blocks before the record that did not fit.  If that
- * leaves no block, the owners of the first one are taken in the order of
- * (owner, file offset of the block), which splits and merges don't change.
+ * A block can have more owners than there is room for, which takes another
+ * query. Records may be split and merged between two queries, so a query can't
+ * resume at a record. It resumes at a block: a query that ends early has found
+ * all owners of the blocks before the record that did not fit. If that leaves
+ * no block, the owners of the first block are taken in the order of (owner,
+ * file offset of the block), which splits and merges don't change.
  */
 #include "xfs_platform.h"
 #include "xfs_shared.h"
@@ -33,21 +34,23 @@
 
 #include <linux/sort.h>
 
-/* How many records there is room for, without an allocation and with it. */
+/* Room for records on the stack, and in an allocated buffer. */
 #define XFS_RMAP_WALK_FEW	16
 #define XFS_RMAP_WALK_MANY	(SZ_1M / sizeof(struct xfs_rmap_irec))
 
 struct xfs_rmap_walk {
-	/* The blocks that are left. */
+	/* Blocks that are left to visit. */
 	xfs_agblock_t		start;
 	xfs_agblock_t		end;
 
-	/* The query has found all owners of the blocks from @start to here. */
+	/*
+	 * The query has found all owners of the blocks from @start up to here.
+	 */
 	xfs_agblock_t		known;
 
 	/*
-	 * The owners of @start alone are taken: those that come after @after, up
-	 * to @last if there are @more.
+	 * Take only the owners of block @start: those after @after, up to @last
+	 * if there are @more.
 	 */
 	bool			crowded;
 	bool			more;
@@ -60,7 +63,7 @@ struct xfs_rmap_walk {
 	struct xfs_rmap_irec	few[XFS_RMAP_WALK_FEW];
 };
 
-/* Cut off what lies outside of [start, end).  Returns whether anything is left. */
+/* Trim a record to [start, end). Returns false if nothing is left. */
 static bool
 xfs_rmap_walk_trim(
 	struct xfs_rmap_irec	*rec,
@@ -95,7 +98,7 @@ xfs_rmap_walk_cmp(
 	       cmp_int(reca->rm_offset, recb->rm_offset);
 }
 
-/* Take an owner of the first block if it is one of the next in their order. */
+/* Take an owner of the first block if it is among the next in that order. */
 static void
 xfs_rmap_walk_collect_owner(
 	struct xfs_rmap_walk	*walk,
@@ -106,7 +109,7 @@ xfs_rmap_walk_collect_owner(
 		return;
 
 	if (walk->nr_recs == walk->max_recs) {
-		/* Leave the half that comes later to the next query. */
+		/* Leave the later half to the next query. */
 		sort(walk->recs, walk->nr_recs, sizeof(walk->recs[0]),
 				xfs_rmap_walk_cmp, NULL);
 		walk->nr_recs /= 2;
@@ -184,7 +187,7 @@ out_cancel:
 	return error;
 }
 
-/* Go on behind what is known, with room for more records if there is memory. */
+/* Advance past the known blocks. Try to get room for more records. */
 static void
 xfs_rmap_walk_advance(
 	struct xfs_rmap_walk	*walk)
@@ -238,11 +241,11 @@ xfs_rmap_walk_group(
 
 /*
  * Call @fn for each owner of the blocks in a range of the device that holds the
- * groups of @type.  The caller holds no lock that is taken inside an AGF or an
- * rtgroup.
+ * groups of @type. The caller must not hold a lock that nests inside that of an
+ * AGF or an rtgroup.
  *
- * If the records of a group can't be read, those that were found before that
- * are visited, and all of the other groups; returns the first error.
+ * If the records of a group can't be read, visit those that were found before
+ * the error, and go on with the other groups. Returns the first error.
  */
 int
 xfs_rmap_walk_owners(

@@ -4,7 +4,7 @@
 
 /*
  * Called for each owner of a range, with the part of its record that lies in
- * the range.  No lock is held, so the owner may have given the blocks away.
+ * the range. No lock is held, so the owner may not have the blocks any more.
  */
 typedef void (*xfs_rmap_walk_fn)(
 	struct xfs_group		*xg,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Superblocks of mounted filesystems.
+//! Superblocks.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -18,7 +18,13 @@ use core::{
     }, //
 };
 
-/// A superblock in any state, from being mounted to being shut down.
+/// A superblock in any state: being mounted, mounted, or being shut down.
+///
+/// Wraps the kernel's `struct super_block`.
+///
+/// # Invariants
+///
+/// The memory of the `super_block` is not freed for as long as this is borrowed.
 #[repr(transparent)]
 pub struct SuperBlock(Opaque<bindings::super_block>);
 
@@ -34,49 +40,56 @@ impl SuperBlock {
     /// `ptr` must point to a `super_block` whose memory is not freed for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
+        // INVARIANT: The caller guarantees that the memory is not freed for `'a`.
         // CAST: `Self` is transparent.
-        // SAFETY: As the caller guarantees, the memory stays for `'a`.
+        // SAFETY: The caller guarantees that `ptr` is valid for `'a`.
         unsafe { &*ptr.cast() }
     }
 
-    /// Takes an active reference, or returns [`None`] before the mount is complete and once the
-    /// last one is gone, that is while the filesystem is shut down.
+    /// Takes an active reference. Returns [`None`] before the mount is complete, and after the last
+    /// active reference is gone, when the filesystem is being shut down.
+    ///
+    /// Corresponds to the C function `activate_super_if_born()`.
     #[inline]
     pub fn activate(&self) -> Option<ActiveSuperBlock> {
-        // SAFETY: The superblock's memory stays for as long as `self` is borrowed, which is all
-        // that `activate_super_if_born()` needs.
+        // SAFETY: By the type invariant, the memory of the superblock is not freed, which is all
+        // that `activate_super_if_born()` requires.
         if !unsafe { bindings::activate_super_if_born(self.0.get()) } {
             return None;
         }
-        // INVARIANT: `activate_super_if_born()` took the reference just now.
+        // INVARIANT: `activate_super_if_born()` has taken the reference.
         Some(ActiveSuperBlock(NonNull::from(self)))
     }
 }
 
-/// A superblock that is not shut down while this lives.
+/// An active reference to a superblock, which is not shut down before this is dropped.
 ///
-/// Dropping it never runs the shutdown itself: where this is the last reference, a worker does. So
-/// it may be dropped where the shutdown would wait for the caller.
+/// If this is the last active reference, a worker shuts the superblock down, not the task that
+/// drops it. So this may be dropped by a task that the shutdown waits for.
 ///
 /// # Invariants
 ///
-/// Owns one active reference to the superblock: until it is dropped, the superblock has `SB_BORN`,
-/// `generic_shutdown_super()` does not begin, and the memory stays.
+/// Owns one active reference: the superblock has `SB_BORN`, `generic_shutdown_super()` does not
+/// begin, and the memory is not freed.
 pub struct ActiveSuperBlock(NonNull<SuperBlock>);
 
 impl ActiveSuperBlock {
+    /// Returns the C pointer.
     #[inline]
-    fn as_raw(&self) -> *mut bindings::super_block {
+    pub(crate) fn as_raw(&self) -> *mut bindings::super_block {
         self.0.as_ptr().cast()
     }
 
-    /// Freezes the filesystem for the kernel: writes are blocked and what was written is on disk.
+    /// Freezes the filesystem on behalf of the kernel: all data is written back, and writes block
+    /// until the result is dropped.
     ///
-    /// Returns [`EBUSY`] if the kernel has it frozen already, or the filesystem's error.
+    /// Takes `s_umount`, which the caller must not hold. Returns [`EBUSY`] if the kernel has frozen
+    /// the filesystem already, or the error of the filesystem.
+    ///
+    /// Corresponds to the C function `freeze_super()`.
     pub fn freeze(&self) -> Result<Frozen<'_>> {
-        // SAFETY: By the type invariant, an active reference is held, so the superblock is valid
-        // and does not die meanwhile. The owner may be null. `freeze_super()` takes `s_umount`: a
-        // caller that held it would wait for ever.
+        // SAFETY: By the type invariant, an active reference is held until `freeze_super()`
+        // returns. The owner may be null.
         to_result(unsafe {
             bindings::freeze_super(
                 self.as_raw(),
@@ -84,23 +97,25 @@ impl ActiveSuperBlock {
                 null(),
             )
         })?;
-        // INVARIANT: `freeze_super()` succeeded just now.
+        // INVARIANT: `freeze_super()` has succeeded.
         Ok(Frozen(self))
     }
 
-    /// Ends a freeze that user space asked for.
+    /// Thaws a filesystem that user space has frozen.
     ///
-    /// Returns [`EINVAL`] if there is none.
+    /// Returns [`EINVAL`] if it has not.
+    ///
+    /// Corresponds to the C function `thaw_super()`.
     #[inline]
     pub fn thaw_user_space(&self) -> Result {
         self.thaw(bindings::freeze_holder_FREEZE_HOLDER_USERSPACE)
     }
 
-    fn thaw(&self, who: bindings::freeze_holder) -> Result {
-        // SAFETY: By the type invariant, an active reference is held, and it is not the one that
-        // `thaw_super()` drops, which is the freeze's. The owner may be null. If `who` has not
-        // frozen it, that is an error that `thaw_super()` returns.
-        to_result(unsafe { bindings::thaw_super(self.as_raw(), who, null()) })
+    fn thaw(&self, holder: bindings::freeze_holder) -> Result {
+        // SAFETY: By the type invariant, an active reference is held. It is not the one that
+        // `thaw_super()` drops, which `freeze_super()` has taken. The owner may be null. If
+        // `holder` has not frozen the filesystem, `thaw_super()` returns an error.
+        to_result(unsafe { bindings::thaw_super(self.as_raw(), holder, null()) })
     }
 }
 
@@ -109,7 +124,8 @@ impl Deref for ActiveSuperBlock {
 
     #[inline]
     fn deref(&self) -> &SuperBlock {
-        // SAFETY: By the type invariant, the superblock's memory stays for as long as `self`.
+        // SAFETY: By the type invariant, the memory of the superblock is not freed while `self`
+        // lives.
         unsafe { self.0.as_ref() }
     }
 }
@@ -117,23 +133,23 @@ impl Deref for ActiveSuperBlock {
 impl Drop for ActiveSuperBlock {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, we own an active reference, which is given up here.
+        // SAFETY: By the type invariant, `self` owns an active reference, which is dropped here.
         unsafe { bindings::deactivate_super_async(self.as_raw()) };
     }
 }
 
-/// A filesystem that the kernel keeps frozen while this lives.
+/// A filesystem that the kernel has frozen, and that is thawed when this is dropped.
 ///
 /// # Invariants
 ///
-/// `freeze_super()` succeeded for the kernel, and only `drop()` undoes that.
+/// `freeze_super()` has succeeded for the kernel, and only `drop()` calls `thaw_super()` for it.
 #[must_use = "if unused, the filesystem is thawed immediately"]
 pub struct Frozen<'a>(&'a ActiveSuperBlock);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         if let Err(e) = self.0.thaw(bindings::freeze_holder_FREEZE_HOLDER_KERNEL) {
-            pr_err!("a filesystem stays frozen ({:?})\n", e);
+            pr_err!("fs: a filesystem stays frozen after thaw_super(): {e:?}\n");
         }
     }
 }

@@ -59,7 +59,9 @@ mod tests {
     use crate::ktap::Counts;
 
     fn counts(result: &str) -> (usize, usize, usize) {
-        let subtests = REQUIRED.map(|name| format!("    # Subtest: {name}\n")).concat();
+        let subtests = REQUIRED
+            .map(|name| format!("    # Subtest: {name}\n"))
+            .concat();
         let console = format!("KTAP version 1\n1..1\n{subtests}    1..1\n    {result}\n{result}");
         let counts = Counts::of(&results(&console, "console"));
         (counts.passed, counts.failed, counts.skipped)

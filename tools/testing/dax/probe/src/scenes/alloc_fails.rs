@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each allocation of a path fails once (law 4): no owner is lost, what holds no data is repaired
+//! Each allocation of a path fails once: no owner is lost, what holds no data is repaired
 //! all the same, nothing hangs.
 
 use crate::inject::{kworkers, Failing};

@@ -3,7 +3,7 @@
 //! Copy-on-write faults against injection on the blocks that they copy from.
 //!
 //! A CoW fault holds a DAX entry lock and wants the AGF. A holder that waits for
-//! DAX entry locks under the AGF deadlocks with it (D1).
+//! DAX entry locks under the AGF deadlocks with it.
 
 use crate::scenes::prelude::*;
 
@@ -16,7 +16,7 @@ const INJECTOR: usize = CLONERS;
 const STOP: usize = CLONERS + 1;
 type Counters = [AtomicU64; CLONERS + 2];
 
-scene!(COW_RACE = 11 "cow-race" play: "copy-on-write against injection (D1)"; timed, hangs(GROUP));
+scene!(COW_RACE = 11 "cow-race" play: "copy-on-write against injection"; timed, hangs(GROUP));
 fn play(seconds: u64) -> Result<()> {
     let (xfs, source) = Xfs::with_file("source", PAGES)?;
     let counters = counters()?;

@@ -8,7 +8,7 @@ use std::io::Read;
 use crate::kernel::is_mapped;
 use crate::scenes::prelude::*;
 
-scene!(DIRECT_MAP = 28 "direct-map" play: "which pages that failed the kernel still maps (law 1)";
+scene!(DIRECT_MAP = 28 "direct-map" play: "which pages that failed the kernel still maps";
     differs("in a pipe", "taken out"));
 /// Mapped or not, as something refers to the page or does not.
 fn play(_: u64) -> Result<()> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Errors that a scrub finds in what is no file's data, or in part of a page: they cost what they
-//! hit, and nobody is shut down (law 10).
+//! hit, and nobody is shut down.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -55,7 +55,7 @@ pub const LAB: &str = "it is about the lab's platform";
 pub const NOTHING: &str = "stock has nothing that could be there";
 /// Where the stock kernel writes by its address to a page that left the direct map.
 pub const STORE: &str = "__memcpy_flushcache";
-/// Where it waits for a group's header, which a notification holds (D1).
+/// Where it waits for a group's header, which a notification holds.
 pub const GROUP: &str = "xfs_alloc_read_agf";
 pub const MIB: u64 = 1 << 20;
 pub const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;

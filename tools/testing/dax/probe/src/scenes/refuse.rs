@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A page that hardware has reported is handed out by no path that leads to it
-//! (law 1). Each scene reports one and then tries.
+//!. Each scene reports one and then tries.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -13,7 +13,7 @@ mod race;
 pub use race::REFUSE_RACE;
 
 scene!(REFUSE_FAULTS = 20 "refuse-faults" faults:
-    "page faults on a page that hardware reported (law 1)"; both, differs("read fault", "reads"));
+    "page faults on a page that hardware reported"; both, differs("read fault", "reads"));
 /// Page faults of a process that maps the file only after the error.
 fn faults(_: u64) -> Result<()> {
     let (xfs, file) = Xfs::with_file("file", 4)?;
@@ -45,7 +45,7 @@ fn faults(_: u64) -> Result<()> {
     bad::end(&xfs, &[&bad])
 }
 
-scene!(REFUSE_COW = 21 "refuse-cow" cow: "write faults that copy from such a page (law 1)";
+scene!(REFUSE_COW = 21 "refuse-cow" cow: "write faults that copy from such a page";
     differs("b, read fault", "reads"));
 /// A write fault that has to copy the page first.
 fn cow(_: u64) -> Result<()> {
@@ -95,7 +95,7 @@ fn dirty(_: u64) -> Result<()> {
     bad::end(&xfs, &[&bad[0], &bad[1]])
 }
 
-scene!(REFUSE_HUGE = 22 "refuse-huge" huge: "such a page inside a 2 MiB mapping (law 1)";
+scene!(REFUSE_HUGE = 22 "refuse-huge" huge: "such a page inside a 2 MiB mapping";
     both, differs("late, touches it", "reads"));
 /// 4 KiB inside a mapping of 2 MiB: the rest of it is fine.
 fn huge(_: u64) -> Result<()> {
@@ -143,7 +143,7 @@ fn rest(probe: &mut Probe, except: usize) -> String {
 }
 
 scene!(REFUSE_CALLS = 23 "refuse-calls" calls:
-    "read(), copies and partial writes of such a page (law 1)"; both, differs("pread", "EFAULT"));
+    "read(), copies and partial writes of such a page"; both, differs("pread", "EFAULT"));
 /// System calls of a process that has never mapped the file.
 fn calls(_: u64) -> Result<()> {
     const PAGES: usize = 32;
@@ -226,7 +226,7 @@ fn told(name: &str, bytes: Range<u64>, (sum, end): (usize, String), data: &[u8])
 }
 
 scene!(REFUSE_SYNC = 25 "refuse-sync" sync:
-    "an error between the halves of a MAP_SYNC write fault (law 1)";
+    "an error between the halves of a MAP_SYNC write fault";
     differs("writer", "waits; stored"));
 /// The second half of a synchronous write fault, which maps what the first half was
 /// given: the error comes while it waits for the log.
@@ -291,7 +291,7 @@ fn store_late(
     Ok(format!("{waits}; {outcome}"))
 }
 
-scene!(REFUSE_FULL = 24 "refuse-full" full: "more bad pages than the driver's list holds (law 1)";
+scene!(REFUSE_FULL = 24 "refuse-full" full: "more bad pages than the driver's list holds";
     both, differs("one more, read fault", "reads"));
 /// The driver's list has room for 512 ranges; a page that finds none is refused all
 /// the same.

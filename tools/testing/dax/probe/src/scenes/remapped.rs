@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A file gets another block after it was looked up as an owner of one that fails, and before
-//! it is its turn: the new block stays mapped (law 3).
+//! it is its turn: the new block stays mapped.
 
 use std::io::ErrorKind;
 use std::thread;
@@ -49,7 +49,7 @@ struct Round {
 }
 
 scene!(REMAPPED = 210 "remapped" play:
-    "a file that gets another block before it is its turn (law 3)"; long, fast, hangs(GROUP));
+    "a file that gets another block before it is its turn"; long, fast, hangs(GROUP));
 fn play(_: u64) -> Result<()> {
     let (xfs, path) = Xfs::with_file("first", PAGES)?;
     let first = Area::shared(&path, PAGES)?;

@@ -4,6 +4,7 @@
 //! many at once, or by processes that do not mind.
 
 use super::platform;
+use crate::area::Fit;
 use crate::scenes::prelude::*;
 
 const HUGE: usize = 2 << 20;

@@ -4,7 +4,7 @@
 //! diff.
 //!
 //! ```text
-//! What: the page stays mapped (law 1)
+//! What: the page stays mapped
 //! Scenes: shared, late
 //! Nfit: scrub-mapped
 //! Survives: why no test can tell, if none can

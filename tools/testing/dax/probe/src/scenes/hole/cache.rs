@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use super::*;
 use crate::dm::Writecache;
 
-scene!(WRITECACHE = 161 "writecache" play: "the pmem of a dm-writecache fails (law 1)";
+scene!(WRITECACHE = 161 "writecache" play: "the pmem of a dm-writecache fails";
     passes(AS_GOOD));
 /// The page with its superblock fails, and one with its metadata. It has no filesystem to
 /// be told by, so all goes on.

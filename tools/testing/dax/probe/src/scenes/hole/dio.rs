@@ -12,7 +12,7 @@ const LEN: usize = PAGES * PAGE_SIZE;
 /// Copies all of a mapping at once; what the call returned.
 type Copy = fn(device: i32, map: *mut libc::c_void) -> isize;
 
-scene!(DIO_FROM = 158 "dio-from" from: "O_DIRECT from a mapping while its pages fail (law 1)";
+scene!(DIO_FROM = 158 "dio-from" from: "O_DIRECT from a mapping while its pages fail";
     timed, crashes(STORE));
 /// From the mapping to the device.
 fn from(seconds: u64) -> Result<()> {
@@ -22,7 +22,7 @@ fn from(seconds: u64) -> Result<()> {
     })
 }
 
-scene!(DIO_INTO = 159 "dio-into" into: "O_DIRECT into a mapping while its pages fail (law 1)";
+scene!(DIO_INTO = 159 "dio-into" into: "O_DIRECT into a mapping while its pages fail";
     timed, crashes("_copy_to_iter"));
 /// From the device to the mapping.
 fn into(seconds: u64) -> Result<()> {

@@ -11,7 +11,7 @@ const CORE: &str = "/dev/shm/core";
 /// As [`Worker::end`] tells of SIGABRT and a core.
 const DUMPED: &str = "failed (status 0x86)";
 
-scene!(CORE_DUMP = 163 "core-dump" play: "core dumps of pages that fail (law 1)";
+scene!(CORE_DUMP = 163 "core-dump" play: "core dumps of pages that fail";
     differs("another process", "reads"));
 fn play(_: u64) -> Result<()> {
     let (_, path) = Xfs::with_file("file", PAGES)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A page leaves the kernel's direct map only when nothing in the kernel can still copy
-//! by its address (law 1): each scene has something that does, and memory that fails
+//! by its address: each scene has something that does, and memory that fails
 //! beneath it.
 
 use crate::scenes::prelude::*;

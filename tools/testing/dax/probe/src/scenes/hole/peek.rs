@@ -36,7 +36,7 @@ impl Shared {
     }
 }
 
-scene!(PEEK = 162 "peek" play: "a process whose memory others read fails with 400 owners (law 1)";
+scene!(PEEK = 162 "peek" play: "a process whose memory others read fails with 400 owners";
     long, hangs(GROUP));
 fn play(_: u64) -> Result<()> {
     let (xfs, first) = Xfs::with_file("a", PAGES)?;

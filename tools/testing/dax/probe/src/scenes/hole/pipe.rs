@@ -26,7 +26,7 @@ const WAYS: [(&str, Way); 2] = [
     ("read", |mut reader, _| reader.read(&mut [0; PAGE_SIZE])),
 ];
 
-scene!(SPLICE = 160 "splice" splice: "a page in a pipe that fails (law 1)";
+scene!(SPLICE = 160 "splice" splice: "a page in a pipe that fails";
     both, crashes("copy_folio_from_iter_atomic"));
 /// Each way, with an error while the page lies there; and with one more, after it was
 /// written again.

@@ -9,7 +9,7 @@ use super::*;
 use crate::kernel::is_mapped;
 
 scene!(PARKED_WRITER = 211 "parked-writer" play:
-    "an error where a write waits in a page fault (law 1)";
+    "an error where a write waits in a page fault";
     differs("page, meanwhile", "not mapped"));
 fn play(_: u64) -> Result<()> {
     let (_, path) = Xfs::with_file("file", 4)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What files and processes do between the query of owners and what is done to them (law 3), and
+//! What files and processes do between the query of owners and what is done to them, and
 //! while their page is locked.
 
 use super::{during, place, real, simulated, ACT, AO, PATIENCE, UNMAP};
@@ -52,7 +52,7 @@ impl Mapped {
 }
 
 scene!(WINDOW_REMAPPED = 200 "window-remapped" remapped:
-    "a file changes between query and act (law 3)"; debug, long);
+    "a file changes between query and act"; debug, long);
 /// The page of the file is another one by now.
 fn remapped(_: u64) -> Result<()> {
     let (xfs, other) = Xfs::with_file("other", 4)?;

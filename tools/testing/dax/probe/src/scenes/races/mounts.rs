@@ -155,7 +155,7 @@ fn unbound(_: u64) -> Result<()> {
     Ok(())
 }
 
-scene!(WINDOW_MOUNTING = 218 "window-mounting" mounting: "a block fails during a mount (law 6)";
+scene!(WINDOW_MOUNTING = 218 "window-mounting" mounting: "a block fails during a mount";
     debug, long);
 /// A block of a file fails while the filesystem is being mounted: no owner is asked for before the
 /// mount is complete, and then it is found by its mark.

@@ -92,7 +92,7 @@ fn all(_: u64) -> Result<()> {
 struct Data([[u8; PAGE as usize]; 4]);
 
 scene!(WINDOW_UNWRITTEN = 214 "window-unwritten" unwritten:
-    "unwritten space is written while it is repaired (law 5)"; debug, long);
+    "unwritten space is written while it is repaired"; debug, long);
 /// A write to space that is not written yet, which the repair of that space must not undo. O_DIRECT
 /// without DAX: the data comes first, and then the record that says so.
 fn unwritten(_: u64) -> Result<()> {
@@ -130,7 +130,7 @@ fn written_first() -> Result<()> {
 }
 
 scene!(WINDOW_WRITTEN = 217 "window-written" written:
-    "a file is written before it is told what it has lost (law 8)"; debug, long);
+    "a file is written before it is told what it has lost"; debug, long);
 /// A file that is not in memory is written anew before it is reported: it has lost nothing.
 fn written(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
@@ -162,7 +162,7 @@ fn written(_: u64) -> Result<()> {
 }
 
 scene!(WINDOW_FREED = 215 "window-freed" freed:
-    "a block fails that has no owner, and is not free yet (law 5)"; debug, long);
+    "a block fails that has no owner, and is not free yet"; debug, long);
 /// The record of an owner is gone, and the block is not free yet: if all this is lost with the log,
 /// the file has it again.
 fn freed(_: u64) -> Result<()> {

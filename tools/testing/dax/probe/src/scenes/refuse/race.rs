@@ -13,7 +13,7 @@ const REPORTS: usize = 2 * CALLERS.len();
 const STOP: usize = REPORTS + 1;
 type Counters = [AtomicU64; STOP + 1];
 
-scene!(REFUSE_RACE = 26 "refuse-race" race: "copies under way when a page of theirs fails (law 1)";
+scene!(REFUSE_RACE = 26 "refuse-race" race: "copies under way when a page of theirs fails";
     timed, crashes("BUG: unable to handle page fault"));
 /// Copies that are under way when a page of theirs fails: they give the file's data, or say that
 /// they can't.

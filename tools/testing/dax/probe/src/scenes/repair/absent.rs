@@ -7,7 +7,7 @@ use crate::scenes::prelude::*;
 /// How many files have the same block beside the two that are looked at.
 const CLONES: usize = 100;
 
-scene!(ABSENT = 59 "absent" play: "data of files that are not in memory (D9)";
+scene!(ABSENT = 59 "absent" play: "data of files that are not in memory";
     both, differs("a has lost", "nothing"));
 fn play(_: u64) -> Result<()> {
     let (xfs, a) = Xfs::with_file("a", 4)?;

@@ -8,7 +8,7 @@ use crate::scenes::prelude::*;
 const ROUNDS: usize = 4;
 
 scene!(FREED_BUSY = 213 "freed-busy" play:
-    "a block is free in the log before it is cleared (law 5)";
+    "a block is free in the log before it is cleared";
     ends("xfs_dax_repair/enable: No such file"), harmless);
 fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;

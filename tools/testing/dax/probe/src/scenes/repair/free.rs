@@ -34,9 +34,9 @@ fn spots(xfs: &Xfs) -> Result<[(&'static str, u64); 3]> {
     ])
 }
 
-scene!(FREE = 50 "free" real: "free blocks at the ends of AGs, by a real #MC (D2)";
+scene!(FREE = 50 "free" real: "free blocks at the ends of AGs, by a real #MC";
     both, differs("AG's start: block", "EIO"));
-/// Where it is not repaired, whoever is given the block next crashes (D2).
+/// Where it is not repaired, whoever is given the block next crashes.
 fn real(_: u64) -> Result<()> {
     let (xfs, file) = Xfs::with_file("file", 4)?;
     let spots = spots(&xfs)?;

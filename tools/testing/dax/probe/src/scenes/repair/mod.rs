@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What holds no data is repaired (law 5): free space, unwritten space, and what a
+//! What holds no data is repaired: free space, unwritten space, and what a
 //! copy-on-write has reserved. It is done by a worker of the mount, some time after the
 //! error.
 

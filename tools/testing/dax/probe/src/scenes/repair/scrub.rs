@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors that a scrub has found, or that ndctl has injected (D6): nobody has consumed
+//! Errors that a scrub has found, or that ndctl has injected: nobody has consumed
 //! them, but the filesystem hears of them at once.
 
 use super::super::platform;
@@ -28,7 +28,7 @@ fn expect_none_left(device: &Device) -> Result<()> {
 }
 
 scene!(SCRUB_MAPPED = 80 "scrub-mapped" mapped:
-    "a block that mapped files share, injected by ndctl (D6)";
+    "a block that mapped files share, injected by ndctl";
     nfit, differs("b, touches it", "reads"));
 /// A block that mapped files share.
 fn mapped(_: u64) -> Result<()> {

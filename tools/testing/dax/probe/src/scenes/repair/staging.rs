@@ -29,7 +29,7 @@ fn staged(xfs: &Xfs, pages: usize) -> Result<u64> {
     Ok(all[0].physical)
 }
 
-scene!(STAGING = 57 "staging" leftover: "space that a copy-on-write has left over (D8)";
+scene!(STAGING = 57 "staging" leftover: "space that a copy-on-write has left over";
     both, differs("first block", "Failed"));
 /// What a write has reserved and not used. The write was long ago.
 fn leftover(_: u64) -> Result<()> {
@@ -69,7 +69,7 @@ fn leftover(_: u64) -> Result<()> {
 }
 
 scene!(STAGING_INJECT = 132 "staging-inject" simulated:
-    "space that a copy-on-write has left over, by a simulated error (D8)";
+    "space that a copy-on-write has left over, by a simulated error";
     differs("inject, reserved block", "EFSCORRUPTED"), harmless);
 /// The same with a simulated error, for a holder that repairs nothing: it must not take the
 /// reservation for metadata.

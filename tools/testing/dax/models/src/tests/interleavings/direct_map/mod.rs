@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A page that fails (law 1): it is marked, its owners are told and lose it, and it leaves the
+//! A page that fails: it is marked, its owners are told and lose it, and it leaves the
 //! direct map; against all that gets at a page meanwhile.
 
 use super::{counterexample, explore, is_thorough, Claim, Model};
@@ -180,7 +180,7 @@ fn ours_with_two_faults() {
     });
 }
 
-/// D2: free space gets no flag, so that nothing puts it back when it is allocated and zeroed.
+/// Free space gets no flag, so that nothing puts it back when it is allocated and zeroed.
 #[test]
 fn stock_leaves_free_space_out_of_the_map() {
     let page = Page {
@@ -193,7 +193,7 @@ fn stock_leaves_free_space_out_of_the_map() {
     assert_eq!(counterexample(&page, OOPS).last(), Some(&Step::WriteUses));
 }
 
-/// D3: the page is taken away once, and mapped again at the next touch.
+/// The page is taken away once, and mapped again at the next touch.
 #[test]
 fn stock_maps_the_page_again() {
     for nfit in [false, true] {

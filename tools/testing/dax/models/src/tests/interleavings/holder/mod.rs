@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The holder of a device comes and goes (law 6): mount and unmount, a mount that fails, and the
+//! The holder of a device comes and goes: mount and unmount, a mount that fails, and the
 //! removal of the device, against notifications, one of which may drop the last reference.
 
 use super::{counterexample, explore, explore_until, is_thorough, Claim, Model, ENDS};
@@ -150,7 +150,7 @@ fn ours_in_c() {
     explore(&device(Way::C));
 }
 
-/// D4: `fs_put_dax()` waits for nothing.
+/// `fs_put_dax()` waits for nothing.
 #[test]
 fn stock_frees_the_holder_in_use() {
     let stock = device(Way::Stock);

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Acts upon the owners of memory that failed: unmaps it from the files, collects the processes
+//! that mapped it, and queues reports and repairs for the worker.
+//!
+//! No lock of XFS is held here.
+
+use super::{
+    query::Visitor,
+    report::{
+        LossBatch,
+        Summary, //
+    },
+    rmap::{
+        Content,
+        Record, //
+    },
+    target::{
+        DaxTarget,
+        Frames, //
+    },
+    translate::Span,
+    units::{
+        DeviceBytes,
+        FileBytes,
+        GroupBlocks, //
+    },
+    worker::Worker,
+    xfs::{
+        ActiveMount,
+        Inode,
+        MappedInodes, //
+    }, //
+};
+use kernel::{
+    dax::{
+        MfFlag,
+        MfFlags, //
+    },
+    dax_kill::KillList,
+    page::PageIndex,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A failure of one target.
+pub(crate) struct Event<'a> {
+    pub(crate) worker: &'a Arc<Worker>,
+    pub(crate) target: &'a DaxTarget<'a>,
+    /// The bytes that failed: sectors if a scrub found them, else pages.
+    pub(crate) bytes: DeviceBytes,
+    pub(crate) flags: MfFlags,
+}
+
+impl<'a> Event<'a> {
+    /// Returns the mount.
+    pub(crate) fn mount(&self) -> ActiveMount<'a> {
+        self.target.mount()
+    }
+
+    /// Returns whether the device is about to be removed. Its memory is still good.
+    pub(crate) fn is_removal(&self) -> bool {
+        self.flags.contains(MfFlag::MemPreRemove)
+    }
+
+    /// Returns whether a scrub found the error. No process has consumed it.
+    pub(crate) fn is_found(&self) -> bool {
+        self.flags.contains(MfFlag::Found)
+    }
+
+    /// Returns whether the error is simulated. The memory is good, and not marked.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.flags.contains(MfFlag::SwSimulated)
+    }
+
+    /// Returns the bytes of a file that failed, if `rec` maps `blocks` of `span` to the file.
+    fn file_bytes(
+        &self,
+        ino: u64,
+        rec: &Record,
+        span: &Span,
+        blocks: GroupBlocks,
+    ) -> Option<FileBytes> {
+        let pos = rec.file_block(blocks.start) << span.block_shift;
+
+        FileBytes::within(ino, pos, span.bytes_of(blocks), self.bytes)
+    }
+
+    /// Unmaps the page frames of `bytes` from all files that have them, and collects the processes.
+    /// Calls `visit` with the bytes of each file, and where they begin on the device.
+    ///
+    /// For when the btrees can't be read: the DAX entries of all mapped files are looked through,
+    /// which takes as long as they are many. Files that no process maps are not found.
+    pub(crate) fn collect_mapped(
+        &self,
+        kill_list: &mut KillList,
+        bytes: DeviceBytes,
+        mut visit: impl FnMut(FileBytes, u64),
+    ) -> Result {
+        self.target.frames().for_each(bytes, |pgoff, pfn, count| {
+            let mut files = self.mount().mapped_files();
+
+            while let Some(inode) = files.next() {
+                let Some(mapping) = inode.dax_mapping() else {
+                    continue;
+                };
+                let mut index = PageIndex::from_raw(0);
+
+                while let Some(found) = mapping.find_pfn(index, pfn, count) {
+                    kill_list.collect(mapping, found.index, found.count, Some(found.pfn))?;
+
+                    let first = pgoff + (found.pfn - pfn);
+                    let at = DeviceBytes {
+                        start: first.first_byte(),
+                        end: (first + found.count).first_byte(),
+                    };
+                    let pos = found.index.first_byte();
+
+                    if let Some(lost) = FileBytes::within(inode.ino(), pos, at, bytes) {
+                        visit(lost, at.start.max(bytes.start));
+                    }
+                    index = found.index + found.count;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Acts upon the owners of blocks of one span.
+pub(crate) struct OwnerVisitor<'a> {
+    event: &'a Event<'a>,
+    span: &'a Span,
+    kill_list: &'a mut KillList,
+    summary: &'a mut Summary,
+    frames: Frames<'a>,
+}
+
+impl<'a> OwnerVisitor<'a> {
+    /// Prepares to visit the owners of `span`.
+    pub(crate) fn new(
+        event: &'a Event<'a>,
+        span: &'a Span,
+        kill_list: &'a mut KillList,
+        summary: &'a mut Summary,
+    ) -> Self {
+        Self {
+            event,
+            span,
+            kill_list,
+            summary,
+            frames: event.target.frames(),
+        }
+    }
+
+    /// Returns the bytes of `blocks` that failed.
+    fn failed(&self, blocks: GroupBlocks) -> Option<DeviceBytes> {
+        self.span.bytes_of(blocks).intersect(self.event.bytes)
+    }
+
+    /// Unmaps `bytes` of a file, which are in `blocks`, and collects the processes.
+    fn collect(&mut self, bytes: &FileBytes, blocks: GroupBlocks) -> Result {
+        let Some(inode) = self.event.mount().inode_in_memory(bytes.ino)? else {
+            return Ok(());
+        };
+        let first = PageIndex::of_byte(bytes.pos)?;
+        // The offset comes from a record on disk, which may be corrupt: it must not overflow.
+        let last = bytes.pos.checked_add(bytes.len - 1).ok_or(EINVAL)?;
+        let count = PageIndex::of_byte(last)? - first + 1;
+
+        if self.event.is_removal() {
+            // The device goes away, so the file must not map anything of it, bad or good.
+            return match inode.dax_mapping() {
+                Some(mapping) => self.kill_list.collect(mapping, first, count, None),
+                None => Ok(()),
+            };
+        }
+        match self.failed(blocks) {
+            Some(failed) => self.collect_failed(&inode, first, failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Unmaps the page frames of `failed` from a file, from page `first` on. The file may have been
+    /// truncated or remapped since the query, and have other memory at these pages.
+    fn collect_failed(
+        &mut self,
+        inode: &Inode<'_>,
+        first: PageIndex,
+        failed: DeviceBytes,
+    ) -> Result {
+        let mut index = first;
+        let (frames, kill_list) = (&mut self.frames, &mut self.kill_list);
+        let Some(mapping) = inode.dax_mapping() else {
+            return Ok(());
+        };
+
+        frames.for_each(failed, |_, pfn, count| {
+            kill_list.collect(mapping, index, count, Some(pfn))?;
+            index = index + count;
+            Ok(())
+        })
+    }
+
+    /// Visits blocks that hold no data.
+    fn visit_empty(&mut self, blocks: GroupBlocks) {
+        self.summary.empty += blocks.count();
+        // What is about to be removed is not bad.
+        if self.event.is_removal() {
+            return;
+        }
+        if let Some(bytes) = self.failed(blocks) {
+            self.event.worker.queue_repair(self.event.target, bytes);
+        }
+    }
+
+    /// Visits blocks that hold metadata.
+    fn visit_metadata(&mut self, rec: &Record, blocks: GroupBlocks) {
+        self.summary.metadata += blocks.count();
+        // If the error was consumed, XFS is shut down.
+        if !self.event.is_found() {
+            return;
+        }
+        let Some(failed) = self.failed(blocks) else {
+            return;
+        };
+        let mount = self.event.mount();
+
+        match rec.inode() {
+            Some(ino) => mount.mark_inode_sick(ino, rec),
+            None => mount.mark_group_sick(
+                self.event.target.kind(),
+                self.span.group,
+                rec.owner,
+                self.span.sectors_in_group(failed),
+            ),
+        }
+    }
+}
+
+impl Visitor for OwnerVisitor<'_> {
+    fn visit_owned<'a, I>(&mut self, records: I)
+    where
+        I: Iterator<Item = (&'a Record, GroupBlocks)> + Clone,
+    {
+        let event = self.event;
+        let mut inodes = event.mount().mapped_inodes();
+
+        // Processes come first: reports can wait.
+        for (rec, blocks) in records.clone() {
+            let Content::Data { ino } = rec.content() else {
+                continue;
+            };
+            if !inodes.has(ino) {
+                continue;
+            }
+            if let Some(bytes) = event.file_bytes(ino, rec, self.span, blocks) {
+                let res = self.collect(&bytes, blocks);
+
+                self.summary.add_collected(&bytes, res);
+            }
+        }
+
+        let mut batch = LossBatch::new(event);
+        for (rec, blocks) in records {
+            match rec.content() {
+                Content::Metadata => self.visit_metadata(rec, blocks),
+                Content::Unwritten { .. } | Content::Staging => self.visit_empty(blocks),
+                Content::Data { ino } => {
+                    if let Some(bytes) = event.file_bytes(ino, rec, self.span, blocks) {
+                        let at = self.failed(blocks).map_or(0, |at| at.start);
+
+                        add_loss(&mut batch, self.summary, &mut inodes, bytes, at);
+                    }
+                }
+            }
+        }
+        batch.queue();
+    }
+
+    fn visit_gap(&mut self, blocks: GroupBlocks) {
+        self.visit_empty(blocks);
+    }
+}
+
+/// Adds the loss of `bytes`, which begin at byte `at` of the device, except for those that the page
+/// cache has.
+fn add_loss(
+    batch: &mut LossBatch<'_>,
+    summary: &mut Summary,
+    inodes: &mut MappedInodes<'_>,
+    bytes: FileBytes,
+    at: u64,
+) {
+    let (mut rest, mut at) = (bytes, at);
+
+    while rest.len > 0 {
+        let (cached, len) = if batch.event().is_removal() {
+            (false, rest.len)
+        } else {
+            inodes.is_cached(rest)
+        };
+        let len = len.clamp(1, rest.len);
+
+        if !cached {
+            batch.add(summary, FileBytes { len, ..rest }, at);
+        }
+        at += len;
+        rest.pos += len;
+        rest.len -= len;
+    }
+}

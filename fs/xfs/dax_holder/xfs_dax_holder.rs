@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! XFS as the holder of its DAX devices.
+//!
+//! When memory of a DAX device fails, its holder finds the owners of that memory:
+//!
+//! ```text
+//!  dax_holder_notify_failure()
+//!        |
+//!  notify_failure()    translate  bytes of the dax_device -> blocks of groups   translate.rs
+//!        |             query      the owners of each block, group locked        query.rs
+//!        |             collect    unmap the pages, collect processes            owners.rs
+//!        |             kill       signal the processes                          dax_kill
+//!        |
+//!     queue.rs         losses, blocks without data, messages
+//!        |
+//!     worker.rs        report     what files have lost, after another look      report.rs
+//!                      repair     clear blocks that hold no data                repair.rs
+//!                      scan       find failed pages to report or to repair      scan.rs
+//! ```
+//!
+//! `target.rs` has the device that an event is about, `xfs.rs` the interface to XFS's C, and
+//! `exports.rs` the functions that XFS calls. `Documentation/filesystems/xfs/xfs-dax-holder.rst`
+//! describes what users see.
+//!
+//! # Lock order
+//!
+//! Each lock is taken inside of those before it. Most paths take a few of them only.
+//!
+//! 1. `mf_mutex` of `mm/memory-failure.c`. The caller of a notification may hold it, so a
+//!    notification waits neither for user space, nor for a thaw, nor for pinned pages.
+//! 2. `s_umount`. XFS holds it when it calls `exports.rs`; a notification takes it to freeze and to
+//!    thaw the filesystem when the device is removed. Else no function here takes it.
+//! 3. IOLOCK and MMAPLOCK of an inode. A repair of unwritten space takes them, with trylock.
+//! 4. `sb_start_intwrite()`, as for a transaction: a repair waits for a thaw here.
+//! 5. The group: the AGF buffer, or the bitmap and rmap inodes of a realtime group. Repairs and
+//!    queries lock one group at a time.
+//! 6. Btree buffers of the group, and `eb_lock` of its busy extents.
+//! 7. The lock of the worker's queue. XFS calls `xfs_dax_holder_freed()` under `eb_lock`. Only
+//!    locks of the workqueue are taken under it.
+//!
+//! These are taken without any of 3 to 7, as a page fault holds them while it waits for 5:
+//!
+//! - the lock of a DAX entry, `i_mmap_rwsem`, page table locks, and locks of processes;
+//! - `invalidate_lock` of an inode, when the device is removed.
+//!
+//! `i_lock` is taken inside of `s_inode_list_lock`, ILOCK on its own. References to inodes are
+//! dropped without any lock, and inodes are not evicted here.
+
+mod chunk;
+mod counters;
+mod exports;
+mod holder;
+mod owners;
+mod pending;
+mod query;
+mod queue;
+mod repair;
+mod report;
+mod rmap;
+mod scan;
+mod target;
+mod translate;
+mod units;
+mod worker;
+mod xfs;
+
+use counters::Counter;
+use holder::DeviceHolder;
+use kernel::{
+    dax::{
+        self,
+        Failure,
+        HolderOps,
+        MfFlag,
+        MfFlags, //
+    },
+    dax_kill::KillList,
+    prelude::*,
+    types::ForeignOwnable, //
+};
+use owners::{
+    Event,
+    OwnerVisitor, //
+};
+use query::Buffer;
+use report::{
+    LossBatch,
+    Message,
+    Summary, //
+};
+use units::DeviceBytes;
+use xfs::{
+    DeviceKind,
+    MountRef, //
+};
+
+/// XFS's answer to failures.
+struct XfsHolderOps;
+
+impl HolderOps for XfsHolderOps {
+    type Data = KBox<DeviceHolder>;
+
+    fn notify_failure(
+        holder: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _dev: &dax::Device,
+        failure: Failure,
+        flags: MfFlags,
+    ) -> Result {
+        let mount = holder.mount();
+
+        // Bytes of another partition, for example.
+        if !mount.is_hit(holder.kind, failure) {
+            return Err(EOPNOTSUPP);
+        }
+        let Some(mount) = mount.activate() else {
+            holder.worker.rescan(false);
+            holder.worker.queue_message(Message::NotMounted);
+            return Err(EIO);
+        };
+        let active = mount.mount();
+        let targets = active.targets(holder.kind);
+        let events = targets.each_ref().map(|target| {
+            let target = target.as_ref()?;
+
+            Some(Event {
+                worker: &holder.worker,
+                target,
+                bytes: target.part_of(failure)?,
+                flags,
+            })
+        });
+
+        for event in events.iter().flatten() {
+            active.trace_event(event.target.kind(), event.bytes, flags);
+        }
+        if flags.contains(MfFlag::MemPreRemove) && holder.kind != DeviceKind::Log {
+            return device_removed(&mount, &events);
+        }
+        // If both events end in an error, the answer is the first one.
+        events
+            .iter()
+            .flatten()
+            .map(memory_failed)
+            .reduce(Result::and)
+            .unwrap_or(Err(EOPNOTSUPP))
+    }
+}
+
+/// Handles a failure of one target.
+fn memory_failed(event: &Event<'_>) -> Result {
+    match event.target.kind() {
+        DeviceKind::Log => log_failed(event),
+        DeviceKind::Data | DeviceKind::Rt => blocks_failed(event),
+    }
+}
+
+/// Reports a failure to the health monitor.
+fn report_media(event: &Event<'_>) {
+    if let Some(sectors) = event.target.sectors(event.bytes) {
+        event.mount().report_media(event.target.kind(), sectors);
+    }
+}
+
+/// Handles a failure of an external log.
+///
+/// XFS does not know which part of the log a recovery would need. So it shuts down if the error was
+/// consumed. If a scrub found it, the log is written there again when it wraps around.
+fn log_failed(event: &Event<'_>) -> Result {
+    let mount = event.mount();
+
+    report_media(event);
+    // The device is still there, and the unmount that follows needs its log.
+    if event.is_removal() {
+        return Ok(());
+    }
+    event.worker.queue_message(Message::Log);
+    if event.is_found() {
+        return Ok(());
+    }
+    mount.shut_down_corrupt();
+    // XFS calls it EFSCORRUPTED.
+    Err(EUCLEAN)
+}
+
+/// Handles a failure of blocks of the data device, or of a realtime device or section.
+fn blocks_failed(event: &Event<'_>) -> Result {
+    let mount = event.mount();
+
+    if !event.target.has_rmap() {
+        report_media(event);
+        return Err(EOPNOTSUPP);
+    }
+    if !event.is_simulated() {
+        event.worker.set_bad(&mount);
+    }
+    // The health monitor hears of the error before the worker can report that it is cleared.
+    report_media(event);
+    let summary = kill_owners(event);
+    if let Some(message) = summary.message(event.bytes) {
+        event.worker.queue_message(Message::Failure(message));
+    }
+
+    // XFS can't go on without its metadata, and owners that are not known may be metadata. If a
+    // scrub found the error, the metadata may be written before it is read.
+    let is_gone = summary.metadata > 0 || summary.unread;
+    if is_gone && !event.is_found() && !mount.is_shut_down() {
+        mount.shut_down_corrupt();
+        // XFS calls it EFSCORRUPTED.
+        return Err(EUCLEAN);
+    }
+    summary.result()
+}
+
+/// Finds the owners of the memory, unmaps it, and signals the processes that mapped it.
+fn kill_owners(event: &Event<'_>) -> Summary {
+    let mut summary = Summary::default();
+    let mut buf = Buffer::new();
+    let mut unread: Option<DeviceBytes> = None;
+    let mut kill_list = KillList::new(event.flags);
+
+    for span in event.target.spans(event.bytes) {
+        // What is about to be removed is not bad.
+        if !event.is_removal() {
+            let blocks = span.blocks.count();
+
+            event.worker.counters.add(Counter::Poisoned, blocks);
+        }
+        let mut visitor = OwnerVisitor::new(event, &span, &mut kill_list, &mut summary);
+        let Err(blocks) = query::owners(event.target, &span, &mut buf, &mut visitor) else {
+            continue;
+        };
+        let Some(bytes) = span.bytes_of(blocks).intersect(event.bytes) else {
+            continue;
+        };
+        // The search for unread owners is slow: groups that follow one another are one search.
+        match &mut unread {
+            Some(last) if last.end == bytes.start => last.end = bytes.end,
+            unread => {
+                if let Some(last) = unread.replace(bytes) {
+                    collect_unread(event, last, &mut kill_list, &mut summary);
+                }
+            }
+        }
+    }
+    if let Some(bytes) = unread {
+        collect_unread(event, bytes, &mut kill_list, &mut summary);
+    }
+    kill_list.kill_procs();
+    summary
+}
+
+/// Unmaps `bytes` and collects the processes where the btrees can't be read: after a shutdown, XFS
+/// reads nothing from the device.
+fn collect_unread(
+    event: &Event<'_>,
+    bytes: DeviceBytes,
+    kill_list: &mut KillList,
+    summary: &mut Summary,
+) {
+    let mut batch = LossBatch::new(event);
+    let res = event.collect_mapped(kill_list, bytes, |lost, at| batch.add(summary, lost, at));
+
+    batch.queue();
+    summary.unread = true;
+    if let Err(e) = res {
+        summary.add_error(e);
+    }
+}
+
+/// Handles the removal of a device: after this, no process and no inode refers to its memory.
+///
+/// 1. Freeze the filesystem: all data reaches the device while that is still there.
+/// 2. Unmap all files, and signal the processes. The btrees are read for that.
+/// 3. Shut XFS down, so that the files get no DAX memory any more.
+/// 4. Thaw. A page fault that began before 3 may wait for this. User space can't thaw a filesystem
+///    whose device is gone, so a freeze of user space ends too.
+/// 5. Detach what was mapped between 2 and 3. This waits for page faults.
+///
+/// The unmount is left to the user.
+fn device_removed(mount: &MountRef<'_>, events: &[Option<Event<'_>>]) -> Result {
+    let (active, sb) = (mount.mount(), mount.super_block());
+    let events = || events.iter().flatten();
+
+    events().for_each(report_media);
+    // An empty device has no target.
+    if !events().any(|event| event.target.has_rmap()) {
+        return Err(EOPNOTSUPP);
+    }
+
+    active.info(fmt!("the device is about to be removed"));
+    let frozen = sb.freeze();
+    if let Err(e) = &frozen {
+        active.warn(fmt!("can't be frozen ({e:?})"));
+    }
+
+    let res = events()
+        .map(|event| kill_owners(event).result())
+        .fold(Ok(()), Result::and);
+    active.shut_down_for_removal();
+
+    drop(frozen);
+    let _ = sb.thaw_user_space();
+    sb.detach_dax();
+    res
+}

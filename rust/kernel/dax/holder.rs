@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Holders of DAX devices.
+
+use super::{
+    Device,
+    Failure,
+    MfFlags, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*,
+    sync::aref::ARef,
+    types::ForeignOwnable, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
+};
+
+/// What a holder does when its device fails.
+pub trait HolderOps: Sized + 'static {
+    /// Data of the holder. Callbacks borrow it, several at a time, and without end if the
+    /// [`Registration`] is leaked.
+    type Data: ForeignOwnable + Send + Sync + 'static;
+
+    /// Memory of `dev` failed or, with [`MfFlag::MemPreRemove`], is about to be removed.
+    ///
+    /// Runs in process context and may sleep. `memory_failure()` calls it with `mf_mutex` held,
+    /// which serializes all memory failures of the machine. Dropping the [`Registration`] waits
+    /// until it returns; so it must not wait, not even by dropping a last reference, for a task
+    /// that drops the [`Registration`].
+    ///
+    /// Returns `Ok` if the processes of all owners of the memory were signalled, [`EOPNOTSUPP`] if
+    /// the caller has to handle the failure without the holder, another error if a process could
+    /// not be signalled.
+    ///
+    /// [`MfFlag::MemPreRemove`]: super::MfFlag::MemPreRemove
+    fn notify_failure(
+        data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        dev: &Device,
+        failure: Failure,
+        flags: MfFlags,
+    ) -> Result;
+}
+
+/// The C callbacks of a [`HolderOps`].
+struct VTable<T: HolderOps>(PhantomData<T>);
+
+impl<T: HolderOps> VTable<T> {
+    const OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
+        notify_failure: Some(Self::notify_failure_callback),
+    };
+
+    /// # Safety
+    ///
+    /// Must only be called by `dax_holder_notify_failure()`, with a reference to `dax_dev` held and
+    /// `holder_users` raised, for a device whose holder `Registration::<T>::new()` registered.
+    unsafe extern "C" fn notify_failure_callback(
+        dax_dev: *mut bindings::dax_device,
+        offset: u64,
+        len: u64,
+        mf_flags: c_int,
+    ) -> c_int {
+        from_result(|| {
+            let failure = Failure::from_raw(offset, len)?;
+            // SAFETY: The caller guarantees a reference to the device until this returns.
+            let dev = unsafe { Device::from_raw(dax_dev) };
+            // SAFETY: The device is valid. `Registration::<T>::new()` registered the holder, so it
+            // comes from `into_foreign()` of a `T::Data`. `holder_users` counts this callback, so
+            // the holder does not change, and `Registration::drop()` waits for it to return before
+            // it calls `from_foreign()`. `T::Data` is `Sync`: several callbacks may borrow it.
+            let data = unsafe { T::Data::borrow(bindings::dax_holder(dax_dev)) };
+
+            T::notify_failure(data, dev, failure, MfFlags::from_raw(mf_flags))?;
+            Ok(0)
+        })
+    }
+}
+
+/// The holder, without operations, that C code has set for a device and that a [`Registration`]
+/// replaces.
+///
+/// Corresponds to the `holder` that C passed to `fs_dax_get_by_bdev()` or `fs_dax_get()`. It is an
+/// opaque cookie: compared, never dereferenced.
+#[derive(Clone, Copy)]
+pub struct Claim(*mut c_void);
+
+// SAFETY: The pointer is compared, never dereferenced, by Rust and by `drivers/dax/super.c`.
+unsafe impl Send for Claim {}
+// SAFETY: A shared reference only allows to copy the pointer, which is never dereferenced.
+unsafe impl Sync for Claim {}
+
+impl Claim {
+    /// No claim: the device must have no holder.
+    pub const NONE: Self = Self(null_mut());
+
+    /// The claim that C made with this pointer.
+    #[inline]
+    pub const fn new(holder: *mut c_void) -> Self {
+        Self(holder)
+    }
+}
+
+/// A registered holder. Callbacks may run until it is dropped.
+///
+/// # Invariants
+///
+/// `holder` was returned by `into_foreign()` of a `T::Data` and registered for `dev`, with
+/// `VTable::<T>::OPS`, in place of `claim`. Only `drop()` unregisters it and passes it to
+/// `from_foreign()`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     dax,
+///     prelude::*,
+///     sync::{
+///         atomic::{
+///             Atomic,
+///             Relaxed, //
+///         },
+///         Arc, //
+///     }, //
+/// };
+///
+/// struct Count;
+///
+/// impl dax::HolderOps for Count {
+///     type Data = Arc<Atomic<u64>>;
+///
+///     fn notify_failure(
+///         bytes: <Self::Data as kernel::types::ForeignOwnable>::Borrowed<'_>,
+///         _dev: &dax::Device,
+///         failure: dax::Failure,
+///         _flags: dax::MfFlags,
+///     ) -> Result {
+///         if let dax::Failure::Range(range) = failure {
+///             bytes.fetch_add(range.len(), Relaxed);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let dev = dax::OwnedDevice::new()?;
+/// let bytes = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+/// let reg = dax::Registration::<Count>::new((*dev).clone(), dax::Claim::NONE, bytes.clone())?;
+///
+/// let failure = dax::Failure::Range(dax::FailureRange::new(4096, 512)?);
+/// dev.notify_failure(failure, dax::MfFlags::empty())?;
+/// assert_eq!(bytes.load(Relaxed), 512);
+///
+/// drop(reg);
+/// assert!(dev.notify_failure(failure, dax::MfFlags::empty()).is_err());
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "dropping it ends the registration"]
+pub struct Registration<T: HolderOps> {
+    dev: ARef<Device>,
+    claim: Claim,
+    holder: NonNull<c_void>,
+    _ops: PhantomData<T>,
+}
+
+// SAFETY: `holder` owns a `T::Data`, which is `Send`, as are the device and the claim. No `T` is
+// stored.
+unsafe impl<T: HolderOps> Send for Registration<T> {}
+// SAFETY: No method takes a shared reference.
+unsafe impl<T: HolderOps> Sync for Registration<T> {}
+
+impl<T: HolderOps> Registration<T> {
+    /// Makes `data` the holder of `dev`, in place of `claim`.
+    ///
+    /// Callbacks may run before this returns. Returns [`EBUSY`] if the holder of the device is not
+    /// `claim`, [`ENXIO`] if the device is gone.
+    ///
+    /// Corresponds to the C function `dax_register_holder()`.
+    pub fn new(dev: ARef<Device>, claim: Claim, data: T::Data) -> Result<Self> {
+        let holder = NonNull::new(data.into_foreign()).ok_or(EINVAL)?;
+
+        // SAFETY: `dev` is a reference to the device, and the claim is only compared. The
+        // operations are static, and `holder` is what they require: `into_foreign()` of a `T::Data`
+        // returned it.
+        let res = to_result(unsafe {
+            bindings::dax_register_holder(
+                dev.as_raw(),
+                claim.0,
+                holder.as_ptr(),
+                &const { VTable::<T>::OPS },
+            )
+        });
+        if let Err(e) = res {
+            // SAFETY: `into_foreign()` returned `holder`, which was not registered: no callback
+            // can have borrowed it, and this is the only call of `from_foreign()`.
+            drop(unsafe { T::Data::from_foreign(holder.as_ptr()) });
+            return Err(e);
+        }
+
+        // INVARIANT: `into_foreign()` returned `holder` above, and it is registered for `dev` now,
+        // with the operations of `T`, in place of `claim`.
+        Ok(Self {
+            dev,
+            claim,
+            holder,
+            _ops: PhantomData,
+        })
+    }
+}
+
+impl<T: HolderOps> Drop for Registration<T> {
+    /// Unregisters the holder and waits for callbacks in flight, so a callback must not do this.
+    fn drop(&mut self) {
+        // SAFETY: `dev` is a reference to the device. By the type invariant, `holder` and `claim`
+        // are those of the call of `dax_register_holder()`, which this one matches.
+        unsafe {
+            bindings::dax_unregister_holder(
+                self.dev.as_raw(),
+                self.holder.as_ptr(),
+                self.claim.0, //
+            )
+        };
+        // SAFETY: By the type invariant, `into_foreign()` of a `T::Data` returned `holder`, and
+        // only this call passes it to `from_foreign()`. No callback borrows it, and none will:
+        // `dax_unregister_holder()` has waited for the last one, unless `kill_dax()` had cleared
+        // the holder, which waits for the last one before it clears.
+        drop(unsafe { T::Data::from_foreign(self.holder.as_ptr()) });
+    }
+}
