@@ -170,7 +170,7 @@ swap_in() {
 	check_clean
 	if [ "$work" = "$scratch" ]; then
 		# No fetch: without a commit in common, it would bring all objects again.
-		printf '%s\n' "$1" "^$(git rev-parse HEAD)" |
+		printf "%s\n" "$1" "^$(git rev-parse "HEAD^{tree}")" |
 			git -C "$scratch" pack-objects -q --revs --window=0 \
 				"$linux/.git/objects/pack/pack" >/dev/null ||
 			die "build/linux cannot take what build/linux.new has: see above"
