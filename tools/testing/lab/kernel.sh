@@ -106,7 +106,7 @@ config_key() {
 # What the kernel is made from, with changes by hand.
 source_key() {
 	git -C "$source" update-index -q --refresh >/dev/null || :
-	git -C "$source" rev-parse HEAD
+	git -C "$source" rev-parse "HEAD^{tree}"
 	git -C "$source" diff HEAD | digest
 }
 
