@@ -17,7 +17,7 @@ struct vm_area_struct;
 
 /* For dax_kill_collect(): whatever page frames the file has there. */
 #define DAX_KILL_ANY_PFN	(~0UL)
-/* The address of a page that has none in a VMA, as vma_address() returns it. */
+/* The address of a page that has none in a VMA, as __vma_address() returns it. */
 #define DAX_KILL_NO_ADDRESS	(-EFAULT)
 
 /**

@@ -16,9 +16,10 @@
 //!    of their page tables and their `mm_struct`s.
 //! 4. The lock of a page table, or the `siglock` of a process.
 //!
-//! `siglock` is taken inside of 2 and 3 only if there is no memory for the list. An RCU section, in
-//! which tasks are looked for, takes no lock. Memory is allocated, and messages are printed,
-//! outside of 2, so that page faults wait for neither.
+//! `siglock` is taken inside of 2 and 3 only if the list has no room for all mappings: there is no
+//! memory, or there were more at the second visit. An RCU section, in which tasks are looked for,
+//! takes no lock. Memory for the list is allocated, and messages are printed, outside of 2, so that
+//! page faults wait for neither.
 //!
 //! C header: [`include/linux/dax_kill.h`](srctree/include/linux/dax_kill.h)
 
@@ -228,8 +229,8 @@ pub unsafe extern "C" fn dax_kill_init(list: *mut bindings::dax_kill_list, mf_fl
 ///
 /// The memory is pages `index..index + count` of a file, as far as they have the page frames from
 /// `pfn` on, or any if `pfn` is `DAX_KILL_ANY_PFN`. Waits for page faults on these pages: the
-/// caller must not hold a lock that a page fault takes. Returns 0, or `-EBUSY` if the file is not
-/// accessed by DAX.
+/// caller must not hold a lock that a page fault takes. Returns 0, `-EBUSY` if the file is not
+/// accessed by DAX, or `-EINVAL` if there are no such page numbers.
 ///
 /// # Safety
 ///

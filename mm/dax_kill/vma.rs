@@ -30,7 +30,7 @@ impl VmaAddress {
         let mut address: c_ulong = 0;
         // SAFETY: By its type invariant, `vma` and the upper levels of its page tables stay. A page
         // table that is empty may be freed meanwhile, but under RCU, and `page_vma_mapped_walk()`
-        // locks it by `pte_offset_map_lock()`, which checks for that. `vma_address()` checks that
+        // locks it by `pte_offset_map_lock()`, which checks for that. `__vma_address()` checks that
         // the page is in the VMA. `address` is valid for writes.
         let shift = unsafe {
             bindings::mf_dax_mapping_shift(

@@ -51,7 +51,8 @@ impl KillList {
     /// may have been truncated or remapped since the caller looked it up as the owner.
     ///
     /// Waits for page faults on these pages, so the caller must not hold a lock that a page fault
-    /// takes. Returns [`EBUSY`] if the file is not accessed by DAX.
+    /// takes. Returns [`EBUSY`] if the file is not accessed by DAX, or [`EINVAL`] if there are no
+    /// such page numbers.
     ///
     /// Corresponds to the C function `dax_kill_collect()`.
     pub fn collect(

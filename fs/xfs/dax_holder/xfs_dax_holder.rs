@@ -30,7 +30,7 @@
 //! 1. `mf_mutex` of `mm/memory-failure.c`. The caller of a notification may hold it, so a
 //!    notification waits neither for user space, nor for a thaw, nor for pinned pages.
 //! 2. `s_umount`. XFS holds it when it calls `exports.rs`; a notification takes it to freeze and to
-//!    thaw the filesystem when the device is removed. Else no function here takes it.
+//!    thaw the filesystem when the device is removed. Else it is taken by trylock only.
 //! 3. IOLOCK and MMAPLOCK of an inode. A repair of unwritten space takes them, with trylock.
 //! 4. `sb_start_intwrite()`, as for a transaction: a repair waits for a thaw here.
 //! 5. The group: the AGF buffer, or the bitmap and rmap inodes of a realtime group. Repairs and
@@ -45,7 +45,8 @@
 //! - `invalidate_lock` of an inode, when the device is removed.
 //!
 //! `i_lock` is taken inside of `s_inode_list_lock`, ILOCK on its own. References to inodes are
-//! dropped without any lock, and inodes are not evicted here.
+//! dropped without any lock. Inodes are evicted here only when the device is removed: by then no
+//! page of theirs is left that could be waited for.
 
 mod chunk;
 mod counters;
@@ -301,6 +302,8 @@ fn device_removed(mount: &MountRef<'_>, events: &[Option<Event<'_>>]) -> Result 
 
     drop(frozen);
     let _ = sb.thaw_user_space();
-    sb.detach_dax();
+    // SAFETY: The filesystem was shut down above. XFS's page faults hold `XFS_MMAPLOCK_SHARED`,
+    // which is `invalidate_lock`, and fail once it is shut down.
+    unsafe { sb.detach_dax() };
     res
 }

@@ -100,15 +100,20 @@ impl ActiveSuperBlock {
     /// Unmaps all DAX files of the filesystem and removes their DAX entries, so that no process and
     /// no inode refers to memory of the device. Data that was not written back is lost.
     ///
-    /// For a filesystem that was shut down because its device is being removed: otherwise page
-    /// faults map the memory again. Takes the `invalidate_lock` of each inode, which waits for page
-    /// faults. So the caller must neither hold a lock of an inode, nor keep the filesystem frozen.
+    /// Takes the `invalidate_lock` of each inode, which waits for page faults. So the caller must
+    /// neither hold a lock of an inode, nor keep the filesystem frozen.
     ///
     /// Corresponds to the C function `dax_detach_super()`.
+    ///
+    /// # Safety
+    ///
+    /// The filesystem must have been shut down because its device is being removed, and its page
+    /// faults must hold `invalidate_lock` and fail after a shutdown: otherwise they map memory that
+    /// no entry stands for.
     #[inline]
-    pub fn detach_dax(&self) {
+    pub unsafe fn detach_dax(&self) {
         // SAFETY: By the type invariant, an active reference is held until `dax_detach_super()`
-        // returns, so the list of inodes stays.
+        // returns, so the list of inodes stays. The rest is as the caller guarantees.
         unsafe { bindings::dax_detach_super(self.as_raw()) };
     }
 }

@@ -38,9 +38,9 @@ pub trait HolderOps: Sized + 'static {
     /// until it returns; so it must not wait, not even by dropping a last reference, for a task
     /// that drops the [`Registration`].
     ///
-    /// Returns `Ok` if the processes of all owners of the memory were signalled, [`EOPNOTSUPP`] if
-    /// the caller has to handle the failure without the holder, another error if a process could
-    /// not be signalled.
+    /// Returns `Ok` if the memory was revoked from the processes of all its owners,
+    /// [`EOPNOTSUPP`] if the caller has to handle the failure without the holder, another error if
+    /// a process may still map it.
     ///
     /// [`MfFlag::MemPreRemove`]: super::MfFlag::MemPreRemove
     fn notify_failure(

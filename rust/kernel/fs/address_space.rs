@@ -30,7 +30,8 @@ use core::{
 #[repr(transparent)]
 pub struct AddressSpace(Opaque<bindings::address_space>);
 
-// SAFETY: The methods take `i_mmap_rwsem` or the lock of `i_pages` themselves, or read one word.
+// SAFETY: The methods take `i_mmap_rwsem` or the lock of `i_pages` themselves, or read one word:
+// `i_mmap`, or `i_flags` of `host`, which stays by the type invariant.
 unsafe impl Sync for AddressSpace {}
 
 impl AddressSpace {

@@ -38,8 +38,9 @@ use kernel::{
 pub(crate) struct Mount(Opaque<bindings::xfs_mount>);
 
 // SAFETY: The methods read the superblock and the devices, which do not change while the devices
-// are open; sizes, which growfs changes and which are read once; and flags that are read
-// atomically. `___ratelimit()` takes the lock of its state.
+// are open; and flags, sizes and geometry, words that growfs changes one by one. C loads each of
+// them as XFS itself does. A mix of old and new ones hides at worst a group or a block that was
+// just added. `___ratelimit()` takes the lock of its state.
 unsafe impl Sync for Mount {}
 
 /// What a mount says of one of its devices.

@@ -127,7 +127,8 @@ fn main() -> ExitCode {
 /// Whether everything was as expected.
 fn run(action: Action) -> Result<bool> {
     match action {
-        Action::Scenes { list: true, .. } | Action::Map(_) | Action::Firmware(_) => (),
+        Action::Scenes { list, json, .. } if list || json => (),
+        Action::Map(_) | Action::Firmware(_) => (),
         // All others write to the pmem devices.
         _ => pmem::in_guest()?,
     }

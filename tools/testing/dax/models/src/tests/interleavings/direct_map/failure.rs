@@ -52,7 +52,7 @@ impl Order {
                     _ => Notifier::LockEntry,
                 };
             }
-            // dax_notice_owner(), in stock mf_dax_kill_procs(): dax_lock_mapping_entry().
+            // dax_kill_collect(), in stock mf_dax_kill_procs(): dax_lock_mapping_entry().
             (LockEntry, Notifier::LockEntry) if s.owned => {
                 if self.lacks(Guard::EntryLock) {
                     s.notifier = Notifier::Zap;
@@ -75,7 +75,7 @@ impl Order {
                 }
                 s.notifier = Notifier::Signal;
             }
-            // dax_notice_end(), in stock kill_procs().
+            // dax_kill_procs(), in stock kill_procs().
             (Signal, Notifier::Signal) => s.notifier = self.after_owners(),
             // pmem_unmap_later().
             (UnmapLater, Notifier::UnmapLater) if s.lock.is_none() => {
