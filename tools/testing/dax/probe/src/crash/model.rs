@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::journal::{Pages, Step};
+use super::work::MAX_PAGES;
 use crate::units::PAGE_SIZE;
 
 const WORDS: usize = PAGE_SIZE / 8;
@@ -35,6 +36,26 @@ impl Content {
             .flat_map(|n| self.word(n).to_le_bytes())
             .collect()
     }
+}
+
+/// Of which of these writes the words are, in runs: where what is found fits none.
+pub fn sources(bytes: &[u8], tags: &[u64]) -> String {
+    let mut runs: Vec<(usize, Option<Content>)> = Vec::new();
+    for (n, word) in bytes.chunks_exact(8).enumerate() {
+        let is = |content: &Content| content.word(n).to_le_bytes() == word;
+        let last = runs.last().and_then(|(_, content)| *content);
+        if runs.is_empty() || !last.as_ref().is_some_and(is) {
+            let every = tags
+                .iter()
+                .flat_map(|tag| (0..=MAX_PAGES).map(|page| Content::Data { tag: *tag, page }));
+            runs.push((n, every.chain([Content::Zero]).find(is)));
+        }
+    }
+    let line = |(n, content): &(usize, Option<Content>)| match content {
+        Some(content) => format!("{n}.. {content:x?}"),
+        None => format!("{n} of none"),
+    };
+    runs.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 /// What a page may hold.

@@ -23,7 +23,7 @@ use crate::units::PAGE;
 use crate::xfs::Xfs;
 
 const MAX_FILES: usize = 24;
-const MAX_PAGES: u64 = 48;
+pub const MAX_PAGES: u64 = 48;
 /// Pages that a copy-on-write reserves at least.
 const COW_PAGES: u64 = 16;
 
@@ -162,10 +162,16 @@ impl Worker {
             let content = |n| Content::Data { tag, page: n }.bytes();
             if fault_first {
                 let area = Area::shared(&path, old as usize)?;
+                let from = File::open(&path)?;
                 for n in first..(first + pages).min(old) {
-                    // SAFETY: inside the mapping, which holds nothing but the file. If
-                    // it meets an error, the write makes that good.
-                    unsafe { fault::store(area.addr(n as usize), content(n)[0]) };
+                    // What is there: the write that follows may go to another block, which
+                    // is not in the log when the machine dies.
+                    let mut byte = [0];
+                    if from.read_at(&mut byte, n * PAGE).is_ok() {
+                        // SAFETY: inside the mapping, which holds nothing but the file. If
+                        // it meets an error, the write makes that good.
+                        unsafe { fault::store(area.addr(n as usize), byte[0]) };
+                    }
                 }
             }
             let data: Vec<u8> = (first..first + pages).flat_map(content).collect();
