@@ -3,7 +3,7 @@
 //! What becomes of the filesystem while a notification is under way.
 
 use super::super::hole::pipe::{leave, put};
-use super::{beside, during, simulated, ACT, AO, ASK, PATIENCE};
+use super::{beside, during, simulated, ACT, AO, ASK, PATIENCE, UNMAP};
 use crate::scenes::prelude::*;
 
 /// The holder is registered, and the mount is not complete.
@@ -178,35 +178,49 @@ fn mounting(_: u64) -> Result<()> {
 }
 
 scene!(WINDOW_REPORTED = 216 "window-reported" reported:
-    "a report has the last reference to a file, and umount"; debug, long);
-/// The report of an error has the last reference to a deleted file, and to evict that means to wait
-/// for a pipe: an unmount does not wait with it.
+    "a notification, or its report, has the last reference to a file, and umount"; debug, long);
+/// To evict the deleted file means to wait for a pipe that has a page of it: neither memory errors
+/// nor an unmount wait with it.
 fn reported(_: u64) -> Result<()> {
-    let (xfs, path) = Xfs::with_file("deleted", 2)?;
-    let bad = Bad::unreported(&path, 0)?;
-    let pipe = calls::pipe()?;
-    let area = Area::shared(&path, 2)?;
-    put(&area, 1, &pipe.1)?;
-    ensure!(area.load(0) == "reads", "the file is not mapped");
-    fs::remove_file(&path)?;
-    let window = Window::at(REPORT)?;
-    let error = simulated(&bad)?;
-    window.wait()?;
-    expect("the error", "done", error.end(PATIENCE))?;
-    drop(area);
-    ensure!(window.go()?, "the window has closed by itself");
-    let umount = Worker::start(|| {
-        leave(&pipe);
-        xfs::umount()
-    })?;
-    let umount = umount.end(PATIENCE);
-    expect("umount", "done", umount)?;
-    let alone = || Pmem(0).open_alone().is_ok();
-    expect("device still in use", "true", (!alone()).to_string())?;
-    drop(pipe);
-    let free = until(|| Ok(alone()))?;
-    expect("pipe emptied: in use", "false", (!free).to_string())?;
-    xfs.mount()?;
+    let (xfs, other) = Xfs::with_file("other", 1)?;
+    let other = Bad::unreported(&other, 0)?;
+    for (who, function) in [("report", REPORT), ("notification", UNMAP)] {
+        let expect =
+            |what: &str, expected, got: &str| expect(&format!("{who}: {what}"), expected, got);
+        let path = xfs.file(who, 2)?;
+        let bad = Bad::unreported(&path, 0)?;
+        let pipe = calls::pipe()?;
+        put(&Area::shared(&path, 2)?, 1, &pipe.1)?;
+        // Its process has the last mapping.
+        let mapper = Map::new(&path, 2).start()?;
+        fs::remove_file(&path)?;
+
+        let window = Window::at(function)?;
+        let error = simulated(&bad)?;
+        window.wait()?;
+        let ends = |error: Worker| expect("the error", "done", &error.end(PATIENCE));
+        if function == REPORT {
+            ends(error)?;
+            drop(mapper);
+            ensure!(window.go()?, "the window has closed by itself");
+        } else {
+            drop(mapper);
+            ensure!(window.go()?, "the window has closed by itself");
+            ends(error)?;
+        }
+        expect("another error", "done", &simulated(&other)?.end(PATIENCE))?;
+        let umount = Worker::start(|| {
+            leave(&pipe);
+            xfs::umount()
+        })?;
+        expect("umount", "done", &umount.end(PATIENCE))?;
+        let in_use = || Pmem(0).open_alone().is_err();
+        expect("device still in use", "true", &in_use().to_string())?;
+        drop(pipe);
+        let free = until(|| Ok(!in_use()))?;
+        expect("pipe emptied: in use", "false", &(!free).to_string())?;
+        xfs.mount()?;
+    }
     Ok(())
 }
 
