@@ -59,6 +59,8 @@ use kernel::{
     }, //
 };
 
+mod scan;
+
 /// How often the repair of a range is tried.
 const MAX_TRIES: u32 = 20;
 /// How much longer the worker waits before each further try of a range.
@@ -85,7 +87,7 @@ pub(crate) struct Worker {
     /// The completion of log I/O takes this lock under the lock of the busy extents. Nothing is
     /// allocated under it, and only locks of the workqueue are taken.
     #[pin]
-    pub(crate) queue: SpinLock<Queue>,
+    queue: SpinLock<Queue>,
     pub(crate) counters: Counters,
 }
 

@@ -16,7 +16,7 @@
 //!        |
 //!     worker.rs        report     what files have lost, after another look      report.rs
 //!                      repair     clear blocks that hold no data                repair.rs
-//!                      scan       find failed pages to report or to repair      scan.rs
+//!                      scan       find failed pages to report or to repair      worker/scan.rs
 //! ```
 //!
 //! `target.rs` has the device that an event is about, `xfs.rs` the interface to XFS's C, and
@@ -59,7 +59,6 @@ mod queue;
 mod repair;
 mod report;
 mod rmap;
-mod scan;
 mod target;
 mod translate;
 mod units;

@@ -62,4 +62,5 @@ need_root
 lock
 need_space 3
 mkdir -p "$out"
-exec unshare --mount --propagation private "$lab/enter" "$lab/kunit-py.sh" inside
+# Mounts of enter are private already; /dev/kvm is hidden from kunit.py alone.
+exec "$lab/enter" unshare --mount --propagation unchanged "$lab/kunit-py.sh" inside

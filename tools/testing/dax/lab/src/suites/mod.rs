@@ -53,6 +53,8 @@ pub enum Name {
     Debug,
     /// The same with pmem that ACPI describes
     DebugNfit,
+    /// The kernel tree's own kunit.py, with the .kunitconfig files of the series
+    KunitPy,
     /// Formatting and static checks
     Lint,
     /// The series against the tree that was built
@@ -70,10 +72,11 @@ impl Name {
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 13] = [
+const ORDER: [Name; 14] = [
     Name::Debug,
     Name::Scenes,
     Name::DebugNfit,
+    Name::KunitPy,
     Name::Host,
     Name::Module,
     Name::Lint,
@@ -97,7 +100,7 @@ struct Played {
 const DIFFERS: &str = "  <-- differs";
 
 /// Those that are played only where they are named: they take long.
-const LONG: [Name; 1] = [Name::DebugNfit];
+const LONG: [Name; 2] = [Name::DebugNfit, Name::KunitPy];
 
 /// Runs suites, so many at a time: those that are named, or without a name all but the comparison
 /// and [`LONG`], and those in `also`. The exit status.
@@ -230,6 +233,7 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Cholder => scenes::cholder(lab, out),
         Name::Debug => debug::run(lab, Platform::Legacy, out),
         Name::DebugNfit => debug::run(lab, Platform::Nfit, out),
+        Name::KunitPy => scripts::run(lab, "kunit-py"),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),
         // It comes after all others.

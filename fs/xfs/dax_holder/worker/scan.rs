@@ -5,7 +5,8 @@
 //! `m_dax_bad` says whether a device of the mount may have failed pages. While it is clear, XFS
 //! does not report freed blocks to the holder. It is changed under the lock of the queue only.
 
-use super::{
+use super::Worker;
+use crate::{
     counters::Counter,
     pending::BlockCounter,
     queue::{
@@ -14,7 +15,6 @@ use super::{
         ScanPos, //
     },
     target::DaxTarget,
-    worker::Worker,
     xfs::{
         ActiveMount,
         RepairStep, //
@@ -37,7 +37,7 @@ impl Worker {
 
     /// Clears `m_dax_bad` if no failed page is left, and if no memory failed while they were looked
     /// for.
-    pub(crate) fn clear_bad(&self, mount: &ActiveMount<'_>) {
+    pub(super) fn clear_bad(&self, mount: &ActiveMount<'_>) {
         let failures = self.queue.lock().failures;
 
         if !mount.is_bad() {
@@ -57,7 +57,7 @@ impl Worker {
     }
 
     /// Queues failed pages of an extent that was freed for repair.
-    pub(crate) fn scan_freed(self: &Arc<Self>, mount: &ActiveMount<'_>, extent: &FreedExtent) {
+    pub(super) fn scan_freed(self: &Arc<Self>, mount: &ActiveMount<'_>, extent: &FreedExtent) {
         let Some(target) = mount.target(extent.device) else {
             return;
         };
@@ -79,7 +79,7 @@ impl Worker {
 
     /// Queues the failed pages of all devices for repair, from `from` on. If there is no room for
     /// one, the scan goes on there when the worker has made room.
-    pub(crate) fn scan(&self, mount: &ActiveMount<'_>, from: ScanPos) {
+    pub(super) fn scan(&self, mount: &ActiveMount<'_>, from: ScanPos) {
         for target in mount.repairable_targets() {
             let rest = match target.kind() {
                 kind if kind < from.device => continue,
