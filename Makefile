@@ -16,7 +16,7 @@ help:
 	@echo '             (SCENES="shared unbind": these alone; KERNEL=stock, or a path: not the patched one)'
 	@echo 'make test    run all tests (SUITES="lint host": these alone; STOCK=1: the stock kernel'
 	@echo '             beside the patched one; DEBUG=1: the debug kernel on pmem from ACPI, too;'
-	@echo '             FULL=1: both of these, and kunit.py)'
+	@echo '             FULL=1: these, and all else that takes long)'
 	@echo 'make list    the scenes, the suites and the flavours of the kernel'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
@@ -75,7 +75,7 @@ run: preflight known-kernel known-names guest-kernel image
 	@$(LAB)/guest.sh run $(SCENES) $(platform) $(limit)
 	@$(if $(SCENES),,$(LAB)/guest.sh run scrub-mapped scrub-free $(limit))
 
-also := $(if $(STOCK)$(FULL),stock) $(if $(DEBUG)$(FULL),debug-nfit) $(if $(FULL),kunit-py)
+also := $(if $(STOCK)$(FULL),stock) $(if $(DEBUG)$(FULL),debug-nfit) $(if $(FULL),scrub kunit-py configs)
 
 # The other flavours of the kernel are built while guests run.
 test: preflight known-names $(if $(filter-out host,$(or $(SUITES),all)),patched image)

@@ -31,12 +31,9 @@ static_assert(XFS_RMAP_NON_INODE_OWNER(1ULL << XFS_RUST_RMAP_NON_INODE_BIT));
 static_assert(!XFS_RMAP_NON_INODE_OWNER(
 		(1ULL << XFS_RUST_RMAP_NON_INODE_BIT) - 1));
 
-static inline unsigned int
-xfs_rust_rtlocks(
-	bool				alloc)
-{
-	return XFS_RTGLOCK_RMAP | (alloc ? XFS_RTGLOCK_BITMAP : 0);
-}
+/* A macro, as there are no such locks without CONFIG_XFS_RT. */
+#define XFS_RUST_RTLOCKS(alloc) \
+	(XFS_RTGLOCK_RMAP | ((alloc) ? XFS_RTGLOCK_BITMAP : 0))
 
 static void
 xfs_rust_put_group(
@@ -84,7 +81,7 @@ xfs_rust_lock_group(
 	group->alloc = alloc;
 
 	if (dev == XFS_RUST_RT)
-		xfs_rtgroup_lock(to_rtg(xg), xfs_rust_rtlocks(alloc));
+		xfs_rtgroup_lock(to_rtg(xg), XFS_RUST_RTLOCKS(alloc));
 	else
 		error = xfs_alloc_read_agf(to_perag(xg), group->tp, 0,
 				&group->agf_bp);
@@ -101,7 +98,7 @@ xfs_rust_unlock_group(
 		xfs_trans_brelse(group->tp, group->agf_bp);
 	else
 		xfs_rtgroup_unlock(to_rtg(group->xg),
-				xfs_rust_rtlocks(group->alloc));
+				XFS_RUST_RTLOCKS(group->alloc));
 	xfs_rust_put_group(group);
 }
 
@@ -180,6 +177,7 @@ xfs_rust_is_free_in_ag(
 	return error ?: outcome == XBTREE_RECPACKING_FULL;
 }
 
+#ifdef CONFIG_XFS_RT
 static int
 xfs_rust_is_free_in_rtg(
 	const struct xfs_rust_group	*group,
@@ -197,6 +195,9 @@ xfs_rust_is_free_in_rtg(
 			end - start + 1, &is_free);
 	return error ?: is_free;
 }
+#else
+# define xfs_rust_is_free_in_rtg(group, first, count)	(-ENOSYS)
+#endif
 
 /*
  * Return 1 if all blocks are free and stay free after a crash, 0 if one is not.

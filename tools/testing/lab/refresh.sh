@@ -258,13 +258,6 @@ refresh() {
 	say "refresh: $(git rev-list --count base..HEAD) steps, $(wc -l <"$tmp/written") files written, $(wc -l <"$tmp/gone") removed"
 }
 
-begin() {
-	tmp=$(mktemp -d)
-	trap 'rm -rf "$tmp"' EXIT
-	from=$top
-	anonymous
-}
-
 case ${1-} in
 inside)
 	force=${2-}

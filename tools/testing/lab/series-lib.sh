@@ -24,6 +24,13 @@ anonymous() {
 	export GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL GIT_COMMITTER_DATE
 }
 
+begin() {
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	from=$top
+	anonymous
+}
+
 no_write() {
 	die "git cannot write to $work: see above"
 }

@@ -281,13 +281,6 @@ write_versions() {
 	mv "$build/versions.tmp" "$build/versions"
 }
 
-begin() {
-	tmp=$(mktemp -d)
-	trap 'rm -rf "$tmp"' EXIT
-	from=$top
-	anonymous
-}
-
 case ${1-} in
 unpack) unpack "$2" ;;
 commit-base) commit_base "$2" ;;

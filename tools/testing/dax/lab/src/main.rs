@@ -119,7 +119,7 @@ enum Action {
     /// Run the test suites and print their counts
     Test {
         /// These suites too, which are played only when named: stock (the scenes on the stock
-        /// kernel, compared), debug-nfit, kunit-py
+        /// kernel, compared), debug-nfit, scrub, kunit-py, configs
         #[arg(long, value_delimiter = ',', value_parser = known::suite)]
         also: Vec<suites::Name>,
         /// Suites, and guests of the comparison, at a time; without it, as many as there is

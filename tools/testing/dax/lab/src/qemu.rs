@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
 
 use crate::lab::Lab;
 use crate::program::output;
@@ -93,6 +94,15 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// As the option `--platform` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Nfit => "nfit",
+            Self::Large => "large",
+        }
+    }
+
     /// Words for the kernel's command line.
     fn memory(self) -> &'static str {
         match self {
@@ -183,22 +193,36 @@ pub fn disk(image: &Path, keep: bool) -> [String; 2] {
     ]
 }
 
+/// TCG does not model that one CPU changes code which another one runs: with static branches, so
+/// that about one boot in twenty dies. Then it runs one CPU at a time.
+fn accel_for(kernel: &Path) -> String {
+    // A kernel from elsewhere may have no configuration.
+    let config = fs::read_to_string(kernel.join(".config")).unwrap_or_default();
+    let branches = config.lines().any(|line| line == "CONFIG_JUMP_LABEL=y");
+    match accel() {
+        "tcg" if branches => "tcg,thread=single".into(),
+        accel => accel.into(),
+    }
+}
+
 /// A guest that runs in `dir`, where its files are: console.log and sockets. The
 /// serial port for the guest's command is still to be added.
 pub fn command(
     lab: &Lab,
+    kernel: &Path,
     image: &Path,
     name: &str,
     dir: &Path,
     platform: Platform,
     append: &str,
 ) -> Command {
-    let (accel, size) = (accel(), platform.size() >> 20);
+    let size = platform.size() >> 20;
     let share = lab.build("guest");
     let mut qemu = Command::new(QEMU);
-    let words = format!("-M q35 -accel {accel} -cpu {CPU} -m {size}M {BARE}");
+    let words = format!("-M q35 -cpu {CPU} -m {size}M {BARE}");
     qemu.current_dir(dir)
         .args(words.split(' '))
+        .args(["-accel", &accel_for(kernel)])
         .args(disk(&lab.build("guest.img"), false))
         .arg("-virtfs")
         .arg(format!(

@@ -212,7 +212,15 @@ impl<'a> Vm<'a> {
         if self.kernel.ends_with("debug") {
             append += NO_LA57;
         }
-        let mut qemu = qemu::command(self.lab, &image, &name, &dir, self.platform, &append);
+        let mut qemu = qemu::command(
+            self.lab,
+            &self.lab.top.join(&self.kernel),
+            &image,
+            &name,
+            &dir,
+            self.platform,
+            &append,
+        );
         if let Some(memory) = &self.memory {
             qemu.args(qemu::memory_file(memory));
         }

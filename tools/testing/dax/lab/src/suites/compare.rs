@@ -314,6 +314,7 @@ mod tests {
                 legacy: true,
                 nfit: false,
                 debug: false,
+                scrub: false,
                 fast: false,
                 stock,
                 harmless: false,

@@ -94,11 +94,11 @@ pub fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
     let gut = gut.transpose()?;
     let mut tests = Vec::new();
     if args.again.is_none() {
-        let count = args
-            .points
-            .map_or(String::new(), |n| format!(" POINTS={n}"));
+        let points = args.points.map(|n| format!(" POINTS={n}"));
+        let platform = args.platform.map(|it| format!(" PLATFORM={}", it.name()));
+        let more = [points, platform].map(Option::unwrap_or_default).concat();
         out.line(&format!(
-            "# once more the same: make crash SEED={seed}{count}"
+            "# once more the same: make crash SEED={seed}{more}"
         ));
     }
     let mut reached = Vec::new();
@@ -403,9 +403,9 @@ impl Suite<'_> {
             self.kept += 1;
             let memory = self.dir.join("memory");
             self.memory.save(&memory)?;
-            let platform = format!("{:?}", self.platform).to_lowercase();
             why += &format!(
-                "; again: dax-lab crash --platform {platform} --again {} {run}",
+                "; again: tools/testing/lab/guest.sh crash --platform {} --again {} {run}",
+                self.platform.name(),
                 memory.display()
             );
         }

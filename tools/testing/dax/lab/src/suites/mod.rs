@@ -55,6 +55,10 @@ pub enum Name {
     DebugNfit,
     /// The kernel tree's own kunit.py, with the .kunitconfig files of the series
     KunitPy,
+    /// What the series touches, built with options off
+    Configs,
+    /// Scenes on a kernel with static branches and XFS's online repair
+    Scrub,
     /// Formatting and static checks
     Lint,
     /// The series against the tree that was built
@@ -72,11 +76,13 @@ impl Name {
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 14] = [
+const ORDER: [Name; 16] = [
     Name::Debug,
     Name::Scenes,
     Name::DebugNfit,
     Name::KunitPy,
+    Name::Configs,
+    Name::Scrub,
     Name::Host,
     Name::Module,
     Name::Lint,
@@ -100,7 +106,7 @@ struct Played {
 const DIFFERS: &str = "  <-- differs";
 
 /// Those that are played only where they are named: they take long.
-const LONG: [Name; 2] = [Name::DebugNfit, Name::KunitPy];
+const LONG: [Name; 4] = [Name::DebugNfit, Name::KunitPy, Name::Configs, Name::Scrub];
 
 /// Runs suites, so many at a time: those that are named, or without a name all but the comparison
 /// and [`LONG`], and those in `also`. The exit status.
@@ -233,6 +239,8 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Cholder => scenes::cholder(lab, out),
         Name::Debug => debug::run(lab, Platform::Legacy, out),
         Name::DebugNfit => debug::run(lab, Platform::Nfit, out),
+        Name::Scrub => scenes::scrub(lab, out),
+        Name::Configs => scripts::run(lab, "configs"),
         Name::KunitPy => scripts::run(lab, "kunit-py"),
         Name::Lint => scripts::run(lab, "lint"),
         Name::Series => scripts::run(lab, "series-check"),

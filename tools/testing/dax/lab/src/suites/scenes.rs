@@ -10,6 +10,7 @@ use serde_json::Value;
 
 pub use super::compare::command as on_stock;
 use super::compare::Stock;
+use super::debug::SLOWER;
 use super::guest_verdict;
 use crate::ktap::Test;
 use crate::lab::Lab;
@@ -38,6 +39,8 @@ pub struct Listed {
     pub nfit: bool,
     /// Whether it needs the debug kernel.
     pub debug: bool,
+    /// Whether it needs one with XFS's online scrub.
+    pub scrub: bool,
     /// Whether it has to be faster than that kernel.
     pub fast: bool,
     /// What is seen of it on the stock kernel; `None` if it can't be played there.
@@ -55,6 +58,7 @@ impl Listed {
             legacy: flag("legacy")?,
             nfit: flag("nfit")?,
             debug: flag("debug")?,
+            scrub: flag("scrub")?,
             fast: flag("fast")?,
             stock: match &scene["stock"] {
                 Value::Null => None,
@@ -136,6 +140,15 @@ pub fn cholder(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     play(&vm, &script(&scenes, &[], SHORT), out)
 }
 
+/// Those that need XFS's online scrub, and all others, on a kernel with static branches too.
+pub fn scrub(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
+    let kernel = super::build_kernel(lab, "scrub", out)?;
+    let only = names(|scene| scene.scrub || (scene.legacy && !scene.debug))?;
+    let slow = names(|scene| scene.fast)?;
+    let vm = Vm::new(lab, "scrub", &kernel, SLOWER * time_limit(SHORT));
+    play(&vm, &script(&only, &slow, SHORT), out)
+}
+
 fn play(vm: &Vm, script: &str, out: &Out) -> Result<Vec<Test>> {
     Ok(results(&vm.run(script, &mut |line| out.line(line))?))
 }
@@ -154,7 +167,7 @@ mod tests {
     #[test]
     fn the_list_is_understood() {
         let scene = |stock: &str| {
-            let flags = r#""legacy":true,"nfit":false,"debug":false,"fast":true,"harmless":false"#;
+            let flags = r#""legacy":true,"nfit":false,"debug":false,"scrub":false,"fast":true,"harmless":false"#;
             format!(r#"[{{"name":"free",{flags},"stock":{stock}}}]"#)
         };
         let list = parse(&scene(r#"{"differs":["block","EIO"]}"#)).unwrap();

@@ -232,8 +232,10 @@ impl Torture<'_> {
         for op in list.ops.iter().take(60) {
             self.out.line(&format!("#   {op}"));
         }
-        let path = path.display();
-        Ok(format!("again: dax-lab torture --replay {path}"))
+        let (path, platform) = (path.display(), self.platform.name());
+        Ok(format!(
+            "again: tools/testing/lab/guest.sh torture --platform {platform} --replay {path}"
+        ))
     }
 }
 

@@ -112,7 +112,7 @@ pub const ALL: &[Scene] = &[
     races::mounts::WINDOW_CHANGED, races::repair::WINDOW_REPAIR, races::mounts::WINDOW_UNBOUND,
     races::mounts::WINDOW_LIST, races::repair::WINDOW_AGAIN, races::repair::WINDOW_UNWRITTEN,
     races::repair::WINDOW_FREED, races::mounts::WINDOW_REPORTED, races::repair::WINDOW_WRITTEN,
-    races::mounts::WINDOW_MOUNTING,
+    races::mounts::WINDOW_MOUNTING, repair::rebuild::REBUILD,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

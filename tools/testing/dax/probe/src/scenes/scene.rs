@@ -19,6 +19,16 @@ enum Platforms {
     Both,
 }
 
+/// What it needs of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// A kernel that fails on purpose.
+    Debug,
+    /// XFS's online scrub and repair.
+    Scrub,
+}
+
 /// What is seen of a scene on the stock kernel; `dax-lab test --also stock` holds it to it.
 #[derive(Clone, Copy)]
 enum Stock {
@@ -44,9 +54,8 @@ pub struct Scene {
     /// Whether the scene runs for as long as the user asks, on top of the deadline.
     timed: bool,
     platforms: Platforms,
-    /// Whether it needs a kernel that fails on purpose: it is played when that is asked for, or
-    /// when named.
-    debug: bool,
+    /// If it needs anything, it is played where that is there, or when named.
+    needs: Needs,
     /// Whether it has to be faster than a kernel that checks itself.
     fast: bool,
     stock: Stock,
@@ -72,7 +81,7 @@ impl Scene {
             deadline: Duration::from_secs(120),
             timed: false,
             platforms: Platforms::Legacy,
-            debug: false,
+            needs: Needs::Nothing,
             fast: false,
             stock: Stock::NotPlayed,
             harmless: false,
@@ -105,10 +114,13 @@ impl Scene {
     }
 
     pub const fn debug(self) -> Self {
-        Self {
-            debug: true,
-            ..self
-        }
+        let needs = Needs::Debug;
+        Self { needs, ..self }
+    }
+
+    pub const fn scrub(self) -> Self {
+        let needs = Needs::Scrub;
+        Self { needs, ..self }
     }
 
     pub const fn fast(self) -> Self {
@@ -148,7 +160,7 @@ impl Scene {
 impl Scene {
     /// Whether it can be played anywhere: the others are played when named only.
     pub fn is_for_all(&self) -> bool {
-        self.platforms != Platforms::Nfit && !self.debug
+        self.platforms != Platforms::Nfit && self.needs == Needs::Nothing
     }
 
     /// Seconds beyond the deadline: those that the user asks for, and more where the machine is
@@ -182,7 +194,8 @@ impl Scene {
             "about": self.about,
             "legacy": self.platforms != Platforms::Nfit,
             "nfit": self.platforms != Platforms::Legacy,
-            "debug": self.debug,
+            "debug": self.needs == Needs::Debug,
+            "scrub": self.needs == Needs::Scrub,
             "fast": self.fast,
             "stock": stock,
             "harmless": self.harmless,
@@ -213,7 +226,7 @@ mod tests {
     fn what_stock_makes_of_a_scene_is_said() {
         for scene in ALL {
             let unsaid = matches!(scene.stock, Stock::NotPlayed);
-            assert_eq!(unsaid, scene.debug, "{}", scene.name);
+            assert_eq!(unsaid, scene.needs != Needs::Nothing, "{}", scene.name);
         }
     }
 }

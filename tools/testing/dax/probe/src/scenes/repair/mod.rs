@@ -19,6 +19,7 @@ pub mod healthmon;
 pub mod known;
 pub mod marks;
 pub mod realtime;
+pub mod rebuild;
 pub mod refused;
 pub mod scrub;
 pub mod staging;
