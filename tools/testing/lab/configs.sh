@@ -12,7 +12,7 @@ out=$build/kernels/configs
 patched=$build/kernels/patched/.config
 
 # Each list is a configuration, with these off.
-off='SMP XFS_RT RUST FS_DAX MEMORY_FAILURE BLK_DEV_PMEM XFS_DAX_HOLDER_RUST,XFS_RT'
+off='RUST,XFS_RT FS_DAX MEMORY_FAILURE BLK_DEV_PMEM'
 objects='arch/x86/mm/ arch/x86/kernel/cpu/mce/ block/ drivers/dax/ drivers/nvdimm/ fs/inode.o
 	fs/super.o fs/fserror.o fs/xfs/ mm/'
 
