@@ -41,13 +41,21 @@ impl Device {
         self.inject_sectors(page * BLOCKS, count, options)
     }
 
-    /// `ndctl inject-error`, from a sector on.
+    /// `ndctl inject-error`, from a sector on. ndctl injects one sector after the other, and has the
+    /// kernel look after each, which on a slow kernel finds a part of them: so after the last alone.
     pub fn inject_sectors(&self, sector: u64, count: u64, options: &[&str]) -> Result<Value> {
-        let block = format!("--block={sector}");
-        let count = format!("--count={count}");
         let namespace = self.namespace()?;
-        let words = ["inject-error", &namespace, &block, &count];
-        ndctl(&[&words[..], options].concat())
+        let inject = |sector, count, more: &[&str]| {
+            let block = format!("--block={sector}");
+            let count = format!("--count={count}");
+            let words = ["inject-error", &namespace, &block, &count];
+            ndctl(&[&words[..], options, more].concat())
+        };
+        if count == 1 || options.contains(&"--no-notify") {
+            return inject(sector, count, &[]);
+        }
+        inject(sector, count - 1, &["--no-notify"])?;
+        inject(sector + count - 1, 1, &[])
     }
 
     /// What is injected, as ndctl tells.
