@@ -22,25 +22,12 @@ TRACE_DEFINE_ENUM(XFS_RUST_DATA);
 TRACE_DEFINE_ENUM(XFS_RUST_RT);
 TRACE_DEFINE_ENUM(XFS_RUST_LOG);
 
-#define XFS_RUST_DEVICE_STRINGS \
-	{ XFS_RUST_DATA,		"datadev" }, \
-	{ XFS_RUST_RT,			"rtdev" }, \
-	{ XFS_RUST_LOG,			"logdev" }
-
 TRACE_DEFINE_ENUM(XFS_DAX_STEP_QUEUED);
 TRACE_DEFINE_ENUM(XFS_DAX_STEP_PROVEN);
 TRACE_DEFINE_ENUM(XFS_DAX_STEP_CLEARED);
 TRACE_DEFINE_ENUM(XFS_DAX_STEP_RETRY);
 TRACE_DEFINE_ENUM(XFS_DAX_STEP_OWNED);
 TRACE_DEFINE_ENUM(XFS_DAX_STEP_STUCK);
-
-#define XFS_DAX_STEP_STRINGS \
-	{ XFS_DAX_STEP_QUEUED,		"queued" }, \
-	{ XFS_DAX_STEP_PROVEN,		"proven" }, \
-	{ XFS_DAX_STEP_CLEARED,		"cleared" }, \
-	{ XFS_DAX_STEP_RETRY,		"retry" }, \
-	{ XFS_DAX_STEP_OWNED,		"owned" }, \
-	{ XFS_DAX_STEP_STUCK,		"stuck" }
 
 TRACE_EVENT(xfs_dax_event,
 	TP_PROTO(struct xfs_mount *mp, enum xfs_rust_device fdev, u64 offset,
@@ -62,7 +49,10 @@ TRACE_EVENT(xfs_dax_event,
 	),
 	TP_printk("dev %d:%d %s offset 0x%llx bytecount 0x%llx mf_flags 0x%x",
 		  MAJOR(__entry->dev), MINOR(__entry->dev),
-		  __print_symbolic(__entry->fdev, XFS_RUST_DEVICE_STRINGS),
+		  __print_symbolic(__entry->fdev,
+				   { XFS_RUST_DATA,		"datadev" },
+				   { XFS_RUST_RT,		"rtdev" },
+				   { XFS_RUST_LOG,		"logdev" }),
 		  __entry->offset,
 		  __entry->len,
 		  __entry->mf_flags)
@@ -110,10 +100,19 @@ TRACE_EVENT(xfs_dax_repair,
 	),
 	TP_printk("dev %d:%d %s offset 0x%llx bytecount 0x%llx %s",
 		  MAJOR(__entry->dev), MINOR(__entry->dev),
-		  __print_symbolic(__entry->fdev, XFS_RUST_DEVICE_STRINGS),
+		  __print_symbolic(__entry->fdev,
+				   { XFS_RUST_DATA,		"datadev" },
+				   { XFS_RUST_RT,		"rtdev" },
+				   { XFS_RUST_LOG,		"logdev" }),
 		  __entry->offset,
 		  __entry->len,
-		  __print_symbolic(__entry->step, XFS_DAX_STEP_STRINGS))
+		  __print_symbolic(__entry->step,
+				   { XFS_DAX_STEP_QUEUED,	"queued" },
+				   { XFS_DAX_STEP_PROVEN,	"proven" },
+				   { XFS_DAX_STEP_CLEARED,	"cleared" },
+				   { XFS_DAX_STEP_RETRY,	"retry" },
+				   { XFS_DAX_STEP_OWNED,	"owned" },
+				   { XFS_DAX_STEP_STUCK,	"stuck" }))
 );
 
 #endif /* _TRACE_XFS_DAX_HOLDER_H */
