@@ -196,7 +196,14 @@ xfs_rust_is_free_in_rtg(
 	return error ?: is_free;
 }
 #else
-# define xfs_rust_is_free_in_rtg(group, first, count)	(-ENOSYS)
+static inline int
+xfs_rust_is_free_in_rtg(
+	const struct xfs_rust_group	*group,
+	u32				first,
+	u32				count)
+{
+	return -EOPNOTSUPP;
+}
 #endif
 
 /*
