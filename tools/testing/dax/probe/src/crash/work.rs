@@ -165,13 +165,13 @@ impl Worker {
                 let from = File::open(&path)?;
                 for n in first..(first + pages).min(old) {
                     // What is there: the write that follows may go to another block, which
-                    // is not in the log when the machine dies.
+                    // is not in the log when the machine dies. What can't be read can't be
+                    // stored to either.
                     let mut byte = [0];
-                    if from.read_at(&mut byte, n * PAGE).is_ok() {
-                        // SAFETY: inside the mapping, which holds nothing but the file. If
-                        // it meets an error, the write makes that good.
-                        unsafe { fault::store(area.addr(n as usize), byte[0]) };
-                    }
+                    let _ = from.read_at(&mut byte, n * PAGE);
+                    // SAFETY: inside the mapping, which holds nothing but the file. If
+                    // it meets an error, the write makes that good.
+                    unsafe { fault::store(area.addr(n as usize), byte[0]) };
                 }
             }
             let data: Vec<u8> = (first..first + pages).flat_map(content).collect();
