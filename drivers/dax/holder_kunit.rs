@@ -6,16 +6,16 @@
 
 use kernel::{
     dax::{
+        ByteRange,
         Claim,
         Device,
-        Failure,
-        FailureRange,
         HolderOps,
         MfFlag,
         MfFlags,
         OwnedDevice,
         Registration, //
     },
+    error::to_result,
     prelude::*,
     sync::{
         aref::ARef,
@@ -48,6 +48,8 @@ struct Probe {
     offset: Atomic<u64>,
     len: Atomic<u64>,
     flags: Atomic<i32>,
+    /// What a callback returns: 0 or an error number.
+    answer: Atomic<i32>,
     /// If this is not zero, the next callback completes `entered` and waits for `go`.
     waits: Atomic<u32>,
     #[pin]
@@ -65,6 +67,7 @@ impl Probe {
                 offset: Atomic::new(0),
                 len: Atomic::new(0),
                 flags: Atomic::new(0),
+                answer: Atomic::new(0),
                 waits: Atomic::new(0),
                 entered <- Completion::new(),
                 go <- Completion::new(),
@@ -80,6 +83,11 @@ impl Probe {
     fn ended(&self) -> u32 {
         self.ended.load(Acquire)
     }
+
+    /// Whether the last callback was for these bytes.
+    fn was_told(&self, start: u64, len: u64) -> bool {
+        (self.offset.load(Acquire), self.len.load(Acquire)) == (start, len)
+    }
 }
 
 struct Holder;
@@ -90,16 +98,12 @@ impl HolderOps for Holder {
     fn notify_failure(
         probe: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _dev: &Device,
-        failure: Failure,
+        failed: ByteRange,
         flags: MfFlags,
     ) -> Result {
         probe.began.fetch_add(1, Full);
-        let (offset, len) = match failure {
-            Failure::Range(range) => (range.offset(), range.len()),
-            Failure::WholeDevice => (0, 0),
-        };
-        probe.offset.store(offset, Release);
-        probe.len.store(len, Release);
+        probe.offset.store(failed.offset(), Release);
+        probe.len.store(failed.len(), Release);
         probe.flags.store(flags.as_raw(), Release);
         if probe.waits.xchg(0, Full) != 0 {
             probe.entered.complete_all();
@@ -108,16 +112,25 @@ impl HolderOps for Holder {
             fsleep(Delta::from_millis(100));
         }
         probe.ended.fetch_add(1, Full);
-        Ok(())
+        to_result(probe.answer.load(Acquire))
     }
 }
 
 fn register(dev: &ARef<Device>, probe: &Arc<Probe>) -> Result<Registration<Holder>> {
-    Registration::new(dev.clone(), Claim::NONE, probe.clone())
+    hold(dev, probe, 0, 0x10000)
 }
 
-fn failure() -> Result<Failure> {
-    Ok(Failure::Range(FailureRange::new(0x3000, 0x200)?))
+fn hold(
+    dev: &ARef<Device>,
+    probe: &Arc<Probe>,
+    start: u64,
+    len: u64,
+) -> Result<Registration<Holder>> {
+    Registration::new(dev.clone(), ByteRange::new(start, len)?, probe.clone())
+}
+
+fn failure() -> Result<ByteRange> {
+    ByteRange::new(0x3000, 0x200)
 }
 
 /// Notifies the holder from a worker. Returns when the callback waits.
@@ -152,11 +165,11 @@ mod tests {
 
     #[test]
     fn range_is_checked() {
-        assert!(FailureRange::new(0, 0).is_err());
-        assert!(FailureRange::new(u64::MAX, 1).is_err());
-        assert!(FailureRange::new(1, u64::MAX).is_err());
-        assert!(FailureRange::new(u64::MAX - 1, 1).is_ok());
-        assert!(FailureRange::new(4096, 512).is_ok_and(|r| r.end() == 4608 && r.len() == 512));
+        assert!(ByteRange::new(0, 0).is_err());
+        assert!(ByteRange::new(u64::MAX, 1).is_err());
+        assert!(ByteRange::new(1, u64::MAX).is_err());
+        assert!(ByteRange::new(u64::MAX - 1, 1).is_ok());
+        assert!(ByteRange::new(4096, 512).is_ok_and(|r| r.end() == 4608 && r.len() == 512));
     }
 
     #[test]
@@ -187,8 +200,7 @@ mod tests {
 
         dev.notify_failure(failure()?, MfFlag::ActionRequired.into())?;
         assert_eq!(probe.ended(), 1);
-        assert_eq!(probe.offset.load(Acquire), 0x3000);
-        assert_eq!(probe.len.load(Acquire), 0x200);
+        assert!(probe.was_told(0x3000, 0x200));
         assert_eq!(
             probe.flags.load(Acquire),
             MfFlags::from(MfFlag::ActionRequired).as_raw()
@@ -234,8 +246,117 @@ mod tests {
         let claim = Claim::new(core::ptr::from_ref(&probe).cast_mut().cast());
 
         assert!(
-            Registration::<Holder>::new((*dev).clone(), claim, probe).is_err_and(|e| e == EBUSY)
+            Registration::<Holder>::for_claim((*dev).clone(), claim, probe)
+                .is_err_and(|e| e == EBUSY)
         );
+        Ok(())
+    }
+
+    #[test]
+    fn ranges_that_overlap() -> Result {
+        let (dev, first, second) = (OwnedDevice::new()?, Probe::new()?, Probe::new()?);
+        let _reg = hold(&dev, &first, 0x2000, 0x2000)?;
+
+        for (start, len) in [
+            (0x2000, 0x2000),
+            (0x1000, 0x1001),
+            (0x3fff, 0x1000),
+            (0x2800, 0x100),
+            (0, u64::MAX),
+        ] {
+            assert!(hold(&dev, &second, start, len).is_err_and(|e| e == EBUSY));
+        }
+        // Adjacent ones do not.
+        assert!(hold(&dev, &second, 0x1000, 0x1000).is_ok());
+        assert!(hold(&dev, &second, 0x4000, 0x1000).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn failure_is_cut_at_the_borders() -> Result {
+        let (dev, low, high) = (OwnedDevice::new()?, Probe::new()?, Probe::new()?);
+        let last = Probe::new()?;
+        let notify =
+            |start, end| dev.notify_failure(ByteRange::new(start, end - start)?, MfFlags::empty());
+        // Not in the order of the device.
+        let _high = hold(&dev, &high, 0x4000, 0x4000)?;
+        let _last = hold(&dev, &last, 0x9000, 0x1000)?;
+        let _low = hold(&dev, &low, 0, 0x4000)?;
+
+        notify(0x3000, 0x4000)?;
+        assert!(low.was_told(0x3000, 0x1000));
+        notify(0x4000, 0x4001)?;
+        assert!(high.was_told(0x4000, 1));
+        assert_eq!((low.ended(), high.ended()), (1, 1));
+
+        notify(0x3e00, 0x4200)?;
+        assert!(low.was_told(0x3e00, 0x200));
+        assert!(high.was_told(0x4000, 0x200));
+
+        // Bytes 0x8000 to 0x8fff, and those behind 0x9fff, have no holder.
+        notify(0x7000, 0xb000)?;
+        assert!(high.was_told(0x7000, 0x1000));
+        assert!(last.was_told(0x9000, 0x1000));
+        assert_eq!(notify(0x8000, 0x9000), Err(EOPNOTSUPP));
+        assert_eq!(notify(0xa000, 0xb000), Err(EOPNOTSUPP));
+        assert_eq!((low.ended(), high.ended(), last.ended()), (2, 3, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn answers_are_combined() -> Result {
+        let (dev, low, high) = (OwnedDevice::new()?, Probe::new()?, Probe::new()?);
+        let _low = hold(&dev, &low, 0, 0x1000)?;
+        let _high = hold(&dev, &high, 0x1000, 0x1000)?;
+        let (gone, bad, full) = (EOPNOTSUPP.to_errno(), EIO.to_errno(), ENOMEM.to_errno());
+
+        // Bytes 0x2000 to 0x2fff have no holder.
+        for (of_low, of_high, combined) in [
+            (0, 0, 0),
+            (0, gone, 0),
+            (gone, 0, 0),
+            (gone, gone, gone),
+            (bad, 0, bad),
+            (0, bad, bad),
+            (gone, bad, bad),
+            (bad, gone, bad),
+            (bad, full, bad),
+        ] {
+            low.answer.store(of_low, Release);
+            high.answer.store(of_high, Release);
+            assert_eq!(
+                dev.notify_failure(ByteRange::new(0, 0x3000)?, MfFlags::empty()),
+                to_result(combined)
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_holder_goes_while_another_is_notified() -> Result {
+        let (dev, busy, idle) = (OwnedDevice::new()?, Probe::new()?, Probe::new()?);
+        let _busy = register(&dev, &busy)?;
+        let reg = hold(&dev, &idle, 0x10000, 0x1000)?;
+
+        notify_elsewhere(&dev, &busy)?;
+        // This does not wait for the callback of the other holder.
+        drop(reg);
+        assert_eq!((busy.began(), busy.ended()), (1, 0));
+        assert!(Arc::into_unique_or_drop(idle).is_some());
+        let_go_later(&busy)
+    }
+
+    #[test]
+    fn removal_reaches_all_holders() -> Result {
+        let (dev, low, high) = (OwnedDevice::new()?, Probe::new()?, Probe::new()?);
+        let _low = hold(&dev, &low, 0, 0x4000)?;
+        let _high = hold(&dev, &high, 0x8000, 0x4000)?;
+
+        low.answer.store(EIO.to_errno(), Release);
+        dev.kill();
+        assert!(low.was_told(0, 0x4000));
+        assert!(high.was_told(0x8000, 0x4000));
+        assert_eq!((low.ended(), high.ended()), (1, 1));
         Ok(())
     }
 
@@ -274,7 +395,7 @@ mod tests {
 
         dev.kill();
         assert_eq!(probe.ended(), 1);
-        assert_eq!(probe.len.load(Acquire), 0);
+        assert!(probe.was_told(0, 0x10000));
         assert_eq!(
             probe.flags.load(Acquire),
             MfFlags::from(MfFlag::MemPreRemove).as_raw()

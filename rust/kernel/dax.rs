@@ -2,8 +2,9 @@
 
 //! Direct access (DAX) devices, their holders, and the entries of DAX files.
 //!
-//! A holder is what sits on a [`Device`]: a filesystem or a mapped device. When memory of the
-//! device fails, the device's driver notifies its holder, which knows what the memory contains.
+//! A holder is what sits on a range of a [`Device`]: a filesystem or a mapped device. When memory of
+//! the device fails, the device's driver notifies the holder of the range, which knows what the
+//! memory contains.
 //!
 //! C header: [`include/linux/dax.h`](srctree/include/linux/dax.h)
 
@@ -27,7 +28,8 @@ pub use self::{
     },
     entry::{
         FoundPages,
-        LockedEntry, //
+        LockedEntry,
+        MappedFiles, //
     },
     holder::{
         Claim,
@@ -73,18 +75,18 @@ impl MfFlags {
     }
 }
 
-/// The part of a device that failed, in bytes from the start of the [`Device`].
+/// The part of a device that failed or has a holder, in bytes from the start of the [`Device`].
 ///
 /// # Invariants
 ///
 /// `len` is not zero, and `offset + len` does not overflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FailureRange {
+pub struct ByteRange {
     offset: u64,
     len: u64,
 }
 
-impl FailureRange {
+impl ByteRange {
     /// Creates a range of `len` bytes at `offset`.
     ///
     /// Returns [`EINVAL`] if it is empty or if its end does not fit into a [`u64`].
@@ -114,34 +116,5 @@ impl FailureRange {
     #[inline]
     pub fn end(&self) -> u64 {
         self.offset + self.len
-    }
-}
-
-/// What failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// These bytes of the device.
-    Range(FailureRange),
-    /// The device, whatever its length. In C, offset 0 and length `U64_MAX`.
-    WholeDevice,
-}
-
-impl Failure {
-    /// Converts a range from C, both numbers in bytes.
-    #[inline]
-    fn from_raw(offset: u64, len: u64) -> Result<Self> {
-        if offset == 0 && len == u64::MAX {
-            return Ok(Self::WholeDevice);
-        }
-        FailureRange::new(offset, len).map(Self::Range)
-    }
-
-    /// Returns offset and length as C takes them.
-    #[inline]
-    fn as_raw(&self) -> (u64, u64) {
-        match self {
-            Self::Range(range) => (range.offset, range.len),
-            Self::WholeDevice => (0, u64::MAX),
-        }
     }
 }

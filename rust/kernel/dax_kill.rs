@@ -6,7 +6,11 @@
 
 use crate::{
     bindings,
-    dax::MfFlags,
+    dax::{
+        FoundPages,
+        MappedFiles,
+        MfFlags, //
+    },
     error::to_result,
     fs::address_space::AddressSpace,
     page::{
@@ -76,6 +80,32 @@ impl KillList {
                 pfn,
             )
         })
+    }
+
+    /// Revokes the page frames `pfn..pfn + count` from all processes that map them in `files`, and
+    /// adds these processes to the list. Calls `visit` for the pages of each file.
+    ///
+    /// The caller must not hold a lock that a page fault takes. If a file can't be handled, the
+    /// others are, and the first error is returned.
+    pub fn collect_mapped(
+        &mut self,
+        mut files: MappedFiles<'_>,
+        pfn: Pfn,
+        count: usize,
+        mut visit: impl FnMut(&AddressSpace, FoundPages),
+    ) -> Result {
+        let mut res = Ok(());
+
+        while let Some(mapping) = files.next() {
+            let mut index = PageIndex::from_raw(0);
+
+            while let Some(found) = mapping.find_pfn(index, pfn, count) {
+                res = res.and(self.collect(mapping, found.index, found.count, Some(found.pfn)));
+                visit(mapping, found);
+                index = found.index + found.count;
+            }
+        }
+        res
     }
 
     /// Signals the processes on the list: each once, for the first page of the failure that it

@@ -38,6 +38,7 @@ enum xfs_rust_device {
 /* Where a device lies, and how its blocks are divided into groups. */
 struct xfs_rust_target {
 	struct dax_device	*dax_dev;
+	void			*claim;		/* holder until we register */
 	u64			offset;		/* of sector 0, in bytes */
 	u64			first;		/* first sector */
 	u64			end;		/* sector after the last one */
@@ -145,8 +146,6 @@ void xfs_rust_freed(struct xfs_group *xg, u32 first, u32 count);
 int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
 		struct inode **inodep);
 void xfs_rust_irele(struct inode *inode);
-struct inode *xfs_rust_next_mapped(struct xfs_mount *mp, struct inode *prev);
-u64 xfs_rust_ino(struct inode *inode);
 struct address_space *xfs_rust_mapping(struct inode *inode);
 int xfs_rust_map(struct inode *inode, enum xfs_rust_device dev, loff_t pos,
 		u64 len, struct xfs_rust_extent *ext);

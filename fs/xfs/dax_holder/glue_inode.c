@@ -130,42 +130,6 @@ xfs_rust_irele(
 	xfs_irele_async(XFS_I(inode));
 }
 
-/*
- * Get the next inode that uses DAX and that a process maps: the first one, or
- * the one after @prev, whose reference is dropped.  Inodes that are added to the
- * list meanwhile are not returned.
- */
-struct inode *
-xfs_rust_next_mapped(
-	struct xfs_mount		*mp,
-	struct inode			*prev)
-{
-	struct super_block		*sb = mp->m_super;
-	struct inode			*inode, *next = NULL;
-
-	spin_lock(&sb->s_inode_list_lock);
-	inode = list_prepare_entry(prev, &sb->s_inodes, i_sb_list);
-	list_for_each_entry_continue(inode, &sb->s_inodes, i_sb_list) {
-		if (IS_DAX(inode) && mapping_mapped(inode->i_mapping) &&
-		    igrab(inode)) {
-			next = inode;
-			break;
-		}
-	}
-	spin_unlock(&sb->s_inode_list_lock);
-	if (prev)
-		xfs_irele_async(XFS_I(prev));
-	cond_resched();
-	return next;
-}
-
-u64
-xfs_rust_ino(
-	struct inode			*inode)
-{
-	return I_INO(XFS_I(inode));
-}
-
 struct address_space *
 xfs_rust_mapping(
 	struct inode			*inode)

@@ -84,6 +84,7 @@ xfs_rust_get_target(
 		blocks = READ_ONCE(mp->m_sb.sb_dblocks);
 	}
 	target->dax_dev = btp->bt_daxdev;
+	target->claim = btp;
 	target->offset = btp->bt_dax_part_off;
 	target->first = XFS_FSB_TO_BB(mp, first);
 	target->end = XFS_FSB_TO_BB(mp, first + blocks);

@@ -76,7 +76,7 @@ unsafe fn register(mount: &Mount, worker: &Arc<Worker>) -> Result<Registrations>
         };
         let holder = KBox::new(holder, GFP_KERNEL)?;
 
-        *registration = Some(Registration::new(raw.dev, mount.claim(), holder)?);
+        *registration = Some(Registration::for_claim(raw.dev, raw.claim, holder)?);
     }
     Ok(registrations)
 }

@@ -89,7 +89,7 @@ impl<'a> Event<'a> {
     /// Unmaps the page frames of `bytes` from all files that have them, and collects the processes.
     /// Calls `visit` with the bytes of each file, and where they begin on the device.
     ///
-    /// For when the btrees can't be read: the DAX entries of all mapped files are looked through,
+    /// For when there are no btrees, or they can't be read: the DAX entries of all mapped files are looked through,
     /// which takes as long as they are many. Files that no process maps are not found.
     pub(crate) fn collect_mapped(
         &self,
@@ -98,31 +98,20 @@ impl<'a> Event<'a> {
         mut visit: impl FnMut(FileBytes, u64),
     ) -> Result {
         self.target.frames().for_each(bytes, |pgoff, pfn, count| {
-            let mut files = self.mount().mapped_files();
+            let files = self.mount().mapped_files();
 
-            while let Some(inode) = files.next() {
-                let Some(mapping) = inode.dax_mapping() else {
-                    continue;
+            kill_list.collect_mapped(files, pfn, count, |mapping, found| {
+                let first = pgoff + (found.pfn - pfn);
+                let at = DeviceBytes {
+                    start: first.first_byte(),
+                    end: (first + found.count).first_byte(),
                 };
-                let mut index = PageIndex::from_raw(0);
+                let pos = found.index.first_byte();
 
-                while let Some(found) = mapping.find_pfn(index, pfn, count) {
-                    kill_list.collect(mapping, found.index, found.count, Some(found.pfn))?;
-
-                    let first = pgoff + (found.pfn - pfn);
-                    let at = DeviceBytes {
-                        start: first.first_byte(),
-                        end: (first + found.count).first_byte(),
-                    };
-                    let pos = found.index.first_byte();
-
-                    if let Some(lost) = FileBytes::within(inode.ino(), pos, at, bytes) {
-                        visit(lost, at.start.max(bytes.start));
-                    }
-                    index = found.index + found.count;
+                if let Some(lost) = FileBytes::within(mapping.ino(), pos, at, bytes) {
+                    visit(lost, at.start.max(bytes.start));
                 }
-            }
-            Ok(())
+            })
         })
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Summary {
     pub(crate) metadata: u64,
     /// Blocks that hold no data, allocated or not.
     pub(crate) empty: u64,
-    /// A btree could not be read: there may be further owners.
+    /// There is no reverse mapping, or a part of it could not be read: there may be further owners.
     pub(crate) unread: bool,
     still_mapped: Option<StillMapped>,
     /// The first error.
@@ -118,6 +118,7 @@ impl Summary {
             owners: self.owners,
             metadata: self.metadata,
             empty: self.empty,
+            unread: self.unread,
             still_mapped: self.still_mapped,
         })
     }
@@ -129,6 +130,7 @@ pub(crate) struct FailureMessage {
     owners: u64,
     metadata: u64,
     empty: u64,
+    unread: bool,
     still_mapped: Option<StillMapped>,
 }
 
@@ -137,12 +139,17 @@ impl FailureMessage {
     pub(crate) fn log(&self, mount: &ActiveMount<'_>) {
         mount.warn(fmt!(
             "memory failed, bytes {:#x}-{:#x} of the DAX device: {} owners of data, \
-             {} blocks of metadata, {} blocks without data",
+             {} blocks of metadata, {} blocks without data{}",
             self.bytes.start,
             self.bytes.end - 1,
             self.owners,
             self.metadata,
-            self.empty
+            self.empty,
+            if self.unread {
+                ", other owners are not known"
+            } else {
+                ""
+            }
         ));
         if let Some(StillMapped { ino, error, more }) = self.still_mapped {
             mount.alert(fmt!(

@@ -25,7 +25,7 @@ use kernel::{
     dax::{
         self,
         DaxPgoff,
-        Failure, //
+        ByteRange, //
     },
     page::{
         Pfn,
@@ -39,16 +39,11 @@ use kernel::{
 const PAGES_AT_ONCE: usize = 1 << (30 - PAGE_SHIFT);
 
 /// Returns the part of a failure that is at `range`, if any.
-fn part_of(range: &BuftargRange, failure: Failure) -> Option<DeviceBytes> {
-    let whole = range.whole()?;
-
-    match failure {
-        Failure::WholeDevice => Some(whole),
-        Failure::Range(failed) => whole.intersect(DeviceBytes {
-            start: failed.offset(),
-            end: failed.end(),
-        }),
-    }
+fn part_of(range: &BuftargRange, failure: ByteRange) -> Option<DeviceBytes> {
+    range.whole()?.intersect(DeviceBytes {
+        start: failure.offset(),
+        end: failure.end(),
+    })
 }
 
 impl Mount {
@@ -61,7 +56,7 @@ impl Mount {
     }
 
     /// Returns whether a part of a failure is on the device that is registered as `kind`.
-    pub(crate) fn is_hit(&self, kind: DeviceKind, failure: Failure) -> bool {
+    pub(crate) fn is_hit(&self, kind: DeviceKind, failure: ByteRange) -> bool {
         let is_hit = |kind| {
             let raw = self.raw_target(kind);
             raw.is_some_and(|raw| part_of(&raw.range, failure).is_some())
@@ -143,7 +138,7 @@ impl<'a> DaxTarget<'a> {
     }
 
     /// Returns the part of a failure that is here, or `None` if all of it is elsewhere.
-    pub(crate) fn part_of(&self, failure: Failure) -> Option<DeviceBytes> {
+    pub(crate) fn part_of(&self, failure: ByteRange) -> Option<DeviceBytes> {
         part_of(&self.range, failure)
     }
 

@@ -70,7 +70,7 @@ use holder::DeviceHolder;
 use kernel::{
     dax::{
         self,
-        Failure,
+        ByteRange,
         HolderOps,
         MfFlag,
         MfFlags, //
@@ -104,12 +104,12 @@ impl HolderOps for XfsHolderOps {
     fn notify_failure(
         holder: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _dev: &dax::Device,
-        failure: Failure,
+        failure: ByteRange,
         flags: MfFlags,
     ) -> Result {
         let mount = holder.mount();
 
-        // Bytes of another partition, for example.
+        // The device may be larger than the filesystem.
         if !mount.is_hit(holder.kind, failure) {
             return Err(EOPNOTSUPP);
         }
@@ -187,11 +187,8 @@ fn log_failed(event: &Event<'_>) -> Result {
 fn blocks_failed(event: &Event<'_>) -> Result {
     let mount = event.mount();
 
-    if !event.target.has_rmap() {
-        report_media(event);
-        return Err(EOPNOTSUPP);
-    }
-    if !event.is_simulated() {
+    // Without a reverse mapping, blocks that are free can't be found, and there is no repair.
+    if !event.is_simulated() && event.target.has_rmap() {
         event.worker.set_bad(&mount);
     }
     // The health monitor hears of the error before the worker can report that it is cleared.
@@ -203,7 +200,7 @@ fn blocks_failed(event: &Event<'_>) -> Result {
 
     // XFS can't go on without its metadata, and owners that are not known may be metadata. If a
     // scrub found the error, the metadata may be written before it is read.
-    let is_gone = summary.metadata > 0 || summary.unread;
+    let is_gone = summary.metadata > 0 || (summary.unread && event.target.has_rmap());
     if is_gone && !event.is_found() && !mount.is_shut_down() {
         mount.shut_down_corrupt();
         // XFS calls it EFSCORRUPTED.
@@ -219,6 +216,10 @@ fn kill_owners(event: &Event<'_>) -> Summary {
     let mut unread: Option<DeviceBytes> = None;
     let mut kill_list = KillList::new(event.flags);
 
+    if !event.target.has_rmap() {
+        summary.unread = true;
+        collect_mapped(event, event.bytes, &mut kill_list, &mut summary);
+    }
     for span in event.target.spans(event.bytes) {
         // What is about to be removed is not bad.
         if !event.is_removal() {
@@ -234,25 +235,26 @@ fn kill_owners(event: &Event<'_>) -> Summary {
             continue;
         };
         // The search for unread owners is slow: groups that follow one another are one search.
+        summary.unread = true;
         match &mut unread {
             Some(last) if last.end == bytes.start => last.end = bytes.end,
             unread => {
                 if let Some(last) = unread.replace(bytes) {
-                    collect_unread(event, last, &mut kill_list, &mut summary);
+                    collect_mapped(event, last, &mut kill_list, &mut summary);
                 }
             }
         }
     }
     if let Some(bytes) = unread {
-        collect_unread(event, bytes, &mut kill_list, &mut summary);
+        collect_mapped(event, bytes, &mut kill_list, &mut summary);
     }
     kill_list.kill_procs();
     summary
 }
 
-/// Unmaps `bytes` and collects the processes where the btrees can't be read: after a shutdown, XFS
-/// reads nothing from the device.
-fn collect_unread(
+/// Unmaps `bytes` and collects the processes where there is no reverse mapping, or it can't be read:
+/// after a shutdown, XFS reads nothing from the device.
+fn collect_mapped(
     event: &Event<'_>,
     bytes: DeviceBytes,
     kill_list: &mut KillList,
@@ -262,7 +264,6 @@ fn collect_unread(
     let res = event.collect_mapped(kill_list, bytes, |lost, at| batch.add(summary, lost, at));
 
     batch.queue();
-    summary.unread = true;
     if let Err(e) = res {
         summary.add_error(e);
     }
@@ -283,10 +284,6 @@ fn device_removed(mount: &MountRef<'_>, events: &[Option<Event<'_>>]) -> Result 
     let events = || events.iter().flatten();
 
     events().for_each(report_media);
-    // An empty device has no target.
-    if !events().any(|event| event.target.has_rmap()) {
-        return Err(EOPNOTSUPP);
-    }
 
     active.info(fmt!("the device is about to be removed"));
     let frozen = sb.freeze();

@@ -3,7 +3,7 @@
 //! DAX devices.
 
 use super::{
-    Failure,
+    ByteRange,
     MfFlags, //
 };
 use crate::{
@@ -90,7 +90,7 @@ pub struct Device(Opaque<bindings::dax_device>);
 unsafe impl Send for Device {}
 // SAFETY: What the methods read is `flags`, by atomic bit operations; `ops`, which is cleared only
 // after `kill_dax()` has waited for all sections of `dax_read_lock()` that saw the device alive;
-// and the holder fields, which `dax_holder_lock` guards. Drivers expect `dax_direct_access()` on
+// and the list of holders, which `dax_holder_lock` guards. Drivers expect `dax_direct_access()` on
 // several CPUs at a time.
 unsafe impl Sync for Device {}
 
@@ -195,27 +195,31 @@ impl Device {
         }
     }
 
-    /// Notifies the holder of this device that memory of the device failed.
+    /// Notifies the holders of `range` that this memory failed, each of its part.
     ///
-    /// Returns what the holder returns, [`EOPNOTSUPP`] if there is none, [`ENXIO`] if the device
-    /// is gone. May sleep.
+    /// Returns [`ENXIO`] if the device is gone, [`EOPNOTSUPP`] if no holder handled any part, else
+    /// the first error of a holder that handled its part. May sleep.
     ///
     /// Corresponds to the C function `dax_holder_notify_failure()`.
     #[inline]
-    pub fn notify_failure(&self, failure: Failure, flags: MfFlags) -> Result {
-        let (offset, len) = failure.as_raw();
+    pub fn notify_failure(&self, range: ByteRange, flags: MfFlags) -> Result {
         // SAFETY: `&self` keeps the device valid, which is all that
         // `dax_holder_notify_failure()` requires: it keeps the holder from being unregistered, and
         // holders check the range.
         to_result(unsafe {
-            bindings::dax_holder_notify_failure(self.as_raw(), offset, len, flags.as_raw())
+            bindings::dax_holder_notify_failure(
+                self.as_raw(),
+                range.offset(),
+                range.len(),
+                flags.as_raw(), //
+            )
         })
     }
 }
 
 /// A device without operations, and so without memory that can be accessed.
 ///
-/// It has a holder and passes notifications on, as the device of a driver does. It is removed when
+/// It has holders and passes notifications on, as the device of a driver does. It is removed when
 /// this value is dropped.
 ///
 /// # Invariants
@@ -238,7 +242,7 @@ impl OwnedDevice {
         Ok(Self(unsafe { ARef::from_raw(ptr.cast()) }))
     }
 
-    /// Removes the device: its holder is notified with [`MfFlag::MemPreRemove`], and of nothing
+    /// Removes the device: its holders are notified with [`MfFlag::MemPreRemove`], and of nothing
     /// after that.
     ///
     /// [`MfFlag::MemPreRemove`]: super::MfFlag::MemPreRemove
@@ -247,7 +251,7 @@ impl OwnedDevice {
     pub fn kill(&self) {
         // SAFETY: We own a reference to the device. `kill_dax()` may be called again, and by
         // several threads at a time: clearing the flag is atomic, `dax_holder_lock` guards the
-        // holder, and each call waits for the notifications that run.
+        // holders, and each call waits for the notifications that run.
         unsafe { bindings::kill_dax(self.0.as_raw()) };
     }
 }

@@ -6,7 +6,10 @@ use crate::{
     bindings,
     fs::{
         address_space::AddressSpace,
-        super_block::ActiveSuperBlock, //
+        super_block::{
+            ActiveSuperBlock,
+            SuperBlock, //
+        }, //
     },
     page::{
         PageIndex,
@@ -115,6 +118,65 @@ impl ActiveSuperBlock {
         // SAFETY: By the type invariant, an active reference is held until `dax_detach_super()`
         // returns, so the list of inodes stays. The rest is as the caller guarantees.
         unsafe { bindings::dax_detach_super(self.as_raw()) };
+    }
+}
+
+impl SuperBlock {
+    /// Starts to walk the files that are accessed by DAX and that a process maps.
+    ///
+    /// # Safety
+    ///
+    /// `generic_shutdown_super()` must not begin for `'a`.
+    #[inline]
+    pub unsafe fn mapped_dax_files<'a>(&'a self) -> MappedFiles<'a> {
+        // INVARIANT: The caller guarantees that the superblock is not shut down. `last` is null.
+        MappedFiles {
+            sb: self,
+            last: null_mut(),
+        }
+    }
+}
+
+/// Walks the files of a superblock that are accessed by DAX and that a process maps.
+///
+/// Nothing is read from a device.
+///
+/// # Invariants
+///
+/// `generic_shutdown_super()` does not begin for `'a`. `last` is null or a reference to an inode of
+/// `sb`.
+pub struct MappedFiles<'a> {
+    sb: &'a SuperBlock,
+    /// The reference keeps the inode in the list of the superblock.
+    last: *mut bindings::inode,
+}
+
+impl MappedFiles<'_> {
+    /// Returns the next file, and drops the one before, maybe with its last reference. The caller
+    /// must not hold a lock that an eviction takes.
+    ///
+    /// Corresponds to the C function `dax_next_mapped_inode()`.
+    // It is no iterator: a file is borrowed until the next call.
+    #[expect(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<&AddressSpace> {
+        // INVARIANT: `last` becomes null or the reference that the function returns.
+        // SAFETY: By the type invariant, the superblock is not shut down, and `last` is null or a
+        // reference to one of its inodes, which is given up here.
+        self.last = unsafe { bindings::dax_next_mapped_inode(self.sb.as_raw(), self.last) };
+        if self.last.is_null() {
+            return None;
+        }
+        // SAFETY: `last` is a reference to an inode, which is held for as long as `self` is
+        // borrowed.
+        Some(unsafe { AddressSpace::from_raw((*self.last).i_mapping) })
+    }
+}
+
+impl Drop for MappedFiles<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, `last` is null or a reference, which is given up here.
+        unsafe { bindings::iput_async(self.last) };
     }
 }
 

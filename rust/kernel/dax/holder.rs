@@ -3,8 +3,8 @@
 //! Holders of DAX devices.
 
 use super::{
+    ByteRange,
     Device,
-    Failure,
     MfFlags, //
 };
 use crate::{
@@ -19,19 +19,16 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ptr::{
-        null_mut,
-        NonNull, //
-    }, //
+    ptr::NonNull, //
 };
 
-/// What a holder does when its device fails.
+/// What a holder does when memory of its range fails.
 pub trait HolderOps: Sized + 'static {
     /// Data of the holder. Callbacks borrow it, several at a time, and without end if the
     /// [`Registration`] is leaked.
     type Data: ForeignOwnable + Send + Sync + 'static;
 
-    /// Memory of `dev` failed or, with [`MfFlag::MemPreRemove`], is about to be removed.
+    /// Memory `failed` of `dev`, all of it in the holder's range, failed or, with [`MfFlag::MemPreRemove`], is about to be removed.
     ///
     /// Runs in process context and may sleep. `memory_failure()` calls it with `mf_mutex` held,
     /// which serializes all memory failures of the machine. Dropping the [`Registration`] waits
@@ -46,7 +43,7 @@ pub trait HolderOps: Sized + 'static {
     fn notify_failure(
         data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         dev: &Device,
-        failure: Failure,
+        failed: ByteRange,
         flags: MfFlags,
     ) -> Result;
 }
@@ -62,31 +59,32 @@ impl<T: HolderOps> VTable<T> {
     /// # Safety
     ///
     /// Must only be called by `dax_holder_notify_failure()`, with a reference to `dax_dev` held and
-    /// `holder_users` raised, for a device whose holder `Registration::<T>::new()` registered.
+    /// the holder's `users` raised, for a `holder` that a `Registration::<T>` registered.
     unsafe extern "C" fn notify_failure_callback(
         dax_dev: *mut bindings::dax_device,
+        holder: *mut c_void,
         offset: u64,
         len: u64,
         mf_flags: c_int,
     ) -> c_int {
         from_result(|| {
-            let failure = Failure::from_raw(offset, len)?;
+            let failed = ByteRange::new(offset, len)?;
             // SAFETY: The caller guarantees a reference to the device until this returns.
             let dev = unsafe { Device::from_raw(dax_dev) };
-            // SAFETY: The device is valid. `Registration::<T>::new()` registered the holder, so it
-            // comes from `into_foreign()` of a `T::Data`. `holder_users` counts this callback, so
-            // the holder does not change, and `Registration::drop()` waits for it to return before
-            // it calls `from_foreign()`. `T::Data` is `Sync`: several callbacks may borrow it.
-            let data = unsafe { T::Data::borrow(bindings::dax_holder(dax_dev)) };
+            // SAFETY: A `Registration::<T>` registered `holder`, so it comes from `into_foreign()`
+            // of a `T::Data`. `users` counts this callback, and `Registration::drop()` waits for
+            // it to return before it calls `from_foreign()`. `T::Data` is `Sync`: several callbacks
+            // may borrow it.
+            let data = unsafe { T::Data::borrow(holder) };
 
-            T::notify_failure(data, dev, failure, MfFlags::from_raw(mf_flags))?;
+            T::notify_failure(data, dev, failed, MfFlags::from_raw(mf_flags))?;
             Ok(0)
         })
     }
 }
 
-/// The holder, without operations, that C code has set for a device and that a [`Registration`]
-/// replaces.
+/// The holder, without operations, with which C code has claimed the bytes of a block device, and
+/// that a [`Registration`] replaces.
 ///
 /// Corresponds to the `holder` that C passed to `fs_dax_get_by_bdev()` or `fs_dax_get()`. It is an
 /// opaque cookie: compared, never dereferenced.
@@ -99,9 +97,6 @@ unsafe impl Send for Claim {}
 unsafe impl Sync for Claim {}
 
 impl Claim {
-    /// No claim: the device must have no holder.
-    pub const NONE: Self = Self(null_mut());
-
     /// The claim that C made with this pointer.
     #[inline]
     pub const fn new(holder: *mut c_void) -> Self {
@@ -114,7 +109,7 @@ impl Claim {
 /// # Invariants
 ///
 /// `holder` was returned by `into_foreign()` of a `T::Data` and registered for `dev`, with
-/// `VTable::<T>::OPS`, in place of `claim`. Only `drop()` unregisters it and passes it to
+/// `VTable::<T>::OPS`: in place of `claim` or, if there is none, for a range of its own. Only `drop()` unregisters it and passes it to
 /// `from_foreign()`.
 ///
 /// # Examples
@@ -140,32 +135,32 @@ impl Claim {
 ///     fn notify_failure(
 ///         bytes: <Self::Data as kernel::types::ForeignOwnable>::Borrowed<'_>,
 ///         _dev: &dax::Device,
-///         failure: dax::Failure,
+///         failed: dax::ByteRange,
 ///         _flags: dax::MfFlags,
 ///     ) -> Result {
-///         if let dax::Failure::Range(range) = failure {
-///             bytes.fetch_add(range.len(), Relaxed);
-///         }
+///         bytes.fetch_add(failed.len(), Relaxed);
 ///         Ok(())
 ///     }
 /// }
 ///
 /// let dev = dax::OwnedDevice::new()?;
 /// let bytes = Arc::new(Atomic::new(0), GFP_KERNEL)?;
-/// let reg = dax::Registration::<Count>::new((*dev).clone(), dax::Claim::NONE, bytes.clone())?;
+/// let held = dax::ByteRange::new(0, 8192)?;
+/// let reg = dax::Registration::<Count>::new((*dev).clone(), held, bytes.clone())?;
 ///
-/// let failure = dax::Failure::Range(dax::FailureRange::new(4096, 512)?);
-/// dev.notify_failure(failure, dax::MfFlags::empty())?;
-/// assert_eq!(bytes.load(Relaxed), 512);
+/// // Bytes 8192 to 12287 have no holder.
+/// let failed = dax::ByteRange::new(4096, 8192)?;
+/// dev.notify_failure(failed, dax::MfFlags::empty())?;
+/// assert_eq!(bytes.load(Relaxed), 4096);
 ///
 /// drop(reg);
-/// assert!(dev.notify_failure(failure, dax::MfFlags::empty()).is_err());
+/// assert!(dev.notify_failure(failed, dax::MfFlags::empty()).is_err());
 /// # Ok::<(), Error>(())
 /// ```
 #[must_use = "dropping it ends the registration"]
 pub struct Registration<T: HolderOps> {
     dev: ARef<Device>,
-    claim: Claim,
+    claim: Option<Claim>,
     holder: NonNull<c_void>,
     _ops: PhantomData<T>,
 }
@@ -177,27 +172,56 @@ unsafe impl<T: HolderOps> Send for Registration<T> {}
 unsafe impl<T: HolderOps> Sync for Registration<T> {}
 
 impl<T: HolderOps> Registration<T> {
-    /// Makes `data` the holder of `dev`, in place of `claim`.
+    /// Makes `data` the holder of `range`.
     ///
-    /// Callbacks may run before this returns. Returns [`EBUSY`] if the holder of the device is not
-    /// `claim`, [`ENXIO`] if the device is gone.
+    /// Callbacks may run before this returns. Returns [`EBUSY`] if some of the range has a holder or
+    /// if `data` is the holder of another range, [`ENXIO`] if the device is gone.
+    ///
+    /// Corresponds to the C function `dax_hold_range()`.
+    pub fn new(dev: ARef<Device>, range: ByteRange, data: T::Data) -> Result<Self> {
+        Self::register(dev, None, data, |dev, holder, ops| {
+            // SAFETY: `dev` is valid. By the type invariant of `ByteRange`, the length is not zero
+            // and the end does not overflow. The caller passes operations that are static, and
+            // what they require.
+            unsafe { bindings::dax_hold_range(dev, range.offset(), range.len(), holder, ops) }
+        })
+    }
+
+    /// Makes `data` the holder of a block device's bytes, in place of `claim`.
+    ///
+    /// Callbacks may run before this returns. Returns [`EBUSY`] if `claim` is not a holder of the
+    /// device, [`ENXIO`] if the device is gone.
     ///
     /// Corresponds to the C function `dax_register_holder()`.
-    pub fn new(dev: ARef<Device>, claim: Claim, data: T::Data) -> Result<Self> {
+    pub fn for_claim(dev: ARef<Device>, claim: Claim, data: T::Data) -> Result<Self> {
+        Self::register(dev, Some(claim), data, |dev, holder, ops| {
+            // SAFETY: `dev` is valid, and the claim is only compared. The caller passes operations
+            // that are static, and what they require.
+            unsafe { bindings::dax_register_holder(dev, claim.0, holder, ops) }
+        })
+    }
+
+    /// `register` registers a holder in place of `claim` or, if there is none, for a range.
+    fn register(
+        dev: ARef<Device>,
+        claim: Option<Claim>,
+        data: T::Data,
+        register: impl FnOnce(
+            *mut bindings::dax_device,
+            *mut c_void,
+            *const bindings::dax_holder_operations,
+        ) -> c_int,
+    ) -> Result<Self> {
         let holder = NonNull::new(data.into_foreign()).ok_or(EINVAL)?;
 
-        // SAFETY: `dev` is a reference to the device, and the claim is only compared. The
-        // operations are static, and `holder` is what they require: `into_foreign()` of a `T::Data`
-        // returned it.
-        let res = to_result(unsafe {
-            bindings::dax_register_holder(
-                dev.as_raw(),
-                claim.0,
-                holder.as_ptr(),
-                &const { VTable::<T>::OPS },
-            )
-        });
-        if let Err(e) = res {
+        // The operations are static, and `holder` is what they require: `into_foreign()` of a
+        // `T::Data` returned it.
+        let res = register(
+            dev.as_raw(),
+            holder.as_ptr(),
+            &const { VTable::<T>::OPS }, //
+        );
+        if let Err(e) = to_result(res) {
             // SAFETY: `into_foreign()` returned `holder`, which was not registered: no callback
             // can have borrowed it, and this is the only call of `from_foreign()`.
             drop(unsafe { T::Data::from_foreign(holder.as_ptr()) });
@@ -205,7 +229,7 @@ impl<T: HolderOps> Registration<T> {
         }
 
         // INVARIANT: `into_foreign()` returned `holder` above, and it is registered for `dev` now,
-        // with the operations of `T`, in place of `claim`.
+        // with the operations of `T`, in place of `claim` or for a range.
         Ok(Self {
             dev,
             claim,
@@ -218,19 +242,19 @@ impl<T: HolderOps> Registration<T> {
 impl<T: HolderOps> Drop for Registration<T> {
     /// Unregisters the holder and waits for callbacks in flight, so a callback must not do this.
     fn drop(&mut self) {
-        // SAFETY: `dev` is a reference to the device. By the type invariant, `holder` and `claim`
-        // are those of the call of `dax_register_holder()`, which this one matches.
-        unsafe {
-            bindings::dax_unregister_holder(
-                self.dev.as_raw(),
-                self.holder.as_ptr(),
-                self.claim.0, //
-            )
-        };
+        let (dev, holder) = (self.dev.as_raw(), self.holder.as_ptr());
+
+        match self.claim {
+            // SAFETY: `dev` is a reference to the device. By the type invariant, `holder` and
+            // `claim` are those of the call of `dax_register_holder()`, which this one matches.
+            Some(claim) => unsafe { bindings::dax_unregister_holder(dev, holder, claim.0) },
+            // SAFETY: `dev` is a reference to the device. By the type invariant, `holder` is that
+            // of the call of `dax_hold_range()`, which this one matches.
+            None => unsafe { bindings::dax_release_range(dev, holder) },
+        }
         // SAFETY: By the type invariant, `into_foreign()` of a `T::Data` returned `holder`, and
         // only this call passes it to `from_foreign()`. No callback borrows it, and none will:
-        // `dax_unregister_holder()` has waited for the last one, unless `kill_dax()` had cleared
-        // the holder, which waits for the last one before it clears.
-        drop(unsafe { T::Data::from_foreign(self.holder.as_ptr()) });
+        // either call above has waited for the last one.
+        drop(unsafe { T::Data::from_foreign(holder) });
     }
 }

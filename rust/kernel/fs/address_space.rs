@@ -55,6 +55,31 @@ impl AddressSpace {
         self.0.get()
     }
 
+    /// Returns the number of the inode.
+    #[inline]
+    pub fn ino(&self) -> u64 {
+        // SAFETY: By the type invariant, the address space keeps its host, whose number does not
+        // change.
+        unsafe { (*(*self.as_raw()).host).i_ino }
+    }
+
+    /// Reports to fanotify and the filesystem that `len` bytes of the file at `pos` are lost.
+    ///
+    /// Corresponds to the C function `fserror_report_data_lost()`, without recursion into
+    /// filesystems.
+    pub fn report_data_lost(&self, pos: u64, len: u64) {
+        // SAFETY: By the type invariant, a reference to the host is held. CAST: Files end before
+        // 2^63.
+        unsafe {
+            bindings::fserror_report_data_lost(
+                (*self.as_raw()).host,
+                pos as i64,
+                len,
+                bindings::GFP_NOFS,
+            )
+        };
+    }
+
     /// Returns whether any VMA maps a part of the file.
     ///
     /// No lock is taken, so the answer may be outdated at once. If it is `false`, no page table

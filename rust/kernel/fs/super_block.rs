@@ -46,6 +46,12 @@ impl SuperBlock {
         unsafe { &*ptr.cast() }
     }
 
+    /// Returns the C pointer.
+    #[inline]
+    pub fn as_raw(&self) -> *mut bindings::super_block {
+        self.0.get()
+    }
+
     /// Takes an active reference. Returns [`None`] before the mount is complete, and after the last
     /// active reference is gone, when the filesystem is being shut down.
     ///
@@ -54,7 +60,7 @@ impl SuperBlock {
     pub fn activate(&self) -> Option<ActiveSuperBlock> {
         // SAFETY: By the type invariant, the memory of the superblock is not freed, which is all
         // that `activate_super_if_born()` requires.
-        if !unsafe { bindings::activate_super_if_born(self.0.get()) } {
+        if !unsafe { bindings::activate_super_if_born(self.as_raw()) } {
             return None;
         }
         // INVARIANT: `activate_super_if_born()` has taken the reference.
@@ -74,12 +80,6 @@ impl SuperBlock {
 pub struct ActiveSuperBlock(NonNull<SuperBlock>);
 
 impl ActiveSuperBlock {
-    /// Returns the C pointer.
-    #[inline]
-    pub(crate) fn as_raw(&self) -> *mut bindings::super_block {
-        self.0.as_ptr().cast()
-    }
-
     /// Freezes the filesystem on behalf of the kernel: all data is written back, and writes block
     /// until the result is dropped.
     ///

@@ -12,7 +12,6 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
     ptr::{
         null_mut,
         NonNull, //
@@ -20,6 +19,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    dax::MappedFiles,
     error::to_result,
     fs::address_space::AddressSpace,
     prelude::*,
@@ -78,10 +78,8 @@ impl<'a> ActiveMount<'a> {
 
     /// Starts to walk the files that use DAX and that a process maps.
     pub(crate) fn mapped_files(&self) -> MappedFiles<'a> {
-        MappedFiles {
-            mount: *self,
-            last: None,
-        }
+        // SAFETY: By the type invariant, `generic_shutdown_super()` does not begin for `'a`.
+        unsafe { self.vfs().mapped_dax_files() }
     }
 }
 
@@ -133,30 +131,6 @@ impl Drop for MappedInodes<'_> {
     }
 }
 
-/// Walks the files that use DAX and that a process maps. Works after a shutdown too: nothing is
-/// read from the device.
-pub(crate) struct MappedFiles<'a> {
-    mount: ActiveMount<'a>,
-    /// The reference keeps this inode in the list of the superblock.
-    last: Option<Inode<'a>>,
-}
-
-impl<'a> MappedFiles<'a> {
-    /// Returns the next file, and drops the one before, maybe with its last reference: the caller
-    /// must hold no lock of XFS.
-    pub(crate) fn next(&mut self) -> Option<&Inode<'a>> {
-        let prev = self.last.take().map_or(null_mut(), Inode::into_raw);
-        // SAFETY: By the invariant of `ActiveMount`, the mount is complete, so an inode stays in
-        // the list of the superblock while a reference to it is held. `prev` is null or a reference
-        // to an inode of the mount, which is given up here.
-        let inode = unsafe { bindings::xfs_rust_next_mapped(self.mount.as_raw(), prev) };
-
-        // INVARIANT: `xfs_rust_next_mapped()` has taken a reference to an inode of the mount.
-        self.last = NonNull::new(inode).map(|ptr| Inode(ptr, PhantomData));
-        self.last.as_ref()
-    }
-}
-
 /// An inode of an active mount.
 ///
 /// # Invariants
@@ -173,17 +147,6 @@ pub(crate) struct Mapped {
 }
 
 impl Inode<'_> {
-    /// Returns the pointer, together with the reference.
-    fn into_raw(self) -> *mut bindings::inode {
-        ManuallyDrop::new(self).0.as_ptr()
-    }
-
-    /// Returns the inode number.
-    pub(crate) fn ino(&self) -> u64 {
-        // SAFETY: By the type invariant, a reference to the inode is held.
-        unsafe { bindings::xfs_rust_ino(self.0.as_ptr()) }
-    }
-
     /// Returns the pages of the file if it uses DAX, or `None`: then a process maps copies of its
     /// data.
     pub(crate) fn dax_mapping(&self) -> Option<&AddressSpace> {

@@ -46,6 +46,8 @@ unsafe impl Sync for Mount {}
 /// What a mount says of one of its devices.
 pub(crate) struct RawTarget {
     pub(crate) dev: ARef<dax::Device>,
+    /// What `xfs_alloc_buftarg()` claimed the device with.
+    pub(crate) claim: dax::Claim,
     pub(crate) range: BuftargRange,
     /// `None` if the blocks have no reverse mapping.
     pub(crate) geometry: Option<Geometry>,
@@ -74,11 +76,6 @@ impl Mount {
     /// Returns the C pointer.
     pub(super) fn as_raw(&self) -> *mut bindings::xfs_mount {
         self.0.get()
-    }
-
-    /// Returns the holder that `xfs_alloc_buftarg()` named when it claimed the devices.
-    pub(crate) fn claim(&self) -> dax::Claim {
-        dax::Claim::new(self.as_raw().cast())
     }
 
     fn super_block(&self) -> &SuperBlock {
@@ -116,6 +113,7 @@ impl Mount {
 
         Some(RawTarget {
             dev: dev.into(),
+            claim: dax::Claim::new(raw.claim),
             range: BuftargRange {
                 offset: raw.offset,
                 first: raw.first,
@@ -212,6 +210,11 @@ impl<'a> ActiveMount<'a> {
     pub(crate) unsafe fn new(mount: &'a Mount) -> Self {
         // INVARIANT: The caller guarantees that the mount is complete.
         Self(mount)
+    }
+
+    /// Returns the superblock.
+    pub(super) fn vfs(&self) -> &'a SuperBlock {
+        self.0.super_block()
     }
 
     /// Sets or clears `m_dax_bad`: whether XFS reports freed blocks to the holder.

@@ -199,15 +199,24 @@ pub fn shut_down(root: &File) -> io::Result<()> {
 /// Makes partition `number` of a block device, of `length` bytes from byte `start` on; takes it
 /// away if it is to have none.
 pub fn partition(device: &File, number: i32, start: u64, length: u64) -> io::Result<()> {
+    let op = match length {
+        0 => BLKPG_DEL_PARTITION,
+        _ => BLKPG_ADD_PARTITION,
+    };
+    blkpg(device, op, number, start, length)
+}
+
+/// Gives a partition another length, which may be in use.
+pub fn resize_partition(device: &File, number: i32, start: u64, length: u64) -> io::Result<()> {
+    blkpg(device, BLKPG_RESIZE_PARTITION, number, start, length)
+}
+
+fn blkpg(device: &File, op: u32, number: i32, start: u64, length: u64) -> io::Result<()> {
     let mut partition = blkpg_partition {
         start: start as i64,
         length: length as i64,
         pno: number,
         ..Default::default()
-    };
-    let op = match length {
-        0 => BLKPG_DEL_PARTITION,
-        _ => BLKPG_ADD_PARTITION,
     };
     let mut arg = blkpg_ioctl_arg {
         op: op as i32,

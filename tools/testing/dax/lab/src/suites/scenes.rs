@@ -43,8 +43,8 @@ pub struct Listed {
     pub scrub: bool,
     /// Whether it has to be faster than that kernel.
     pub fast: bool,
-    /// What is seen of it on the stock kernel; `None` if it can't be played there.
-    pub stock: Option<Stock>,
+    /// What is seen of it on the stock kernel: one of these; none if it can't be played there.
+    pub stock: Vec<Stock>,
     /// Whether the stock kernel is as it was after it.
     pub harmless: bool,
 }
@@ -60,9 +60,9 @@ impl Listed {
             debug: flag("debug")?,
             scrub: flag("scrub")?,
             fast: flag("fast")?,
-            stock: match &scene["stock"] {
-                Value::Null => None,
-                stock => Some(Stock::parse(stock)?),
+            stock: {
+                let ways = scene["stock"].as_array()?.iter();
+                ways.map(Stock::parse).collect::<Option<_>>()?
             },
             harmless: flag("harmless")?,
         })
@@ -171,18 +171,19 @@ mod tests {
             let flags = r#""legacy":true,"nfit":false,"debug":false,"scrub":false,"fast":true,"harmless":false"#;
             format!(r#"[{{"name":"free",{flags},"stock":{stock}}}]"#)
         };
-        let list = parse(&scene(r#"{"differs":["block","EIO"]}"#)).unwrap();
+        let list = parse(&scene(r#"[{"differs":["block","EIO"]}]"#)).unwrap();
         let free = &list[0];
         assert_eq!(free.name, "free");
         assert_eq!((free.legacy, free.nfit), (true, false));
         assert_eq!((free.debug, free.fast, free.harmless), (false, true, false));
         let row = Stock::Row("block".into(), "EIO".into());
-        assert_eq!(free.stock, Some(row));
-        assert_eq!(parse(&scene("null")).unwrap()[0].stock, None);
-        let hangs = Some(Stock::Hang("f".into()));
-        assert_eq!(parse(&scene(r#"{"hangs":"f"}"#)).unwrap()[0].stock, hangs);
-        assert!(parse(&scene(r#"{"sleeps":"f"}"#)).is_err());
-        assert!(parse(&scene(r#"{"differs":["block"]}"#)).is_err());
+        assert_eq!(free.stock, [row]);
+        assert_eq!(parse(&scene("[]")).unwrap()[0].stock, []);
+        let ways = [Stock::Hang("f".into()), Stock::Crash("g".into())];
+        let both = parse(&scene(r#"[{"hangs":"f"},{"crashes":"g"}]"#)).unwrap();
+        assert_eq!(both[0].stock, ways);
+        assert!(parse(&scene(r#"[{"sleeps":"f"}]"#)).is_err());
+        assert!(parse(&scene(r#"[{"differs":["block"]}]"#)).is_err());
         assert!(parse(r#"[{"name":"free"}]"#).is_err());
         assert!(parse("[]").is_err());
     }

@@ -18,7 +18,7 @@ const STOP: usize = 2;
 
 scene!(LOCK_SHARED = 128 "lock-shared" play:
     "a page that fails while a second file comes to share it, without rmapbt";
-    ends("the mappers are not ready"));
+    ends("the mappers are not ready"), crashes("dax_unlock_folio"));
 fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::no_rmapbt())?;
     let _quiet = QuietConsole::new()?;

@@ -38,6 +38,7 @@ mod huge;
 mod last_reference;
 mod lock_shared;
 mod machine_check;
+mod no_rmap;
 mod partitions;
 pub mod platform;
 mod prelude;
@@ -96,7 +97,10 @@ pub const ALL: &[Scene] = &[
     repair::scrub::SCRUB_FREE, repair::scrub::SCRUB_METADATA, repair::scrub::SCRUB_MANY,
     repair::scrub::SCRUB_REALTIME, repair::stress::SCRUB_RACE, repair::scrub::SCRUB_NOBODY,
     repair::marks::SCRUB_KEPT, repair::marks::SCRUB_NO_MARK, grow::GROW, grow::GROW_REALTIME,
-    grow::INTERNAL_REALTIME, partitions::PARTITIONS, cached::CACHED, states::SHUT_DOWN,
+    grow::INTERNAL_REALTIME, partitions::PARTITIONS, partitions::PARTITIONS_SHARED,
+    partitions::PARTITIONS_SCRUB, partitions::PARTITIONS_REMOVED, partitions::PARTITION_GROWN, no_rmap::EXT4,
+    no_rmap::EXT4_SCRUB, no_rmap::EXT4_REMOVED, no_rmap::NO_RMAP_SHARED, no_rmap::NO_RMAP_SCRUB,
+    no_rmap::NO_RMAP_REMOVED, cached::CACHED, states::SHUT_DOWN,
     states::SHUT_DOWN_HUGE, states::AFTER_METADATA, states::READ_ONLY, states::FROZEN,
     states::SHUT_DOWN_REMOVED, grow::GROW_REMOVED, found::FOUND_METADATA, found::FOUND_HEADERS,
     found::MET_METADATA, found::FOUND_LOG, found::FOUND_EXACT, hole::dio::DIO_FROM,

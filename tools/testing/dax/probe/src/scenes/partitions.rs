@@ -2,10 +2,15 @@
 
 //! Two filesystems on partitions of one device: each is asked for what is its own.
 
+use std::ops::Range;
+
+use super::repair::scrub::wait_told;
 use crate::scenes::prelude::*;
 
-/// Where the partitions begin, and their length.
-const PARTS: [(u64, u64); 2] = [(2 * MIB, 400 * MIB), (500 * MIB, 400 * MIB)];
+/// Where the partitions are. No byte is between them.
+const PARTS: [Range<u64>; 2] = [2 * MIB..402 * MIB, 402 * MIB..802 * MIB];
+/// With reflink and rmapbt, which is the default.
+const XFS: [&str; 3] = ["mkfs.xfs", "-q", "-f"];
 
 /// A mounted partition; number 1 or 2.
 struct Part(usize);
@@ -33,6 +38,26 @@ impl Part {
         fill(&File::create(&path)?, 0, 4)?;
         Ok(path)
     }
+
+    /// A file, and one that shares its blocks.
+    fn pair(&self) -> Result<[PathBuf; 2]> {
+        let (file, clone) = (self.file()?, self.dir().join("clone"));
+        ioctl::clone_file(&File::open(&file)?, &File::create(&clone)?)?;
+        Ok([file, clone])
+    }
+
+    fn try_write(&self) -> String {
+        xfs::try_write(&self.dir().join("new"))
+    }
+
+    /// Two processes that map the pair: one that asked for early kill, and one that did not.
+    fn mappers(&self) -> Result<[Probe; 2]> {
+        let [file, clone] = self.pair()?;
+        Ok([
+            Map::new(&file, 4).early().start()?,
+            Map::new(&clone, 4).start()?,
+        ])
+    }
 }
 
 impl Drop for Part {
@@ -45,13 +70,29 @@ impl Drop for Part {
 /// The partitions of pmem0.
 struct Table(File);
 
+/// Two XFS on partitions of one device.
+struct Two {
+    parts: [Part; 2],
+    table: Table,
+}
+
+impl Two {
+    fn new() -> Result<Self> {
+        let table = Table::new()?;
+        Ok(Self {
+            parts: [Part::new(1, &XFS)?, Part::new(2, &XFS)?],
+            table,
+        })
+    }
+}
+
 impl Table {
     fn new() -> Result<Self> {
         let pmem = Pmem(0);
         pmem.overwrite_bad()?;
         let device = File::options().read(true).write(true).open(pmem.path())?;
-        for (number, (start, length)) in (1..).zip(PARTS) {
-            ioctl::partition(&device, number, start, length)?;
+        for (number, part) in (1..).zip(PARTS) {
+            ioctl::partition(&device, number, part.start, part.end - part.start)?;
         }
         Ok(Self(device))
     }
@@ -65,9 +106,9 @@ impl Drop for Table {
     }
 }
 
-/// A machine check in page 1 of a file: who is told, and whether the page is listed, as it is if a
-/// holder takes it.
-fn hit(name: &str, file: &Path, held: bool) -> Result<()> {
+/// A machine check in page 1 of a file: who is told, and whether the page is listed, as a holder
+/// takes it.
+fn hit(name: &str, file: &Path) -> Result<()> {
     let mut early = Map::new(file, 4).early().start()?;
     let mut late = Map::new(file, 4).start()?;
     let outcome = mce::deliver(early.pfn(1)? * PAGE)?;
@@ -75,7 +116,7 @@ fn hit(name: &str, file: &Path, held: bool) -> Result<()> {
 
     expect(&row("machine check"), "Recovered", outcome)?;
     let listed = Pmem(0).badblocks()? != "none";
-    expect(&row("listed"), &held.to_string(), listed.to_string())?;
+    expect(&row("listed"), "yes", yes_no(listed))?;
     let told = "page 1 lsb 12";
     expect(
         &row("early kill"),
@@ -103,17 +144,145 @@ scene!(PARTITIONS = 153 "partitions" play: "XFS and ext4 on partitions of one de
     differs("p2, ext4: touches it", "reads"));
 fn play(_: u64) -> Result<()> {
     let table = Table::new()?;
-    // Reflink would refuse DAX on a partition.
+    // With reflink, stock refuses DAX on a partition.
     let mkfs = ["mkfs.xfs", "-q", "-f", "-m", "reflink=0,rmapbt=1"];
     let xfs = Part::new(1, &mkfs)?;
     let ext4 = Part::new(2, &["mkfs.ext4", "-q", "-F", "-b", "4096"])?;
 
-    hit("p2, ext4", &ext4.file()?, false)?;
-    hit("p1, XFS", &xfs.file()?, true)?;
+    hit("p2, ext4", &ext4.file()?)?;
+    hit("p1, XFS", &xfs.file()?)?;
     let bad = Pmem(0).badblocks()?;
     expect("bad sectors", "none", bad)?;
     drop((xfs, ext4));
     drop(table);
     ensure!(!Path::new("/dev/pmem0p1").exists(), "the partitions stay");
     Ok(())
+}
+
+scene!(PARTITIONS_SHARED = 220 "partitions-shared" shared:
+    "reflinked files of two XFS on partitions of one device"; ends("mount"));
+fn shared(_: u64) -> Result<()> {
+    let two = Two::new()?;
+    let [one, other] = &two.parts;
+
+    for (part, bystander) in [(one, other), (other, one)] {
+        let row = |what: &str| format!("p{}: {what}", part.0);
+        let [mut early, mut late] = part.mappers()?;
+        let [mut spared, mut idle] = bystander.mappers()?;
+        let outcome = mce::deliver(early.pfn(1)? * PAGE)?;
+
+        expect(&row("machine check"), "Recovered", outcome)?;
+        expect(&row("early kill"), AO, early.seen())?;
+        expect(&row("late, touches it"), &refused(1), late.touch(1))?;
+        expect(&row("the other: early kill"), "no signal", spared.seen())?;
+        expect(&row("the other: touches it"), "reads", idle.touch(1))?;
+        bad::mend(&part.dir().join("file"), 1, 2)?;
+        bad::mend(&part.dir().join("clone"), 1, 2)?;
+        expect(&row("written: touches it"), "reads", late.touch(1))?;
+    }
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+
+    // The last block of the first partition is free, the first one of the second has the
+    // superblock.
+    let border = PARTS[1].start;
+    strike(border - PAGE)?;
+    let cleared = until(|| Ok(Pmem(0).badblocks()? == "none"))?;
+    expect_so("free, at the border", cleared, "cleared", "stays bad")?;
+    let outcome = mce::deliver(Pmem(0).address(border)?)?;
+    expect("p2: its superblock", "Failed", outcome)?;
+    expect("p2: after its superblock", "EIO", other.try_write())?;
+    expect("p1: after p2's superblock", "0", one.try_write())?;
+    Pmem(0).overwrite_bad()
+}
+
+scene!(PARTITIONS_SCRUB = 221 "partitions-scrub" scrub:
+    "errors on both sides of the border of two XFS, injected by ndctl"; nfit, ends("mount"));
+fn scrub(_: u64) -> Result<()> {
+    let device = Device::new(0)?;
+    let two = Two::new()?;
+    let [one, other] = &two.parts;
+    let mut mappers = [one.mappers()?, other.mappers()?];
+
+    for [early, _] in &mut mappers {
+        let at = early.pfn(1)? * PAGE - Pmem(0).address(0)?;
+        device.inject(at / PAGE, 8, &["--saturate"])?;
+    }
+    for ([early, late], part) in mappers.iter_mut().zip(&two.parts) {
+        let row = |what: &str| format!("p{}: {what}", part.0);
+        expect(&row("early kill"), AO, wait_told(early)?)?;
+        expect(&row("late, touches it"), &refused(1), late.touch(1))?;
+        bad::mend(&part.dir().join("file"), 1, 2)?;
+        bad::mend(&part.dir().join("clone"), 1, 2)?;
+        expect(&row("written: touches it"), "reads", late.touch(1))?;
+    }
+    drop(mappers);
+
+    // One error: a free block of the first, and the superblock of the second.
+    let border = PARTS[1].start;
+    device.inject(border / PAGE - 1, 16, &["--saturate"])?;
+    let sectors = format!("{}+8", border / SECTOR);
+    let cleared = until(|| Ok(Pmem(0).badblocks()? == sectors))?;
+    expect_so("free, at the border", cleared, "cleared", "stays bad")?;
+    for part in &two.parts {
+        expect(&format!("p{}: goes on", part.0), "0", part.try_write())?;
+    }
+
+    // The same, while the second is not mounted. Its page is not marked.
+    let Two {
+        parts: [_one, other],
+        table: _table,
+    } = two;
+    drop(other);
+    Pmem(0).overwrite_bad()?;
+    let lost = hardware_corrupted()?;
+    device.inject(border / PAGE - 1, 16, &["--saturate"])?;
+    let cleared = until(|| Ok(Pmem(0).badblocks()? == sectors))?;
+    expect_so("one mounted: free", cleared, "cleared", "stays bad")?;
+    let more = hardware_corrupted()? as i64 - lost as i64;
+    expect("one mounted: marked", "0 kB", format!("{more} kB"))?;
+    Pmem(0).overwrite_bad()
+}
+
+scene!(PARTITION_GROWN = 223 "partition-grown" grown:
+    "a partition that is resized under XFS"; ends("mount"));
+fn grown(_: u64) -> Result<()> {
+    let two = Two::new()?;
+    let [_, Range { start, end }] = PARTS;
+    let larger = end + 100 * MIB - start;
+
+    ioctl::resize_partition(&two.table.0, 2, start, larger)?;
+    // What XFS does not use yet is nobody's.
+    let outcome = mce::deliver(Pmem(0).address(end + 50 * MIB)?)?;
+    expect("before growfs", "Failed", outcome)?;
+    run(Command::new("xfs_growfs").arg(two.parts[1].dir()))?;
+    strike(end + 60 * MIB)?;
+    let cleared = until(|| Ok(Pmem(0).badblocks()? == "none"))?;
+    expect_so("after growfs: free", cleared, "cleared", "stays bad")?;
+    let [mut early, mut late] = two.parts[1].mappers()?;
+    strike(early.pfn(1)? * PAGE - Pmem(0).address(0)?)?;
+    expect("early kill", AO, early.seen())?;
+    expect("late, touches it", &refused(1), late.touch(1))?;
+    bad::mend(&two.parts[1].dir().join("file"), 1, 2)?;
+    bad::mend(&two.parts[1].dir().join("clone"), 1, 2)
+}
+
+scene!(PARTITIONS_REMOVED = 222 "partitions-removed" removed:
+    "the driver unbound under two XFS on partitions of one device"; ends("mount"));
+fn removed(_: u64) -> Result<()> {
+    let two = Two::new()?;
+    let mut mappers = [two.parts[0].mappers()?, two.parts[1].mappers()?];
+    let namespace = Pmem(0).namespace()?;
+
+    let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
+    expect("unbind", "done", unbind.end(unbind::patience()))?;
+    for (pair, part) in mappers.iter_mut().zip(&two.parts) {
+        for (name, mapper) in ["file", "clone"].iter().zip(pair) {
+            let row = |what: &str| format!("p{}, {name}{what}", part.0);
+            expect(&row(""), "BUS_MCEERR_AO", mapper.kinds())?;
+            expect(&row(", touches it"), "BUS_ADRERR page 1", mapper.touch(1))?;
+        }
+        expect(&format!("p{}: open", part.0), "EIO", part.try_write())?;
+    }
+    drop((mappers, two));
+    unbind::bind(Pmem(0), &namespace)
 }

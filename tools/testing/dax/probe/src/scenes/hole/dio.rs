@@ -13,7 +13,7 @@ const LEN: usize = PAGES * PAGE_SIZE;
 type Copy = fn(device: i32, map: *mut libc::c_void) -> isize;
 
 scene!(DIO_FROM = 158 "dio-from" from: "O_DIRECT from a mapping while its pages fail";
-    timed, crashes(STORE));
+    timed, crashes(STORE), crashes("copy_folio_from_iter_atomic"));
 /// From the mapping to the device.
 fn from(seconds: u64) -> Result<()> {
     // SAFETY: reads the mapping.

@@ -13,7 +13,7 @@ fn inject(device: &Device, at: u64) -> Result<()> {
 }
 
 /// Waits for a signal; what came.
-fn wait_told(probe: &mut Probe) -> Result<String> {
+pub fn wait_told(probe: &mut Probe) -> Result<String> {
     let mut seen = String::new();
     until(|| {
         seen = probe.seen();
