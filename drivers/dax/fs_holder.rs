@@ -32,7 +32,10 @@ use kernel::{
             SuperBlock, //
         }, //
     },
-    page::Pfn,
+    page::{
+        Pfn,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 
@@ -91,8 +94,8 @@ fn memory_failed(
 
 /// Notifies a filesystem that memory of its device failed or is about to be removed.
 ///
-/// Returns `-EOPNOTSUPP` if it is not mounted completely, or not any more: no process maps its
-/// files.
+/// Returns `-EOPNOTSUPP` if it is not mounted completely, or not any more, or if its blocks are not
+/// as large as a page: no process maps its memory.
 ///
 /// # Safety
 ///
@@ -114,6 +117,11 @@ unsafe extern "C" fn dax_fs_notify_failure(
         let sb = sb.activate().ok_or(EOPNOTSUPP)?;
         let failed = ByteRange::new(offset, len)?;
 
+        // Its files do not use DAX, and a page holds several blocks: only what hardware reports as
+        // bad may be refused.
+        if sb.block_size() != PAGE_SIZE {
+            return Err(EOPNOTSUPP);
+        }
         memory_failed(&sb, dev, failed, MfFlags::from_raw(mf_flags))?;
         Ok(0)
     })

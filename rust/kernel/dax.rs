@@ -2,8 +2,8 @@
 
 //! Direct access (DAX) devices, their holders, and the entries of DAX files.
 //!
-//! A holder is what sits on a range of a [`Device`]: a filesystem or a mapped device. When memory of
-//! the device fails, the device's driver notifies the holder of the range, which knows what the
+//! A holder is what sits on a range of a [`Device`]: a filesystem or a mapped device. When memory
+//! of the device fails, the device's driver notifies the holder of the range, which knows what the
 //! memory contains.
 //!
 //! C header: [`include/linux/dax.h`](srctree/include/linux/dax.h)

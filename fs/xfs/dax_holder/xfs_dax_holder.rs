@@ -76,6 +76,7 @@ use kernel::{
         MfFlags, //
     },
     dax_kill::KillList,
+    page::PAGE_SIZE,
     prelude::*,
     types::ForeignOwnable, //
 };
@@ -187,6 +188,11 @@ fn log_failed(event: &Event<'_>) -> Result {
 fn blocks_failed(event: &Event<'_>) -> Result {
     let mount = event.mount();
 
+    // Nothing is known of the other blocks of the page, and no process maps it.
+    if !event.target.has_rmap() && mount.block_size() != PAGE_SIZE {
+        report_media(event);
+        return Err(EOPNOTSUPP);
+    }
     // Without a reverse mapping, blocks that are free can't be found, and there is no repair.
     if !event.is_simulated() && event.target.has_rmap() {
         event.worker.set_bad(&mount);

@@ -28,7 +28,8 @@ pub trait HolderOps: Sized + 'static {
     /// [`Registration`] is leaked.
     type Data: ForeignOwnable + Send + Sync + 'static;
 
-    /// Memory `failed` of `dev`, all of it in the holder's range, failed or, with [`MfFlag::MemPreRemove`], is about to be removed.
+    /// Memory `failed` of `dev`, all of it in the holder's range, failed or, with
+    /// [`MfFlag::MemPreRemove`], is about to be removed.
     ///
     /// Runs in process context and may sleep. `memory_failure()` calls it with `mf_mutex` held,
     /// which serializes all memory failures of the machine. Dropping the [`Registration`] waits
@@ -36,8 +37,8 @@ pub trait HolderOps: Sized + 'static {
     /// that drops the [`Registration`].
     ///
     /// Returns `Ok` if the memory was revoked from the processes of all its owners,
-    /// [`EOPNOTSUPP`] if the caller has to handle the failure without the holder, another error if
-    /// a process may still map it.
+    /// [`EOPNOTSUPP`] if the holder does not handle it, another error if a process may still map
+    /// it.
     ///
     /// [`MfFlag::MemPreRemove`]: super::MfFlag::MemPreRemove
     fn notify_failure(
@@ -83,8 +84,8 @@ impl<T: HolderOps> VTable<T> {
     }
 }
 
-/// The holder, without operations, with which C code has claimed the bytes of a block device, and
-/// that a [`Registration`] replaces.
+/// The holder, without operations, with which C code has claimed bytes of a device, and that a
+/// [`Registration`] replaces.
 ///
 /// Corresponds to the `holder` that C passed to `fs_dax_get_by_bdev()` or `fs_dax_get()`. It is an
 /// opaque cookie: compared, never dereferenced.
@@ -109,8 +110,8 @@ impl Claim {
 /// # Invariants
 ///
 /// `holder` was returned by `into_foreign()` of a `T::Data` and registered for `dev`, with
-/// `VTable::<T>::OPS`: in place of `claim` or, if there is none, for a range of its own. Only `drop()` unregisters it and passes it to
-/// `from_foreign()`.
+/// `VTable::<T>::OPS`: in place of `claim` or, if there is none, for a range of its own. Only
+/// `drop()` unregisters it and passes it to `from_foreign()`.
 ///
 /// # Examples
 ///
@@ -190,7 +191,7 @@ impl<T: HolderOps> Registration<T> {
     /// Makes `data` the holder of a block device's bytes, in place of `claim`.
     ///
     /// Callbacks may run before this returns. Returns [`EBUSY`] if `claim` is not a holder of the
-    /// device, [`ENXIO`] if the device is gone.
+    /// device or if `data` is one, [`ENXIO`] if the device is gone.
     ///
     /// Corresponds to the C function `dax_register_holder()`.
     pub fn for_claim(dev: ARef<Device>, claim: Claim, data: T::Data) -> Result<Self> {

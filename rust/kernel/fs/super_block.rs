@@ -28,8 +28,9 @@ use core::{
 #[repr(transparent)]
 pub struct SuperBlock(Opaque<bindings::super_block>);
 
-// SAFETY: `activate()`, the only method, reads `s_flags` by `smp_load_acquire()` and counts
-// `s_active` atomically.
+// SAFETY: `activate()` reads `s_flags` by `smp_load_acquire()` and counts `s_active` atomically. The
+// walk of `mapped_dax_files()` takes `s_inode_list_lock`. `s_blocksize` is a word that does not
+// change once the mount is complete.
 unsafe impl Sync for SuperBlock {}
 
 impl SuperBlock {
@@ -80,6 +81,13 @@ impl SuperBlock {
 pub struct ActiveSuperBlock(NonNull<SuperBlock>);
 
 impl ActiveSuperBlock {
+    /// Returns the size of a block in bytes (`s_blocksize`).
+    #[inline]
+    pub fn block_size(&self) -> usize {
+        // SAFETY: By the type invariant, the superblock has `SB_BORN` and is not freed.
+        unsafe { (*self.as_raw()).s_blocksize }
+    }
+
     /// Freezes the filesystem on behalf of the kernel: all data is written back, and writes block
     /// until the result is dropped.
     ///

@@ -212,6 +212,12 @@ impl<'a> ActiveMount<'a> {
         Self(mount)
     }
 
+    /// Returns the size of a block in bytes.
+    pub(crate) fn block_size(&self) -> usize {
+        // SAFETY: By the type invariant, the mount is complete, so `s_blocksize` does not change.
+        unsafe { (*bindings::xfs_rust_super(self.as_raw())).s_blocksize }
+    }
+
     /// Returns the superblock.
     pub(super) fn vfs(&self) -> &'a SuperBlock {
         self.0.super_block()

@@ -24,6 +24,8 @@ pub const MOUNT_POINT: &str = "/mnt/scene";
 /// Which devices and features.
 #[derive(Default)]
 pub struct Options {
+    /// A mapped device on all of /dev/pmem0, in its place.
+    pub device: Option<String>,
     pub no_rmapbt: bool,
     pub stripe: bool,
     /// Files are in the page cache.
@@ -39,6 +41,8 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Xfs {
     data: Pmem,
+    /// What is mounted.
+    device: String,
     no_dax: bool,
     log: Option<String>,
     realtime: Option<Pmem>,
@@ -56,6 +60,7 @@ impl Xfs {
     pub fn new(options: &Options) -> Result<Self> {
         let xfs = Self {
             data: Pmem(0),
+            device: (options.device.clone()).unwrap_or_else(|| Pmem(0).path()),
             no_dax: options.no_dax,
             log: options.log.clone(),
             realtime: options.realtime,
@@ -89,7 +94,7 @@ impl Xfs {
             mkfs.args(["-r", zones]);
         }
         mkfs.args(options.mkfs);
-        mkfs.arg(xfs.data.path());
+        mkfs.arg(&xfs.device);
         run(&mut mkfs)?;
         fs::create_dir_all(MOUNT_POINT)?;
         xfs.mount()?;
@@ -101,6 +106,7 @@ impl Xfs {
         fs::create_dir_all(MOUNT_POINT)?;
         Ok(Self {
             data: Pmem(0),
+            device: Pmem(0).path(),
             no_dax: false,
             log: None,
             realtime: None,
@@ -140,9 +146,9 @@ impl Xfs {
             options += &format!(",rtdev={}", rt.path());
         }
         options += more;
-        let (source, flags) = (self.data.path(), MsFlags::from_bits_retain(flags));
+        let flags = MsFlags::from_bits_retain(flags);
         mount(
-            Some(&*source),
+            Some(&*self.device),
             MOUNT_POINT,
             Some("xfs"),
             flags,

@@ -4,7 +4,7 @@
 
 use crate::scenes::prelude::*;
 
-scene!(NO_RMAPBT = 6 "no-rmapbt" no_rmapbt: "XFS cannot look owners up: the generic handler";
+scene!(NO_RMAPBT = 6 "no-rmapbt" no_rmapbt: "XFS that cannot look owners up";
     differs("marks", "HardwareCorrupted +4 kB"), harmless);
 fn no_rmapbt(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::no_rmapbt())?;
@@ -17,6 +17,27 @@ fn no_rmapbt(_: u64) -> Result<()> {
     expect("mapper", AR_ON, fate(&mut mapper))?;
     expect("early kill", AO_ON, fate(&mut early))?;
     expect("late kill", LEFT_ALONE, fate(&mut late))?;
+    expect("reader", INTACT, xfs::intact(&file, 4))
+}
+
+scene!(DM_LINEAR = 230 "dm-linear" dm_linear: "XFS on dm-linear: the generic handler";
+    differs("late, touches it", "reads"));
+/// The file that the page belongs to is told of a machine check, if it is the only one.
+fn dm_linear(_: u64) -> Result<()> {
+    let linear = Linear::new(Pmem(0))?;
+    let xfs = Xfs::new(&Options::on(linear.path()))?;
+    let file = xfs.file("file", 4)?;
+    let mut early = Map::new(&file, 4).early().start()?;
+    let mut late = Map::new(&file, 4).start()?;
+
+    let outcome = mce::deliver(early.pfn(1)? * PAGE)?;
+    expect("machine check", "Recovered", outcome)?;
+    expect("early kill", AO, early.seen())?;
+    expect("late, touches it", &refused(1), late.touch(1))?;
+    expect("early, touches it", &refused(1), early.touch(1))?;
+    expect("the next page", "reads", late.touch(2))?;
+    bad::mend(&file, 1, 2)?;
+    expect("written: touches it", "reads", late.touch(1))?;
     expect("reader", INTACT, xfs::intact(&file, 4))
 }
 

@@ -10,11 +10,7 @@ struct Mounted([PathBuf; 2]);
 
 impl Mounted {
     fn ext4() -> Result<Self> {
-        let path = Pmem(0).path();
-        Pmem(0).overwrite_bad()?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", &path]))?;
-        fs::create_dir_all(MOUNT_POINT)?;
-        run(Command::new("mount").args(["-t", "ext4", "-o", "dax=always", &path, MOUNT_POINT]))?;
+        make_ext4("4096", "dax=always")?;
         let file = Path::new(MOUNT_POINT).join("file");
         fill(&File::create(&file)?, 0, 4)?;
         Ok(Self([file.clone(), file]))
@@ -116,6 +112,14 @@ impl Mounted {
     }
 }
 
+fn make_ext4(block: &str, options: &str) -> Result<()> {
+    let path = Pmem(0).path();
+    Pmem(0).overwrite_bad()?;
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", block, &path]))?;
+    fs::create_dir_all(MOUNT_POINT)?;
+    run(Command::new("mount").args(["-t", "ext4", "-o", options, &path, MOUNT_POINT]))
+}
+
 fn check_ext4() -> Result<()> {
     xfs::umount()?;
     let check = run(Command::new("e2fsck").args(["-fn", &Pmem(0).path()]));
@@ -125,6 +129,17 @@ fn check_ext4() -> Result<()> {
 scene!(EXT4 = 224 "ext4" ext4: "a block of a file on ext4"; differs("late, touches it", "reads"));
 fn ext4(_: u64) -> Result<()> {
     Mounted::ext4()?.checks()?;
+    check_ext4()
+}
+
+scene!(EXT4_SMALL = 232 "ext4-small" ext4_small:
+    "a page of ext4 whose blocks are smaller than it"; passes(UNCHANGED));
+/// There is no DAX: what the hardware did not name stays readable.
+fn ext4_small(_: u64) -> Result<()> {
+    make_ext4("1024", "defaults")?;
+    let outcome = mce::deliver(Pmem(0).address(800 * MIB)?)?;
+    expect("machine check", "Failed", outcome)?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
     check_ext4()
 }
 
@@ -143,6 +158,33 @@ fn ext4_removed(_: u64) -> Result<()> {
     let file = Path::new(MOUNT_POINT).join("file");
     expect("bound again", INTACT, xfs::intact(&file, 4))?;
     check_ext4()
+}
+
+scene!(EROFS = 231 "erofs" erofs: "a block of a file on erofs";
+    differs("late, touches it", "reads"));
+/// It can't be written, so the page stays bad.
+fn erofs(_: u64) -> Result<()> {
+    let (path, dir) = (Pmem(0).path(), Path::new("/tmp/erofs"));
+    Pmem(0).overwrite_bad()?;
+    fs::create_dir_all(dir)?;
+    fill(&File::create(dir.join("file"))?, 0, 4)?;
+    run(Command::new("mkfs.erofs").args(["--quiet", &path]).arg(dir))?;
+    fs::create_dir_all(MOUNT_POINT)?;
+    run(Command::new("mount").args(["-t", "erofs", "-o", "dax=always", &path, MOUNT_POINT]))?;
+    let file = Path::new(MOUNT_POINT).join("file");
+    let map = || Map::new(&file, 4).extra(&["--read-only"]);
+    let (mut early, mut late) = (map().early().start()?, map().start()?);
+    let at = early.pfn(1)? * PAGE - Pmem(0).address(0)?;
+
+    strike(at)?;
+    expect("early kill", AO, early.seen())?;
+    expect("late, touches it", &refused(1), late.touch(1))?;
+    expect("early, touches it", &refused(1), early.touch(1))?;
+    expect("the next page", "reads", late.touch(2))?;
+    expect("pread", "EIO", read_page(&File::open(&file)?, PAGE))?;
+    drop((early, late));
+    xfs::umount()?;
+    Pmem(0).overwrite(at)
 }
 
 scene!(NO_RMAP_SHARED = 227 "no-rmapbt-shared" shared:

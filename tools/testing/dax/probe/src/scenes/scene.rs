@@ -57,7 +57,7 @@ pub struct Scene {
     /// Whether it has to be faster than a kernel that checks itself.
     fast: bool,
     /// One of these, where it varies; none: it needs what that kernel does not have.
-    stock: [Option<Stock>; 2],
+    stock: [Option<Stock>; 3],
     /// Whether the stock kernel is as it was after it. One that is not gets a guest of its own.
     harmless: bool,
     /// Plays the scene; the argument is that time in seconds.
@@ -82,7 +82,7 @@ impl Scene {
             platforms: Platforms::Legacy,
             needs: Needs::Nothing,
             fast: false,
-            stock: [None; 2],
+            stock: [None; 3],
             harmless: false,
             play,
         }
@@ -128,7 +128,7 @@ impl Scene {
 
     /// The last of its declarations come first.
     const fn stock(self, way: Stock) -> Self {
-        let stock = [Some(way), self.stock[0]];
+        let stock = [Some(way), self.stock[0], self.stock[1]];
         Self { stock, ..self }
     }
 

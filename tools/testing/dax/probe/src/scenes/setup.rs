@@ -26,6 +26,14 @@ impl Options {
         }
     }
 
+    /// On a mapped device.
+    pub fn on(device: String) -> Self {
+        Self {
+            device: Some(device),
+            ..Self::default()
+        }
+    }
+
     pub fn striped() -> Self {
         Self {
             stripe: true,
