@@ -61,12 +61,7 @@ impl Run {
 }
 
 /// Revokes memory of `dev` from all processes that map it, and signals them.
-fn memory_failed(
-    sb: &ActiveSuperBlock,
-    dev: &Device,
-    failed: ByteRange,
-    flags: MfFlags,
-) -> Result {
+fn memory_failed(sb: &ActiveSuperBlock, dev: &Device, failed: ByteRange, flags: MfFlags) -> Result {
     let mut kill_list = KillList::new(flags);
     let mut pgoff = DaxPgoff::of_byte(failed.offset())?;
     let end = DaxPgoff::of_byte(failed.end() - 1)? + 1;
@@ -80,12 +75,14 @@ fn memory_failed(
         // SAFETY: The superblock is active until `memory_failed()` returns.
         let files = unsafe { sb.mapped_dax_files() };
 
-        res = res.and(kill_list.collect_mapped(files, pfn, count, |mapping, found| {
-            // What is about to be removed is not lost.
-            if !flags.contains(MfFlag::MemPreRemove) {
-                run.report_lost(mapping, found);
-            }
-        }));
+        res = res.and(
+            kill_list.collect_mapped(files, pfn, count, |mapping, found| {
+                // What is about to be removed is not lost.
+                if !flags.contains(MfFlag::MemPreRemove) {
+                    run.report_lost(mapping, found);
+                }
+            }),
+        );
         pgoff = pgoff + count;
     }
     kill_list.kill_procs();

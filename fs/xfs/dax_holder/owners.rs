@@ -89,8 +89,9 @@ impl<'a> Event<'a> {
     /// Unmaps the page frames of `bytes` from all files that have them, and collects the processes.
     /// Calls `visit` with the bytes of each file, and where they begin on the device.
     ///
-    /// For when there are no btrees, or they can't be read: the DAX entries of all mapped files are looked through,
-    /// which takes as long as they are many. Files that no process maps are not found.
+    /// For when there are no btrees, or they can't be read: the DAX entries of all mapped files are
+    /// looked through, which takes as long as they are many. Files that no process maps are not
+    /// found.
     pub(crate) fn collect_mapped(
         &self,
         kill_list: &mut KillList,

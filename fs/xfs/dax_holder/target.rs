@@ -24,8 +24,8 @@ use super::{
 use kernel::{
     dax::{
         self,
-        DaxPgoff,
-        ByteRange, //
+        ByteRange,
+        DaxPgoff, //
     },
     page::{
         Pfn,

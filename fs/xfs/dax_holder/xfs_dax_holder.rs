@@ -258,8 +258,8 @@ fn kill_owners(event: &Event<'_>) -> Summary {
     summary
 }
 
-/// Unmaps `bytes` and collects the processes where there is no reverse mapping, or it can't be read:
-/// after a shutdown, XFS reads nothing from the device.
+/// Unmaps `bytes` and collects the processes where there is no reverse mapping, or it can't be
+/// read: after a shutdown, XFS reads nothing from the device.
 fn collect_mapped(
     event: &Event<'_>,
     bytes: DeviceBytes,

@@ -175,8 +175,8 @@ unsafe impl<T: HolderOps> Sync for Registration<T> {}
 impl<T: HolderOps> Registration<T> {
     /// Makes `data` the holder of `range`.
     ///
-    /// Callbacks may run before this returns. Returns [`EBUSY`] if some of the range has a holder or
-    /// if `data` is the holder of another range, [`ENXIO`] if the device is gone.
+    /// Callbacks may run before this returns. Returns [`EBUSY`] if some of the range has a holder
+    /// or if `data` is the holder of another range, [`ENXIO`] if the device is gone.
     ///
     /// Corresponds to the C function `dax_hold_range()`.
     pub fn new(dev: ARef<Device>, range: ByteRange, data: T::Data) -> Result<Self> {

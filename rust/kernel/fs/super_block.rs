@@ -28,8 +28,8 @@ use core::{
 #[repr(transparent)]
 pub struct SuperBlock(Opaque<bindings::super_block>);
 
-// SAFETY: `activate()` reads `s_flags` by `smp_load_acquire()` and counts `s_active` atomically. The
-// walk of `mapped_dax_files()` takes `s_inode_list_lock`. `s_blocksize` is a word that does not
+// SAFETY: `activate()` reads `s_flags` by `smp_load_acquire()` and counts `s_active` atomically.
+// The walk of `mapped_dax_files()` takes `s_inode_list_lock`. `s_blocksize` is a word that does not
 // change once the mount is complete.
 unsafe impl Sync for SuperBlock {}
 

@@ -123,7 +123,12 @@ fn make_ext4(block: &str, options: &str) -> Result<()> {
 fn check_ext4() -> Result<()> {
     xfs::umount()?;
     let check = run(Command::new("e2fsck").args(["-fn", &Pmem(0).path()]));
-    expect_so("filesystem", check.is_ok(), "umount, e2fsck clean", "e2fsck fails")
+    expect_so(
+        "filesystem",
+        check.is_ok(),
+        "umount, e2fsck clean",
+        "e2fsck fails",
+    )
 }
 
 scene!(EXT4 = 224 "ext4" ext4: "a block of a file on ext4"; differs("late, touches it", "reads"));
