@@ -5,15 +5,36 @@
 use crate::scenes::prelude::*;
 use crate::scenes::repair::scrub::wait_told;
 
-/// A mounted filesystem with two files; ext4 can't share blocks, so there they are one.
-struct Mounted([PathBuf; 2]);
+/// A mounted filesystem with two files; where blocks can't be shared they are one.
+struct Mounted {
+    files: [PathBuf; 2],
+    /// erofs.
+    read_only: bool,
+}
 
 impl Mounted {
     fn ext4() -> Result<Self> {
         make_ext4("4096", "dax=always")?;
         let file = Path::new(MOUNT_POINT).join("file");
         fill(&File::create(&file)?, 0, 4)?;
-        Ok(Self([file.clone(), file]))
+        Ok(Self {
+            files: [file.clone(), file],
+            read_only: false,
+        })
+    }
+
+    fn erofs() -> Result<Self> {
+        let (path, dir) = (Pmem(0).path(), Path::new("/tmp/erofs"));
+        Pmem(0).overwrite_bad()?;
+        fs::create_dir_all(dir)?;
+        fill(&File::create(dir.join("file"))?, 0, 4)?;
+        run(Command::new("mkfs.erofs").args(["--quiet", &path]).arg(dir))?;
+        mount("erofs", "dax=always")?;
+        let file = Path::new(MOUNT_POINT).join("file");
+        Ok(Self {
+            files: [file.clone(), file],
+            read_only: true,
+        })
     }
 
     /// With reflink, as mkfs.xfs made it for years.
@@ -21,31 +42,42 @@ impl Mounted {
         let xfs = Xfs::new(&Options::no_rmapbt())?;
         let file = xfs.file("file", 4)?;
         let clone = xfs.clone_of(&file, "clone")?;
-        Ok(Self([file, clone]))
+        Ok(Self {
+            files: [file, clone],
+            read_only: false,
+        })
     }
 
     /// One that asked for early kill, and one that did not.
     fn mappers(&self) -> Result<[Probe; 2]> {
-        let [file, clone] = &self.0;
+        let [file, clone] = &self.files;
+        let how: &[&str] = if self.read_only {
+            &["--read-only"]
+        } else {
+            &[]
+        };
         Ok([
-            Map::new(file, 4).early().start()?,
-            Map::new(clone, 4).start()?,
+            Map::new(file, 4).extra(how).early().start()?,
+            Map::new(clone, 4).extra(how).start()?,
         ])
     }
 
     fn mend(&self) -> Result<()> {
-        self.0.iter().try_for_each(|file| bad::mend(file, 1, 2))
+        (self.files.iter()).try_for_each(|file| bad::mend(file, 1, 2))
     }
 
-    /// What the mappers see once the error is handled, and after the page is written.
+    /// What the mappers see once the error is handled, and after the page is written, if it can be.
     fn rows(&self, [early, late]: &mut [Probe; 2]) -> Result<()> {
         expect("late kill", "no signal", late.seen())?;
         expect("late, touches it", &refused(1), late.touch(1))?;
         expect("early, touches it", &refused(1), early.touch(1))?;
         expect("the next page", "reads", late.touch(2))?;
-        for (name, file) in ["file", "clone"].iter().zip(&self.0) {
+        for (name, file) in ["file", "clone"].iter().zip(&self.files) {
             let read = read_page(&File::open(file)?, PAGE);
             expect(&format!("{name}, pread"), "EIO", read)?;
+        }
+        if self.read_only {
+            return Ok(());
         }
         self.mend()?;
         for (name, mapper) in [("early", early), ("late", late)] {
@@ -66,7 +98,7 @@ impl Mounted {
         let at = mappers[0].pfn(1)? * PAGE - Pmem(0).address(0)?;
         drop(mappers);
         strike(at)?;
-        let read = read_page(&File::open(&self.0[0])?, PAGE);
+        let read = read_page(&File::open(&self.files[0])?, PAGE);
         expect("not mapped: pread", "EIO", read)?;
         self.mend()?;
         expect("not mapped: bad sectors", "none", Pmem(0).badblocks()?)?;
@@ -76,7 +108,7 @@ impl Mounted {
         expect("free: read", "EIO", Pmem(0).read(free)?)?;
         Pmem(0).overwrite(free)?;
         expect("free: bad sectors", "none", Pmem(0).badblocks()?)?;
-        for file in &self.0 {
+        for file in &self.files {
             expect("files", INTACT, xfs::intact(file, 4))?;
         }
         Ok(())
@@ -116,8 +148,13 @@ fn make_ext4(block: &str, options: &str) -> Result<()> {
     let path = Pmem(0).path();
     Pmem(0).overwrite_bad()?;
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", block, &path]))?;
+    mount("ext4", options)
+}
+
+fn mount(kind: &str, options: &str) -> Result<()> {
+    let path = Pmem(0).path();
     fs::create_dir_all(MOUNT_POINT)?;
-    run(Command::new("mount").args(["-t", "ext4", "-o", options, &path, MOUNT_POINT]))
+    run(Command::new("mount").args(["-t", kind, "-o", options, &path, MOUNT_POINT]))
 }
 
 fn check_ext4() -> Result<()> {
@@ -159,7 +196,7 @@ scene!(EXT4_REMOVED = 226 "ext4-removed" ext4_removed: "the driver unbound under
     crashes("__zap_vma_range"), crashes("dax_layout_busy_page_range"));
 fn ext4_removed(_: u64) -> Result<()> {
     Mounted::ext4()?.removed()?;
-    run(Command::new("mount").args(["-t", "ext4", &Pmem(0).path(), MOUNT_POINT]))?;
+    mount("ext4", "defaults")?;
     let file = Path::new(MOUNT_POINT).join("file");
     expect("bound again", INTACT, xfs::intact(&file, 4))?;
     check_ext4()
@@ -169,27 +206,36 @@ scene!(EROFS = 231 "erofs" erofs: "a block of a file on erofs";
     differs("late, touches it", "reads"));
 /// It can't be written, so the page stays bad.
 fn erofs(_: u64) -> Result<()> {
-    let (path, dir) = (Pmem(0).path(), Path::new("/tmp/erofs"));
-    Pmem(0).overwrite_bad()?;
-    fs::create_dir_all(dir)?;
-    fill(&File::create(dir.join("file"))?, 0, 4)?;
-    run(Command::new("mkfs.erofs").args(["--quiet", &path]).arg(dir))?;
-    fs::create_dir_all(MOUNT_POINT)?;
-    run(Command::new("mount").args(["-t", "erofs", "-o", "dax=always", &path, MOUNT_POINT]))?;
-    let file = Path::new(MOUNT_POINT).join("file");
-    let map = || Map::new(&file, 4).extra(&["--read-only"]);
-    let (mut early, mut late) = (map().early().start()?, map().start()?);
-    let at = early.pfn(1)? * PAGE - Pmem(0).address(0)?;
+    let erofs = Mounted::erofs()?;
+    let mut mappers = erofs.mappers()?;
 
-    strike(at)?;
-    expect("early kill", AO, early.seen())?;
-    expect("late, touches it", &refused(1), late.touch(1))?;
-    expect("early, touches it", &refused(1), early.touch(1))?;
-    expect("the next page", "reads", late.touch(2))?;
-    expect("pread", "EIO", read_page(&File::open(&file)?, PAGE))?;
-    drop((early, late));
+    strike(mappers[0].pfn(1)? * PAGE - Pmem(0).address(0)?)?;
+    expect("early kill", AO, mappers[0].seen())?;
+    erofs.rows(&mut mappers)?;
+    drop(mappers);
+    end_erofs()
+}
+
+fn end_erofs() -> Result<()> {
     xfs::umount()?;
-    Pmem(0).overwrite(at)
+    Pmem(0).overwrite_bad()
+}
+
+scene!(EROFS_SCRUB = 233 "erofs-scrub" erofs_scrub:
+    "a block of a file on erofs, injected by ndctl"; nfit, differs("early kill", "no signal"));
+fn erofs_scrub(_: u64) -> Result<()> {
+    Mounted::erofs()?.scrub()?;
+    end_erofs()
+}
+
+scene!(EROFS_REMOVED = 234 "erofs-removed" erofs_removed: "the driver unbound under erofs";
+    crashes("__zap_vma_range"), crashes("dax_layout_busy_page_range"));
+fn erofs_removed(_: u64) -> Result<()> {
+    Mounted::erofs()?.removed()?;
+    mount("erofs", "dax=always")?;
+    let file = Path::new(MOUNT_POINT).join("file");
+    expect("bound again", INTACT, xfs::intact(&file, 4))?;
+    end_erofs()
 }
 
 scene!(NO_RMAP_SHARED = 227 "no-rmapbt-shared" shared:
