@@ -14,6 +14,7 @@ mod bench;
 mod calls;
 mod crash;
 mod dm;
+mod fanotify;
 mod fault;
 mod firmware;
 mod inject;

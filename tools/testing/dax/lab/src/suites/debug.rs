@@ -47,8 +47,9 @@ pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
     };
     let limit = SLOWER * scenes::time_limit(seconds);
     let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
-    // Its 1,533 errors are too many for AML, which this kernel interprets slowly.
-    let many = |name: &str| platform == Platform::Nfit && name == "list-split";
+    // Hundreds of errors are too many for AML, which this kernel interprets slowly.
+    let many =
+        |name: &str| platform == Platform::Nfit && ["list-split", "scrub-flood"].contains(&name);
     let fast = scenes::names(|scene| scene.fast || many(&scene.name))?;
     let mut play = scenes::script(&only, &fast, seconds);
     if platform == Platform::Legacy {

@@ -24,13 +24,13 @@ pub const SECONDS: u64 = 60;
 pub const SHORT: u64 = 20;
 
 /// Those that XFS's holder in C passes, on a kernel without the one in Rust. It neither repairs
-/// nor reports files that are not in memory, and revokes a page only from processes that it
-/// signals. The last two hang where the holder deadlocks.
+/// nor reports files that are not in memory. The last one hangs where the holder deadlocks.
 const CHOLDER: &str = "
     one-mapper shared partly-shared deleted metadata no-rmapbt log-device realtime huge-page
     not-consumed free-space many-owners sysctl filter exiting cow-stores refuse-faults refuse-cow
     refuse-huge refuse-calls refuse-full refuse-sync heal-ways heal-shared heal-sectors
-    staging-inject verify-exact verify-deleted cow-race";
+    staging-inject verify-exact verify-deleted partitions dm-linear generic-huge lock-shared ext4
+    cow-race";
 
 /// What dax-probe declares of a scene.
 pub struct Listed {

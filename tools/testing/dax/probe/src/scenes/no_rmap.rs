@@ -114,6 +114,27 @@ impl Mounted {
         Ok(())
     }
 
+    /// fanotify tells of the file, if a process maps it.
+    fn reports(&self) -> Result<()> {
+        let mut listener = Listener::new(MOUNT_POINT)?;
+        let file = &self.files[0];
+        let mut mapper = Map::new(file, 4).start()?;
+        let ino = inode(file)?;
+
+        strike(mapper.pfn(1)? * PAGE - Pmem(0).address(0)?)?;
+        let mut errors = Vec::new();
+        until(|| {
+            errors.extend(listener.errors()?);
+            Ok(!errors.is_empty())
+        })?;
+        let told = errors.iter().map(|e| (e.error, e.count, e.ino));
+        let told: Vec<_> = told.collect();
+        let wanted = vec![(libc::EIO, 1, ino)];
+        expect("fanotify", &format!("{wanted:?}"), format!("{told:?}"))?;
+        drop(mapper);
+        self.mend()
+    }
+
     fn scrub(&self) -> Result<()> {
         let device = Device::new(0)?;
         let mut mappers = self.mappers()?;
@@ -170,7 +191,9 @@ fn check_ext4() -> Result<()> {
 
 scene!(EXT4 = 224 "ext4" ext4: "a block of a file on ext4"; differs("late, touches it", "reads"));
 fn ext4(_: u64) -> Result<()> {
-    Mounted::ext4()?.checks()?;
+    let ext4 = Mounted::ext4()?;
+    ext4.checks()?;
+    ext4.reports()?;
     check_ext4()
 }
 
