@@ -21,15 +21,21 @@ fn no_rmapbt(_: u64) -> Result<()> {
 }
 
 scene!(DM_LINEAR = 230 "dm-linear" dm_linear: "XFS on dm-linear: the generic handler";
-    differs("late, touches it", "reads"));
+    differs("alone: late, touches it", "reads"));
 /// The file that the page belongs to is told of a machine check, if it is the only one.
 fn dm_linear(_: u64) -> Result<()> {
     let linear = Linear::new(Pmem(0))?;
     let xfs = Xfs::new(&Options::on(linear.path()))?;
     let file = xfs.file("file", 4)?;
-    let mut early = Map::new(&file, 4).early().start()?;
     let mut late = Map::new(&file, 4).start()?;
 
+    let outcome = mce::deliver(late.pfn(1)? * PAGE)?;
+    expect("alone: machine check", "Recovered", outcome)?;
+    expect("alone: late, touches it", &refused(1), late.touch(1))?;
+    bad::mend(&file, 1, 2)?;
+
+    let mut early = Map::new(&file, 4).early().start()?;
+    expect("alone: written: touches it", "reads", late.touch(1))?;
     let outcome = mce::deliver(early.pfn(1)? * PAGE)?;
     expect("machine check", "Recovered", outcome)?;
     expect("early kill", AO, early.seen())?;
