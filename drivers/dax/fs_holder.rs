@@ -63,6 +63,14 @@ impl Run {
 /// Revokes memory of `dev` from all processes that map it, and signals them.
 fn memory_failed(sb: &ActiveSuperBlock, dev: &Device, failed: ByteRange, flags: MfFlags) -> Result {
     let mut kill_list = KillList::new(flags);
+
+    // No file may map anything of the device.
+    if flags.contains(MfFlag::MemPreRemove) {
+        // SAFETY: The superblock is active until `memory_failed()` returns.
+        let files = unsafe { sb.mapped_dax_files() };
+
+        return kill_list.collect_mapped(files, Pfn::from_raw(0), usize::MAX, |_, _| ());
+    }
     let mut pgoff = DaxPgoff::of_byte(failed.offset())?;
     let end = DaxPgoff::of_byte(failed.end() - 1)? + 1;
     let mut res = Ok(());
@@ -77,10 +85,7 @@ fn memory_failed(sb: &ActiveSuperBlock, dev: &Device, failed: ByteRange, flags: 
 
         res = res.and(
             kill_list.collect_mapped(files, pfn, count, |mapping, found| {
-                // What is about to be removed is not lost.
-                if !flags.contains(MfFlag::MemPreRemove) {
-                    run.report_lost(mapping, found);
-                }
+                run.report_lost(mapping, found);
             }),
         );
         pgoff = pgoff + count;

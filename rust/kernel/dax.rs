@@ -56,6 +56,8 @@ impl_flags!(
         MemPreRemove = bindings::mf_flags_MF_MEM_PRE_REMOVE,
         /// A scrub has found the error; nothing has consumed it.
         Found = bindings::mf_flags_MF_FOUND,
+        /// The holder's device is suspended: I/O waits until user space resumes it.
+        NoIo = bindings::mf_flags_MF_NO_IO,
     }
 );
 

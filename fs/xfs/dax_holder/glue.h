@@ -123,7 +123,7 @@ void xfs_rust_report_cleared(struct xfs_mount *mp, enum xfs_rust_device dev,
 void xfs_rust_force_log(struct xfs_mount *mp);
 void xfs_rust_cancel_staging(struct xfs_mount *mp);
 void xfs_dax_metadata_failed(struct xfs_mount *mp);
-void xfs_dax_device_removed(struct xfs_mount *mp);
+void xfs_dax_device_removed(struct xfs_mount *mp, bool can_write);
 
 bool xfs_rust_find_bad(struct xfs_mount *mp, enum xfs_rust_device dev,
 		u64 *sector, u64 *sectors);

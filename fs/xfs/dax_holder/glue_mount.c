@@ -230,9 +230,11 @@ xfs_dax_metadata_failed(
 
 noinline void
 xfs_dax_device_removed(
-	struct xfs_mount		*mp)
+	struct xfs_mount		*mp,
+	bool				can_write)
 {
-	xfs_force_shutdown(mp, SHUTDOWN_FORCE_UMOUNT);
+	xfs_force_shutdown(mp, SHUTDOWN_FORCE_UMOUNT |
+			(can_write ? 0 : SHUTDOWN_LOG_IO_ERROR));
 	prevent_tail_call_optimization();
 }
 

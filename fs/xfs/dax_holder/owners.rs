@@ -38,7 +38,10 @@ use kernel::{
         MfFlags, //
     },
     dax_kill::KillList,
-    page::PageIndex,
+    page::{
+        PageIndex,
+        Pfn, //
+    },
     prelude::*,
     sync::Arc, //
 };
@@ -66,6 +69,21 @@ impl<'a> Event<'a> {
     /// Returns whether a scrub found the error. No process has consumed it.
     pub(crate) fn is_found(&self) -> bool {
         self.flags.contains(MfFlag::Found)
+    }
+
+    /// Returns whether there are reverse mapping btrees, and a read of them does not wait for user
+    /// space to resume the device.
+    pub(crate) fn can_read_rmap(&self) -> bool {
+        self.target.has_rmap() && !self.flags.contains(MfFlag::NoIo)
+    }
+
+    /// Returns whether the worker has to find out what the memory contained, as the btrees can't be
+    /// read now. It goes by the marks of the pages.
+    pub(crate) fn is_postponed(&self) -> bool {
+        self.target.has_rmap()
+            && !self.can_read_rmap()
+            && !self.is_removal()
+            && !self.is_simulated()
     }
 
     /// Returns whether the error is simulated. The memory is good, and not marked.
@@ -98,6 +116,12 @@ impl<'a> Event<'a> {
         bytes: DeviceBytes,
         mut visit: impl FnMut(FileBytes, u64),
     ) -> Result {
+        if self.is_removal() {
+            // The filesystem shuts down: no file may map anything, whichever device it is on.
+            let files = self.mount().mapped_files();
+
+            return kill_list.collect_mapped(files, Pfn::from_raw(0), usize::MAX, |_, _| ());
+        }
         self.target.frames().for_each(bytes, |pgoff, pfn, count| {
             let files = self.mount().mapped_files();
 

@@ -136,7 +136,7 @@ impl HolderOps for XfsHolderOps {
             active.trace_event(event.target.kind(), event.bytes, flags);
         }
         if flags.contains(MfFlag::MemPreRemove) && holder.kind != DeviceKind::Log {
-            return device_removed(&mount, &events);
+            return device_removed(&mount, &events, flags);
         }
         // If both events end in an error, the answer is the first one.
         events
@@ -176,7 +176,8 @@ fn log_failed(event: &Event<'_>) -> Result {
         return Ok(());
     }
     event.worker.queue_message(Message::Log);
-    if event.is_found() {
+    // A shutdown writes the log.
+    if event.is_found() || event.flags.contains(MfFlag::NoIo) {
         return Ok(());
     }
     mount.shut_down_corrupt();
@@ -206,7 +207,7 @@ fn blocks_failed(event: &Event<'_>) -> Result {
 
     // XFS can't go on without its metadata, and owners that are not known may be metadata. If a
     // scrub found the error, the metadata may be written before it is read.
-    let is_gone = summary.metadata > 0 || (summary.unread && event.target.has_rmap());
+    let is_gone = summary.metadata > 0 || (summary.unread && event.can_read_rmap());
     if is_gone && !event.is_found() && !mount.is_shut_down() {
         mount.shut_down_corrupt();
         // XFS calls it EFSCORRUPTED.
@@ -222,17 +223,19 @@ fn kill_owners(event: &Event<'_>) -> Summary {
     let mut unread: Option<DeviceBytes> = None;
     let mut kill_list = KillList::new(event.flags);
 
-    if !event.target.has_rmap() {
+    // What is about to be removed is not bad.
+    if !event.is_removal() {
+        let blocks = event.target.spans(event.bytes).map(|span| span.blocks.count());
+
+        event.worker.counters.add(Counter::Poisoned, blocks.sum());
+    }
+    if !event.can_read_rmap() {
         summary.unread = true;
         collect_mapped(event, event.bytes, &mut kill_list, &mut summary);
+        kill_list.kill_procs();
+        return summary;
     }
     for span in event.target.spans(event.bytes) {
-        // What is about to be removed is not bad.
-        if !event.is_removal() {
-            let blocks = span.blocks.count();
-
-            event.worker.counters.add(Counter::Poisoned, blocks);
-        }
         let mut visitor = OwnerVisitor::new(event, &span, &mut kill_list, &mut summary);
         let Err(blocks) = query::owners(event.target, &span, &mut buf, &mut visitor) else {
             continue;
@@ -269,7 +272,12 @@ fn collect_mapped(
     let mut batch = LossBatch::new(event);
     let res = event.collect_mapped(kill_list, bytes, |lost, at| batch.add(summary, lost, at));
 
-    batch.queue();
+    if event.is_postponed() {
+        // The worker reports the loss to all owners, mapped or not, once the device is resumed.
+        event.worker.queue_repair(event.target, bytes);
+    } else {
+        batch.queue();
+    }
     if let Err(e) = res {
         summary.add_error(e);
     }
@@ -284,26 +292,35 @@ fn collect_mapped(
 ///    whose device is gone, so a freeze of user space ends too.
 /// 5. Detach what was mapped between 2 and 3. This waits for page faults.
 ///
-/// The unmount is left to the user.
-fn device_removed(mount: &MountRef<'_>, events: &[Option<Event<'_>>]) -> Result {
+/// The unmount is left to the user. If the device is suspended, nothing is written, and 5 waits for
+/// page faults that wait for the device.
+fn device_removed(
+    mount: &MountRef<'_>,
+    events: &[Option<Event<'_>>],
+    flags: MfFlags,
+) -> Result {
     let (active, sb) = (mount.mount(), mount.super_block());
     let events = || events.iter().flatten();
 
     events().for_each(report_media);
 
     active.info(fmt!("the device is about to be removed"));
-    let frozen = sb.freeze();
-    if let Err(e) = &frozen {
+    let can_write = !flags.contains(MfFlag::NoIo);
+    let frozen = can_write.then(|| sb.freeze());
+    if let Some(Err(e)) = &frozen {
         active.warn(fmt!("can't be frozen ({e:?})"));
     }
 
     let res = events()
         .map(|event| kill_owners(event).result())
         .fold(Ok(()), Result::and);
-    active.shut_down_for_removal();
+    active.shut_down_for_removal(can_write);
 
     drop(frozen);
-    let _ = sb.thaw_user_space();
+    // A device that is suspended may have frozen the filesystem, and thaws it when it is resumed.
+    if can_write {
+        let _ = sb.thaw_user_space();
+    }
     // SAFETY: The filesystem was shut down above. XFS's page faults hold `XFS_MMAPLOCK_SHARED`,
     // which is `invalidate_lock`, and fail once it is shut down.
     unsafe { sb.detach_dax() };

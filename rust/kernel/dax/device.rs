@@ -215,6 +215,18 @@ impl Device {
             )
         })
     }
+
+    /// Returns whether a holder is notified of failures of byte `offset`, and for how many of at
+    /// most `len` bytes from there on the answer is the same.
+    ///
+    /// Corresponds to the C function `dax_is_held()`.
+    #[inline]
+    pub fn is_held(&self, offset: u64, mut len: u64) -> (bool, u64) {
+        // SAFETY: `&self` keeps the device valid, and `len` is valid for reads and writes.
+        let is_held = unsafe { bindings::dax_is_held(self.as_raw(), offset, &mut len) };
+
+        (is_held, len)
+    }
 }
 
 /// A device without operations, and so without memory that can be accessed.

@@ -55,6 +55,7 @@ struct VTable<T: HolderOps>(PhantomData<T>);
 impl<T: HolderOps> VTable<T> {
     const OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
         notify_failure: Some(Self::notify_failure_callback),
+        is_held: None,
     };
 
     /// # Safety

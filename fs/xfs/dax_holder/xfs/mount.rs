@@ -253,10 +253,10 @@ impl<'a> ActiveMount<'a> {
         unsafe { bindings::xfs_dax_metadata_failed(self.as_raw()) };
     }
 
-    /// Shuts XFS down because its device is being removed.
-    pub(crate) fn shut_down_for_removal(&self) {
+    /// Shuts XFS down because its device is being removed. Writes the log if it `can_write`.
+    pub(crate) fn shut_down_for_removal(&self, can_write: bool) {
         // SAFETY: By the type invariant, the mount is complete.
-        unsafe { bindings::xfs_dax_device_removed(self.as_raw()) };
+        unsafe { bindings::xfs_dax_device_removed(self.as_raw(), can_write) };
     }
 
     /// Writes the log, so that blocks that were freed before are free on disk too.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The modules of the XFS DAX holder and of mm's `dax_kill` that need no kernel,
-//! tested against naive models of what they compute.
+//! The modules of the XFS DAX holder, of mm's `dax_kill` and of device-mapper's holder that need no
+//! kernel, tested against naive models of what they compute.
 //!
 //! The sources are those that the kernel compiles, not copies. What is about several tasks at a
 //! time is modelled in `tests::interleavings`, and checked exhaustively.
@@ -10,6 +10,9 @@
 #[allow(dead_code)]
 #[path = "../../../../../fs/xfs/dax_holder/chunk.rs"]
 mod chunk;
+#[allow(dead_code)]
+#[path = "../../../../../drivers/md/dax_holder/leg.rs"]
+mod leg;
 #[allow(dead_code)]
 #[path = "../../../../../mm/dax_kill/list.rs"]
 mod list;

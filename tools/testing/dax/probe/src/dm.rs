@@ -38,6 +38,22 @@ impl Drop for Linear {
     }
 }
 
+/// All of a pmem device, by a target that has DAX and does not pass failures on. Another device gets
+/// the log of what is written.
+pub struct LogWrites(Mapped);
+
+impl LogWrites {
+    pub fn new(data: Pmem, log: Pmem) -> Result<Self> {
+        let (size, data, log) = (sectors(data)?, data.path(), log.path());
+        let table = format!("0 {size} log-writes {data} {log}");
+        Ok(Self(Mapped::new("log-writes", &table)?))
+    }
+
+    pub fn path(&self) -> String {
+        self.0.path()
+    }
+}
+
 /// A write-back cache (dm-writecache) in all of a pmem device, for another one. It keeps
 /// the address of its cache for as long as it lives, and stores there by itself.
 pub struct Writecache(Mapped);
@@ -57,10 +73,10 @@ impl Writecache {
 }
 
 /// A mapped device. It goes with its last user.
-struct Mapped(&'static str);
+pub struct Mapped(&'static str);
 
 impl Mapped {
-    fn new(name: &'static str, table: &str) -> Result<Self> {
+    pub fn new(name: &'static str, table: &str) -> Result<Self> {
         // No udev makes a node for it.
         let alone = ["--noudevrules", "--noudevsync"];
         dmsetup(&[&["create", name, "--table", table], &alone[..]].concat())?;
@@ -69,7 +85,7 @@ impl Mapped {
         Ok(mapped)
     }
 
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/dev/mapper/{}", self.0)
     }
 }

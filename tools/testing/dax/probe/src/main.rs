@@ -21,6 +21,7 @@ mod inject;
 mod ioctl;
 mod kernel;
 mod kmsg;
+mod lvm;
 mod map;
 mod mce;
 mod pace;

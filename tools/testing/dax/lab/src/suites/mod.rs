@@ -139,18 +139,13 @@ pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result
 /// So many of the slowest tests are named.
 const SLOWEST: usize = 10;
 
-/// Writes down the results. Prints once more what failed, what took longest, and the counts; the
+/// Writes down the results. Prints what took longest, the counts, and once more what failed; the
 /// exit status.
 fn report(lab: &Lab, played: &[Played], time: Duration) -> Result<u8> {
     let suites: Vec<_> = (played.iter())
         .map(|suite| (suite.name.label(), &suite.tests[..]))
         .collect();
     println!("===");
-    for (label, tests) in &suites {
-        for test in tests.iter().filter(|test| test.has_failed()) {
-            println!("{}", test.line(label));
-        }
-    }
     for (time, label, test) in slowest(&suites) {
         println!("{:7.1} s  {label}: {test}", time.as_secs_f64());
     }
@@ -172,6 +167,12 @@ fn report(lab: &Lab, played: &[Played], time: Duration) -> Result<u8> {
     let place = run.dir.strip_prefix(&lab.top).unwrap_or(&run.dir);
     let time = crate::seconds(time);
     println!("all in {time}; results: {}", place.display());
+    // Last, where a log that was cut still has them.
+    for (label, tests) in &suites {
+        for test in tests.iter().filter(|test| test.has_failed()) {
+            println!("{}", test.line(label));
+        }
+    }
     let Counts {
         passed,
         failed,

@@ -29,7 +29,7 @@ const CHOLDER: &str = "
     one-mapper shared partly-shared deleted metadata no-rmapbt log-device realtime huge-page
     not-consumed free-space many-owners sysctl filter exiting cow-stores refuse-faults refuse-cow
     refuse-huge refuse-calls refuse-full refuse-sync heal-ways heal-shared heal-sectors
-    staging-inject verify-exact verify-deleted partitions dm-linear generic-huge lock-shared ext4
+    staging-inject verify-exact verify-deleted partitions log-writes generic-huge lock-shared ext4
     cow-race";
 
 /// What dax-probe declares of a scene.

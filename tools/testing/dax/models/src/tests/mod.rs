@@ -8,6 +8,7 @@ use crate::units::{DeviceBytes, GroupBlocks};
 
 mod chunk;
 mod interleavings;
+mod leg;
 mod list;
 mod pending;
 mod query;

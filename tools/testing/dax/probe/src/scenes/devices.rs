@@ -20,12 +20,12 @@ fn no_rmapbt(_: u64) -> Result<()> {
     expect("reader", INTACT, xfs::intact(&file, 4))
 }
 
-scene!(DM_LINEAR = 230 "dm-linear" dm_linear: "XFS on dm-linear: the generic handler";
+scene!(LOG_WRITES = 230 "log-writes" log_writes: "XFS on dm-log-writes: the generic handler";
     differs("alone: late, touches it", "reads"));
 /// The file that the page belongs to is told of a machine check, if it is the only one.
-fn dm_linear(_: u64) -> Result<()> {
-    let linear = Linear::new(Pmem(0))?;
-    let xfs = Xfs::new(&Options::on(linear.path()))?;
+fn log_writes(_: u64) -> Result<()> {
+    let mapped = LogWrites::new(Pmem(0), Pmem(1))?;
+    let xfs = Xfs::new(&Options::on(mapped.path()))?;
     let file = xfs.file("file", 4)?;
     let mut late = Map::new(&file, 4).start()?;
 
@@ -44,7 +44,11 @@ fn dm_linear(_: u64) -> Result<()> {
     expect("the next page", "reads", late.touch(2))?;
     bad::mend(&file, 1, 2)?;
     expect("written: touches it", "reads", late.touch(1))?;
-    expect("reader", INTACT, xfs::intact(&file, 4))
+    expect("reader", INTACT, xfs::intact(&file, 4))?;
+    // The rest of the last page is zeroed.
+    let cut = File::options().write(true).open(&file)?.set_len(PAGE + 100);
+    let cut = cut.map_or_else(|e| kernel::error_name(&e), |()| "0".into());
+    expect("truncate", "0", cut)
 }
 
 scene!(LOG_DEVICE = 7 "log-device" log_device: "an external log device"; passes(UNCHANGED));

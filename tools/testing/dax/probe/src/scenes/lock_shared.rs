@@ -17,11 +17,11 @@ const GO: usize = 1;
 const STOP: usize = 2;
 
 scene!(LOCK_SHARED = 128 "lock-shared" play:
-    "a page that fails while a second file comes to share it, on dm-linear";
+    "a page that fails while a second file comes to share it, on dm-log-writes";
     ends("the mappers are not ready"), crashes("dax_unlock_folio"), differs("marks", ""));
 fn play(_: u64) -> Result<()> {
-    let linear = Linear::new(Pmem(0))?;
-    let xfs = Xfs::new(&Options::on(linear.path()))?;
+    let mapped = LogWrites::new(Pmem(0), Pmem(1))?;
+    let xfs = Xfs::new(&Options::on(mapped.path()))?;
     let _quiet = QuietConsole::new()?;
     let (mut recovered, mut others, mut longest) = (0, 0, Duration::ZERO);
     for round in 0..ROUNDS {

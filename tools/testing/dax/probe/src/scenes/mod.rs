@@ -38,6 +38,7 @@ mod huge;
 mod last_reference;
 mod lock_shared;
 mod machine_check;
+mod mapped;
 mod no_rmap;
 mod partitions;
 pub mod platform;
@@ -58,6 +59,7 @@ mod sync_cow;
 mod table;
 pub mod unbind;
 mod unmap_first;
+mod volume;
 mod wb_error;
 mod whole_page;
 mod windows;
@@ -68,7 +70,7 @@ pub use scene::Scene;
 #[rustfmt::skip]
 pub const ALL: &[Scene] = &[
     files::ONE_MAPPER, files::SHARED, files::PARTLY_SHARED, files::DELETED, space::METADATA,
-    devices::NO_RMAPBT, devices::DM_LINEAR, devices::LOG_DEVICE, devices::REALTIME,
+    devices::NO_RMAPBT, devices::LOG_WRITES, devices::LOG_DEVICE, devices::REALTIME,
     files::HUGE_PAGE, files::NOT_CONSUMED, space::FREE_SPACE, files::MANY_OWNERS, processes::THREADS,
     processes::SHARED_MM, processes::PRIVATE, processes::TWICE, processes::CROWD,
     processes::EVICTED, processes::SYSCTL, processes::LATE, processes::FILTER, processes::EXITING,
@@ -117,7 +119,10 @@ pub const ALL: &[Scene] = &[
     races::mounts::WINDOW_CHANGED, races::repair::WINDOW_REPAIR, races::mounts::WINDOW_UNBOUND,
     races::mounts::WINDOW_LIST, races::repair::WINDOW_AGAIN, races::repair::WINDOW_UNWRITTEN,
     races::repair::WINDOW_FREED, races::mounts::WINDOW_REPORTED, races::repair::WINDOW_WRITTEN,
-    races::mounts::WINDOW_MOUNTING, repair::rebuild::REBUILD,
+    races::mounts::WINDOW_MOUNTING, repair::rebuild::REBUILD, mapped::LVM, mapped::LVM_STRIPED,
+    mapped::LVM_EXTENDED, mapped::LVM_MOVED, mapped::LVM_SCRUB, mapped::LVM_REMOVED,
+    mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
+    hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

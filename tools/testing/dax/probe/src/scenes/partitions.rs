@@ -5,74 +5,23 @@
 use std::ops::Range;
 
 use super::repair::scrub::wait_told;
+use super::volume::{Volume, XFS};
 use crate::scenes::prelude::*;
 
 /// Where the partitions are. No byte is between them.
 const PARTS: [Range<u64>; 2] = [2 * MIB..402 * MIB, 402 * MIB..802 * MIB];
-/// With reflink and rmapbt, which is the default.
-const XFS: [&str; 3] = ["mkfs.xfs", "-q", "-f"];
 
-/// A mounted partition; number 1 or 2.
-struct Part(usize);
-
-impl Part {
-    fn new(number: usize, mkfs: &[&str]) -> Result<Self> {
-        let device = format!("/dev/pmem0p{number}");
-        let (program, words) = (mkfs[0], &mkfs[1..]);
-        run(Command::new(program).args(words).arg(&device))?;
-        let part = Self(number);
-        fs::create_dir_all(part.dir())?;
-        run(Command::new("mount")
-            .args(["-o", "dax"])
-            .arg(&device)
-            .arg(part.dir()))?;
-        Ok(part)
-    }
-
-    fn dir(&self) -> PathBuf {
-        format!("/mnt/part-{}", self.0).into()
-    }
-
-    fn file(&self) -> Result<PathBuf> {
-        let path = self.dir().join("file");
-        fill(&File::create(&path)?, 0, 4)?;
-        Ok(path)
-    }
-
-    /// A file, and one that shares its blocks.
-    fn pair(&self) -> Result<[PathBuf; 2]> {
-        let (file, clone) = (self.file()?, self.dir().join("clone"));
-        ioctl::clone_file(&File::open(&file)?, &File::create(&clone)?)?;
-        Ok([file, clone])
-    }
-
-    fn try_write(&self) -> String {
-        xfs::try_write(&self.dir().join("new"))
-    }
-
-    /// Two processes that map the pair: one that asked for early kill, and one that did not.
-    fn mappers(&self) -> Result<[Probe; 2]> {
-        let [file, clone] = self.pair()?;
-        Ok([
-            Map::new(&file, 4).early().start()?,
-            Map::new(&clone, 4).start()?,
-        ])
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Best effort.
-        let _ = Command::new("umount").arg(self.dir()).status();
-    }
+fn part(number: usize, mkfs: &[&str]) -> Result<Volume> {
+    let name = format!("p{number}");
+    Volume::new(&name, &format!("/dev/pmem0{name}"), mkfs)
 }
 
 /// The partitions of pmem0.
-struct Table(File);
+pub struct Table(File);
 
 /// Two XFS on partitions of one device.
 struct Two {
-    parts: [Part; 2],
+    parts: [Volume; 2],
     table: Table,
 }
 
@@ -80,14 +29,14 @@ impl Two {
     fn new() -> Result<Self> {
         let table = Table::new()?;
         Ok(Self {
-            parts: [Part::new(1, &XFS)?, Part::new(2, &XFS)?],
+            parts: [part(1, &XFS)?, part(2, &XFS)?],
             table,
         })
     }
 }
 
 impl Table {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let pmem = Pmem(0);
         pmem.overwrite_bad()?;
         let device = File::options().read(true).write(true).open(pmem.path())?;
@@ -146,11 +95,11 @@ fn play(_: u64) -> Result<()> {
     let table = Table::new()?;
     // With reflink, stock refuses DAX on a partition.
     let mkfs = ["mkfs.xfs", "-q", "-f", "-m", "reflink=0,rmapbt=1"];
-    let xfs = Part::new(1, &mkfs)?;
-    let ext4 = Part::new(2, &["mkfs.ext4", "-q", "-F", "-b", "4096"])?;
+    let xfs = part(1, &mkfs)?;
+    let ext4 = part(2, &["mkfs.ext4", "-q", "-F", "-b", "4096"])?;
 
-    hit("p2, ext4", &ext4.file()?)?;
-    hit("p1, XFS", &xfs.file()?)?;
+    hit("p2, ext4", &ext4.file(4)?)?;
+    hit("p1, XFS", &xfs.file(4)?)?;
     let bad = Pmem(0).badblocks()?;
     expect("bad sectors", "none", bad)?;
     drop((xfs, ext4));
@@ -166,9 +115,9 @@ fn shared(_: u64) -> Result<()> {
     let [one, other] = &two.parts;
 
     for (part, bystander) in [(one, other), (other, one)] {
-        let row = |what: &str| format!("p{}: {what}", part.0);
-        let [mut early, mut late] = part.mappers()?;
-        let [mut spared, mut idle] = bystander.mappers()?;
+        let row = |what: &str| format!("{}: {what}", part.name);
+        let [mut early, mut late] = part.mappers(4)?;
+        let [mut spared, mut idle] = bystander.mappers(4)?;
         let outcome = mce::deliver(early.pfn(1)? * PAGE)?;
 
         expect(&row("machine check"), "Recovered", outcome)?;
@@ -176,8 +125,7 @@ fn shared(_: u64) -> Result<()> {
         expect(&row("late, touches it"), &refused(1), late.touch(1))?;
         expect(&row("the other: early kill"), "no signal", spared.seen())?;
         expect(&row("the other: touches it"), "reads", idle.touch(1))?;
-        bad::mend(&part.dir().join("file"), 1, 2)?;
-        bad::mend(&part.dir().join("clone"), 1, 2)?;
+        part.mend(1)?;
         expect(&row("written: touches it"), "reads", late.touch(1))?;
     }
     expect("bad sectors", "none", Pmem(0).badblocks()?)?;
@@ -201,18 +149,17 @@ fn scrub(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let two = Two::new()?;
     let [one, other] = &two.parts;
-    let mut mappers = [one.mappers()?, other.mappers()?];
+    let mut mappers = [one.mappers(4)?, other.mappers(4)?];
 
     for [early, _] in &mut mappers {
         let at = early.pfn(1)? * PAGE - Pmem(0).address(0)?;
         device.inject(at / PAGE, 8, &["--saturate"])?;
     }
     for ([early, late], part) in mappers.iter_mut().zip(&two.parts) {
-        let row = |what: &str| format!("p{}: {what}", part.0);
+        let row = |what: &str| format!("{}: {what}", part.name);
         expect(&row("early kill"), AO, wait_told(early)?)?;
         expect(&row("late, touches it"), &refused(1), late.touch(1))?;
-        bad::mend(&part.dir().join("file"), 1, 2)?;
-        bad::mend(&part.dir().join("clone"), 1, 2)?;
+        part.mend(1)?;
         expect(&row("written: touches it"), "reads", late.touch(1))?;
     }
     drop(mappers);
@@ -224,7 +171,7 @@ fn scrub(_: u64) -> Result<()> {
     let cleared = until(|| Ok(Pmem(0).badblocks()? == sectors))?;
     expect_so("free, at the border", cleared, "cleared", "stays bad")?;
     for part in &two.parts {
-        expect(&format!("p{}: goes on", part.0), "0", part.try_write())?;
+        expect(&format!("{}: goes on", part.name), "0", part.try_write())?;
     }
 
     // The same, while the second is not mounted. Its page is not marked.
@@ -258,30 +205,29 @@ fn grown(_: u64) -> Result<()> {
     strike(end + 60 * MIB)?;
     let cleared = until(|| Ok(Pmem(0).badblocks()? == "none"))?;
     expect_so("after growfs: free", cleared, "cleared", "stays bad")?;
-    let [mut early, mut late] = two.parts[1].mappers()?;
+    let [mut early, mut late] = two.parts[1].mappers(4)?;
     strike(early.pfn(1)? * PAGE - Pmem(0).address(0)?)?;
     expect("early kill", AO, early.seen())?;
     expect("late, touches it", &refused(1), late.touch(1))?;
-    bad::mend(&two.parts[1].dir().join("file"), 1, 2)?;
-    bad::mend(&two.parts[1].dir().join("clone"), 1, 2)
+    two.parts[1].mend(1)
 }
 
 scene!(PARTITIONS_REMOVED = 222 "partitions-removed" removed:
     "the driver unbound under two XFS on partitions of one device"; ends("mount"));
 fn removed(_: u64) -> Result<()> {
     let two = Two::new()?;
-    let mut mappers = [two.parts[0].mappers()?, two.parts[1].mappers()?];
+    let mut mappers = [two.parts[0].mappers(4)?, two.parts[1].mappers(4)?];
     let namespace = Pmem(0).namespace()?;
 
     let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
     expect("unbind", "done", unbind.end(unbind::patience()))?;
     for (pair, part) in mappers.iter_mut().zip(&two.parts) {
         for (name, mapper) in ["file", "clone"].iter().zip(pair) {
-            let row = |what: &str| format!("p{}, {name}{what}", part.0);
+            let row = |what: &str| format!("{}, {name}{what}", part.name);
             expect(&row(""), "BUS_MCEERR_AO", mapper.kinds())?;
             expect(&row(", touches it"), "BUS_ADRERR page 1", mapper.touch(1))?;
         }
-        expect(&format!("p{}: open", part.0), "EIO", part.try_write())?;
+        expect(&format!("{}: open", part.name), "EIO", part.try_write())?;
     }
     drop((mappers, two));
     unbind::bind(Pmem(0), &namespace)

@@ -28,7 +28,7 @@ pub(super) use super::unbind;
 pub(super) use super::windows::Windows;
 pub(super) use crate::area::{Area, Leaf};
 pub(super) use crate::calls::{self, fsync, open, outcome};
-pub(super) use crate::dm::Linear;
+pub(super) use crate::dm::{Linear, LogWrites};
 pub(super) use crate::fanotify::Listener;
 pub(super) use crate::fault::{self, PAGE_SIZE};
 pub(super) use crate::firmware::{self, Refusing};

@@ -278,17 +278,17 @@ fn ras(_: u64) -> Result<()> {
     Ok(())
 }
 
-scene!(GENERIC_HUGE = 141 "generic-huge" generic_huge: "part of a huge page, on dm-linear";
+scene!(GENERIC_HUGE = 141 "generic-huge" generic_huge: "part of a huge page, on dm-log-writes";
     differs("4 KiB alone", "no signal"), harmless);
 /// Part of a huge page that the generic handler takes away: of a process that maps it by
 /// small pages, too.
 fn generic_huge(_: u64) -> Result<()> {
     const PAGES: usize = 1024;
 
-    let linear = Linear::new(Pmem(0))?;
+    let mapped = LogWrites::new(Pmem(0), Pmem(1))?;
     let xfs = Xfs::new(&Options {
         stripe: true,
-        ..Options::on(linear.path())
+        ..Options::on(mapped.path())
     })?;
     let file = xfs.file("file", PAGES)?;
     let at = ioctl::physical(&File::open(&file)?, 515 * PAGE)?;

@@ -74,6 +74,36 @@ fn play(_: u64) -> Result<()> {
     expect("written", INTACT, xfs::intact(&path, PAGES))
 }
 
+scene!(PARKED_REMOVED = 244 "parked-removed" removed:
+    "another device removed while a reader waits in a page fault";
+    differs("read: unbind", ""));
+/// No device's removal waits for memory that nobody gives to a read() or write() of another's file.
+fn removed(_: u64) -> Result<()> {
+    let (_, path) = Xfs::with_file("file", 4)?;
+    let namespace = Pmem(1).namespace()?;
+
+    for (row, write) in [("read", false), ("write", true)] {
+        let parked = Worker::start(|| {
+            let file = open(&path, 0)?;
+            let mut memory = Unanswered::new()?;
+            if write {
+                file.write_at(memory.page(), 0)?;
+            } else {
+                file.read_at(memory.page(), 0)?;
+            }
+            Ok(())
+        })?;
+        expect(row, "waits in its page fault", waits(&parked)?)?;
+        let unbind = Worker::start(|| unbind::driver("unbind", &namespace))?;
+        expect(&format!("{row}: unbind"), "done", unbind.end(patience()))?;
+        expect(row, "waits in its page fault", waits(&parked)?)?;
+        parked.kill();
+        unbind.end(patience());
+        unbind::bind(Pmem(1), &namespace)?;
+    }
+    expect("file", INTACT, xfs::intact(&path, 4))
+}
+
 /// Machine checks on some pages of a file; how long they take.
 fn fail(path: &Path, first: usize) -> Result<Duration> {
     let start = Instant::now();

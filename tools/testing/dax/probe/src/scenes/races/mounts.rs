@@ -10,8 +10,8 @@ use crate::scenes::prelude::*;
 const MOUNT: &str = "xfs_dax_holder_start";
 /// What a file has lost is about to be reported.
 const REPORT: &str = "fserror_worker";
-/// A notification has begun, and takes the holder's data next.
-const TAKE: &str = "dax_holder";
+/// A notification has begun, and XFS takes a reference to its mount next.
+const TAKE: &str = "activate_super_if_born";
 
 fn mapped(xfs: &Xfs, name: &str) -> Result<(PathBuf, Probe, Bad)> {
     let file = xfs.file(name, 4)?;
