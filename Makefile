@@ -19,7 +19,8 @@ help:
 	@echo '             FULL=1: these, and all else that takes long)'
 	@echo 'make list    the scenes, the suites and the flavours of the kernel'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
-	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1)'
+	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1;'
+	@echo '             MAPPED=1: XFS is on a mapped device)'
 	@echo 'make mutants put one fault at a time into the series: do the scenes notice? (ONLY=07,31)'
 	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
@@ -95,7 +96,8 @@ crash: preflight patched image tools
 	@$(LAB)/guest.sh crash $(if $(POINTS),--points $(POINTS)) $(if $(SEED),--seed $(SEED)) $(platform)
 
 torture: preflight patched image tools
-	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(platform)
+	@$(LAB)/guest.sh torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(platform) \
+		$(if $(MAPPED),--mapped)
 
 mutants-host: sysroot
 	@$(LAB)/mutants-host.sh

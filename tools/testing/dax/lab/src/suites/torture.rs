@@ -30,6 +30,8 @@ const SAYS: &str = "torture: ";
 /// another guest boots.
 const PROBE: &str = "for n in 1 2 3 4 5; do cp /lab/bin/dax-probe /run && break; sleep 1; done
 exec /run/dax-probe torture";
+/// Has the filesystem on a mapped device.
+const MAPPED: &str = "export TORTURE_MAPPED=1\n";
 /// To boot, to look at everything in the end.
 const MORE: u64 = 600;
 /// How long the tests run, with the seed that is always the same and with a new one.
@@ -60,9 +62,12 @@ pub struct Args {
     /// What the pmem devices are
     #[arg(long, value_enum, default_value_t)]
     platform: Platform,
+    /// XFS is on a mapped device
+    #[arg(long)]
+    mapped: bool,
 }
 
-/// A part of the tests.
+/// A part of the tests. With every other new seed, XFS is on a mapped device.
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
     let new = (new_seed(), NEW);
@@ -72,6 +77,7 @@ pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
             out,
             kernel: Path::new(PATCHED),
             platform,
+            mapped: seed != FIXED.0 && seed % 2 == 1,
             shrink: Duration::from_secs(300),
         };
         tests.push(torture.play(seed, seconds, None)?.0);
@@ -97,6 +103,7 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
         out: &Out::stdout(),
         kernel: &args.kernel,
         platform: args.platform,
+        mapped: args.mapped,
         shrink: Duration::from_secs(60 * args.shrink),
     };
     let (mut failed, mut sum) = (0, Figures::default());
@@ -148,6 +155,7 @@ struct Torture<'a> {
     out: &'a Out<'a>,
     kernel: &'a Path,
     platform: Platform,
+    mapped: bool,
     /// How long to look for a shorter list.
     shrink: Duration,
 }
@@ -156,6 +164,7 @@ impl Torture<'_> {
     fn play(&self, seed: u64, seconds: u64, list: Option<&[String]>) -> Result<(Test, Figures)> {
         let name = match list {
             Some(list) => format!("{} operations", list.len()),
+            None if self.mapped => format!("seed {seed}, mapped, {seconds} s"),
             None => format!("seed {seed}, {seconds} s"),
         };
         self.out.line(&format!("# {name}"));
@@ -196,7 +205,8 @@ impl Torture<'_> {
 
     fn guest(&self, script: &str, limit: u64) -> Result<Outcome> {
         let vm = Vm::new(self.lab, "torture", self.kernel, limit).platform(self.platform);
-        vm.run(script, &mut |_| ())
+        let on = if self.mapped { MAPPED } else { "" };
+        vm.run(&format!("{on}{script}"), &mut |_| ())
     }
 
     /// Looks for a shorter list that fails, and prints it; where it is, beside the files of the
@@ -233,8 +243,10 @@ impl Torture<'_> {
             self.out.line(&format!("#   {op}"));
         }
         let (path, platform) = (path.display(), self.platform.name());
+        let mapped = if self.mapped { " --mapped" } else { "" };
         Ok(format!(
-            "again: tools/testing/lab/guest.sh torture --platform {platform} --replay {path}"
+            "again: tools/testing/lab/guest.sh torture --platform {platform}{mapped} \
+             --replay {path}"
         ))
     }
 }

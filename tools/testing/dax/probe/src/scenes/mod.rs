@@ -123,6 +123,7 @@ pub const ALL: &[Scene] = &[
     mapped::LVM_EXTENDED, mapped::LVM_MOVED, mapped::LVM_SCRUB, mapped::LVM_REMOVED,
     mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
     hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
+    short_write::SHORT_COPY,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

@@ -75,7 +75,7 @@ fn play(_: u64) -> Result<()> {
     let file = open(&path, 0)?;
     let page = PAGE_SIZE as u64;
     let part = outcome(pwrite_short(&file, page, PAGE_SIZE, 1000, NEW));
-    expect("bad page, 1000 of 4096", "EIO", part)?;
+    expect("bad page, 1000 of 4096", "EFAULT", part)?;
     expect("pread", "EIO", read_page(&file, page))?;
     let part = outcome(pwrite_short(&file, 0, 3 * PAGE_SIZE, PAGE_SIZE + 1000, NEW));
     expect("bad page, and one before", "4096 bytes", part)?;
@@ -85,4 +85,51 @@ fn play(_: u64) -> Result<()> {
     expect("written whole", "ok", read_page(&file, page))?;
     expect("marks", "none", bad.marks()?)?;
     expect("fsync", "0", calls::fsync(&file))
+}
+
+scene!(SHORT_COPY = 246 "short-copy" short_copy:
+    "reads and writes whose buffer ends at any byte, or is not there yet"; ends("Bad address"));
+/// What is there is copied, and a page that is not there yet is fetched.
+fn short_copy(_: u64) -> Result<()> {
+    const LONG: usize = 2048;
+
+    let xfs = Xfs::new(&Options::default())?;
+    let path = xfs.file("file", PAGES)?;
+    let file = open(&path, 0)?;
+    let mut wrong = Vec::new();
+    for good in (1..200).chain([1769, 4095, 4096, 4097, 8191]) {
+        for at in [0, 1, 4090] {
+            let done = pwrite_short(&file, at, 2 * PAGE_SIZE, good, NEW)?;
+            let data = fs::read(&path)?;
+            let right = data.iter().enumerate().all(|(n, &byte)| {
+                let new = (at as usize..at as usize + done).contains(&n);
+                byte == if new { NEW } else { pattern(n / PAGE_SIZE) }
+            });
+            // The end of what can be read need not be met to the byte.
+            if !right || done > good || good - done > 64 {
+                wrong.push(format!("{good} at {at}: {done}"));
+            }
+            fill(&file, 0, PAGES)?;
+        }
+    }
+    expect("writes that are wrong", "", wrong.join(", "))?;
+
+    let long = xfs.file("long", LONG)?;
+    // Memory that no process has touched.
+    let area = Area::reserve(LONG, crate::area::Fit::Any)?;
+    let size = LONG * PAGE_SIZE;
+    // SAFETY: memory of this process, all of it, and of nothing else.
+    let memory = unsafe {
+        libc::mprotect(
+            area.addr(0).cast(),
+            size,
+            libc::PROT_READ | libc::PROT_WRITE,
+        );
+        std::slice::from_raw_parts_mut(area.addr(0), size)
+    };
+    let read = open(&long, 0)?.read_at(memory, 0)?;
+    expect("read", &size.to_string(), read.to_string())?;
+    let right = (0..LONG).all(|page| memory[page * PAGE_SIZE] == pattern(page));
+    expect_so("what was read", right, "as it was written", "other data")?;
+    expect("file", INTACT, xfs::intact(&long, LONG))
 }

@@ -19,6 +19,7 @@ use super::op::{Op, Spot};
 use super::strike::{How, MOST_LOST};
 use super::world::{errno, World};
 use crate::calls;
+use crate::dm::Linear;
 use crate::firmware::{self, Refusing};
 use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::pmem::Pmem;
@@ -107,7 +108,11 @@ impl World {
         let worker = Worker::start(xfs::umount)?;
         let outcome = worker.end(scaled(PATIENCE));
         ensure!(outcome == "done", "umount without a device: {outcome}");
+        let is_mapped = self.linear.take().is_some();
         unbind::bind(Pmem(0), &namespace)?;
+        if is_mapped {
+            self.linear = Some(Linear::new(Pmem(0))?);
+        }
         self.mount()?;
         Ok(Done::Yes)
     }

@@ -17,9 +17,11 @@ use super::mapper;
 use super::model::{describe, hash, Ino, Model, Touch};
 use super::op::Spot;
 use crate::calls;
+use crate::dm::Linear;
 use crate::firmware;
 use crate::kernel::{self, Health, QuietConsole};
 use crate::kmsg;
+use crate::pmem::Pmem;
 use crate::units::PAGE;
 use crate::xfs::{Options, Xfs};
 
@@ -56,7 +58,12 @@ pub struct World {
     log: kmsg::Log,
     pub stats: Stats,
     _quiet: QuietConsole,
+    /// What the filesystem is on, if it is not on the device itself.
+    pub linear: Option<Linear>,
 }
+
+/// In the environment: the filesystem is on a mapped device.
+const MAPPED: &str = "TORTURE_MAPPED";
 
 /// The errno of a call.
 pub fn errno(e: &io::Error) -> i32 {
@@ -72,7 +79,10 @@ impl World {
     pub fn new() -> Result<Self> {
         handle::prepare()?;
         let quiet = QuietConsole::new()?;
+        let linear = std::env::var_os(MAPPED).map(|_| Linear::new(Pmem(0)));
+        let linear = linear.transpose()?;
         let xfs = Xfs::new(&Options {
+            device: linear.as_ref().map(Linear::path),
             mkfs: &[
                 "-d",
                 "size=400m,su=2m,sw=1,agcount=4",
@@ -107,6 +117,7 @@ impl World {
                 ..Stats::default()
             },
             _quiet: quiet,
+            linear,
         })
     }
 
