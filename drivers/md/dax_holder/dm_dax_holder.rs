@@ -87,8 +87,8 @@ fn memory_failed(td: &TableDevice, mapped: &Device, failed: ByteRange, flags: Mf
 /// Tells the holders of the mapped device that it is about to lose memory.
 ///
 /// A filesystem shuts down if its device is removed, as it does not know what of its metadata is
-/// gone. So it is told that all of the device is removed, and not each chunk. Afterwards none of its
-/// inodes refers to memory of the device, whether it has a holder or not.
+/// gone. So it is told that all of the device is removed, and not each chunk. Afterwards none of
+/// its inodes refers to memory of the device, whether it has a holder or not.
 fn device_removed(td: &TableDevice, mapped: &Device, flags: MfFlags) -> Result {
     let mut is_mapped = false;
 

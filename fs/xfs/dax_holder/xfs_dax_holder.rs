@@ -225,7 +225,10 @@ fn kill_owners(event: &Event<'_>) -> Summary {
 
     // What is about to be removed is not bad.
     if !event.is_removal() {
-        let blocks = event.target.spans(event.bytes).map(|span| span.blocks.count());
+        let blocks = event
+            .target
+            .spans(event.bytes)
+            .map(|span| span.blocks.count());
 
         event.worker.counters.add(Counter::Poisoned, blocks.sum());
     }
@@ -294,11 +297,7 @@ fn collect_mapped(
 ///
 /// The unmount is left to the user. If the device is suspended, nothing is written, and 5 waits for
 /// page faults that wait for the device.
-fn device_removed(
-    mount: &MountRef<'_>,
-    events: &[Option<Event<'_>>],
-    flags: MfFlags,
-) -> Result {
+fn device_removed(mount: &MountRef<'_>, events: &[Option<Event<'_>>], flags: MfFlags) -> Result {
     let (active, sb) = (mount.mount(), mount.super_block());
     let events = || events.iter().flatten();
 
