@@ -8,7 +8,6 @@ use super::*;
 
 const OWNERS: usize = 400;
 const PAGES: usize = 32;
-const READY: Duration = Duration::from_secs(30);
 
 /// Counters: processes that are ready, reads of each kind, and whether to stop.
 struct Shared {
@@ -111,7 +110,8 @@ fn play(_: u64) -> Result<()> {
 }
 
 fn wait_for(shared: &Shared, count: u64) -> Result<()> {
-    let end = Instant::now() + READY;
+    // They fault in thousands of pages.
+    let end = Instant::now() + kernel::limit(60);
     while shared.ready.load(SeqCst) < count {
         ensure!(Instant::now() < end, "not all processes are ready");
         sleep(Duration::from_millis(10));
