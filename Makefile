@@ -25,7 +25,7 @@ help:
 	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
-	@echo '             (ARGS="-g dax": what check gets; REALTIME=1: files on a realtime device;'
+	@echo '             (ARGS="-g dax": what check gets; ON=realtime, linear, ext4: what the tests run on;'
 	@echo '             QUICK=1: the stock kernel runs only what does not pass on the patched one)'
 	@echo 'make ndctl-test NDCTL=path    the same with the tests in a checkout of ndctl (TESTS="dax-xfs.sh")'
 	@echo 'make shell   a guest with /dev/pmem0, /dev/pmem1 and build/share at /share (KERNEL=);'
@@ -114,7 +114,7 @@ xfstests: ARGS ?= -g dax
 xfstests: preflight
 	@$(LAB)/foreign.sh xfstests '$(XFSTESTS)'
 	@$(MAKE) --no-print-directory foreign-kernels image tools
-	@$(LAB)/guest.sh xfstests $(if $(REALTIME),--realtime) $(if $(QUICK),--quick) -- $(ARGS)
+	@$(LAB)/guest.sh xfstests $(if $(ON),--on $(ON)) $(if $(QUICK),--quick) -- $(ARGS)
 
 ndctl-test: preflight
 	@$(LAB)/foreign.sh ndctl '$(NDCTL)'

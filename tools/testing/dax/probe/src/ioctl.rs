@@ -14,8 +14,8 @@ use crate::sys;
 use crate::units::PAGE;
 
 pub use crate::abi::{
-    fiemap_extent as FiemapExtent, fsmap as Fsmap, xfs_fsop_geom as Geometry, FMR_OWN_FREE,
-    XFS_FMR_OWN_COW, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG,
+    fiemap_extent as FiemapExtent, fsmap as Fsmap, xfs_fsop_geom as Geometry, FMR_OF_ATTR_FORK,
+    FMR_OF_EXTENT_MAP, FMR_OWN_FREE, XFS_FMR_OWN_COW, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG,
     XFS_HEALTH_MONITOR_CLEARED as HEALTH_MONITOR_CLEARED,
 };
 
@@ -303,6 +303,13 @@ fn all_that(file: &File, is_meant: impl Fn(&Fsmap) -> bool) -> io::Result<Vec<Fs
 /// The extents of a special owner, from the first records of the map.
 pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
     all_that(file, |extent| extent.is_of(owner))
+}
+
+/// The extents of an inode, with those that hold its attributes and its own metadata.
+pub fn all_of_inode(file: &File, ino: u64) -> io::Result<Vec<Fsmap>> {
+    all_that(file, |extent| {
+        extent.flags & FMR_OF_SPECIAL_OWNER == 0 && extent.owner == ino
+    })
 }
 
 /// The extents that are free or hold data of files, from the first records of the map.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{bail, ensure, Result};
+use clap::ValueEnum;
 use fs_err as fs;
 use regex_lite::Regex;
 
@@ -21,9 +22,9 @@ use crate::vm::{self, Disk, Outcome, Vm};
 /// Run xfstests, which foreign.sh has built, on the stock and on the patched kernel
 #[derive(clap::Args)]
 pub struct Args {
-    /// Files are on a realtime device with rtgroups
-    #[arg(long)]
-    realtime: bool,
+    /// What the tests run on
+    #[arg(long, value_enum, default_value_t)]
+    on: On,
     /// The stock kernel runs only what does not pass on the patched one
     #[arg(long)]
     quick: bool,
@@ -36,6 +37,39 @@ pub struct Args {
     /// What check gets: groups, tests
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     check: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum On {
+    /// XFS with reflink and rmapbt
+    #[default]
+    Xfs,
+    /// Its files are on a realtime device with rtgroups
+    Realtime,
+    /// It is on mapped devices
+    Linear,
+    Ext4,
+}
+
+impl On {
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Xfs => "xfstests",
+            Self::Realtime => "xfstests-realtime",
+            Self::Linear => "xfstests-linear",
+            Self::Ext4 => "xfstests-ext4",
+        }
+    }
+
+    /// What follows the setup.
+    fn script(self) -> &'static str {
+        match self {
+            Self::Xfs => PLAIN,
+            Self::Realtime => REALTIME,
+            Self::Linear => LINEAR,
+            Self::Ext4 => EXT4,
+        }
+    }
 }
 
 /// Bytes for the results, and for what dm-log-writes records.
@@ -80,6 +114,23 @@ END
 mkfs.xfs -q -f $options -r rtdev=/dev/pmem2 /dev/pmem0 || exit
 "#;
 
+const LINEAR: &str = r#"
+for n in 0 1; do
+    echo "0 $(blockdev --getsz /dev/pmem$n) linear /dev/pmem$n 0" |
+        dmsetup create pmem$n || exit
+done
+dmsetup mknodes
+sed -i 's,/dev/pmem,/dev/mapper/pmem,' /tmp/config
+echo "export MKFS_OPTIONS='-m reflink=1,rmapbt=1'" >>/tmp/config
+mkfs.xfs -q -f -m reflink=1,rmapbt=1 /dev/mapper/pmem0 || exit
+"#;
+
+const EXT4: &str = r#"
+sed -i 's/FSTYP=xfs/FSTYP=ext4/' /tmp/config
+echo "export MKFS_OPTIONS='-b 4096'" >>/tmp/config
+mkfs.ext4 -q -F -b 4096 /dev/pmem0 || exit
+"#;
+
 struct Suite<'a> {
     lab: &'a Lab,
     name: &'static str,
@@ -87,7 +138,7 @@ struct Suite<'a> {
 }
 
 pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
-    let name = ["xfstests", "xfstests-realtime"][usize::from(args.realtime)];
+    let name = args.on.suite();
     let suite = Suite { lab, name, args };
     ensure!(
         suite.image().is_file(),
@@ -225,7 +276,7 @@ impl Suite<'_> {
                 disk(results.clone(), true),
                 disk(self.lab.build("xfstests/log-writes.img"), false),
             ]);
-        let mkfs = if self.args.realtime { REALTIME } else { PLAIN };
+        let mkfs = self.args.on.script();
         let check = vm::script(&[&["./check".into()][..], words].concat());
         let end = "status=$?\ncd /\numount /mnt/results\nexit $status";
         let outcome = vm.run(&format!("{SETUP}{mkfs}{check}\n{end}"), sink)?;

@@ -39,6 +39,7 @@ mod last_reference;
 mod lock_shared;
 mod machine_check;
 mod mapped;
+mod metadata;
 mod no_rmap;
 mod partitions;
 pub mod platform;
@@ -123,7 +124,7 @@ pub const ALL: &[Scene] = &[
     mapped::LVM_EXTENDED, mapped::LVM_MOVED, mapped::LVM_SCRUB, mapped::LVM_REMOVED,
     mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
     hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
-    short_write::SHORT_COPY,
+    short_write::SHORT_COPY, metadata::HEALED_CLEAN,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

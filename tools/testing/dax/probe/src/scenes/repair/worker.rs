@@ -9,7 +9,7 @@ const NFIT: &str = "/sys/bus/acpi/devices/ACPI0012:00";
 /// What a row says where there is no such directory. dax-lab does not take it for a failure of
 /// the stock kernel, which has none.
 pub const NO_COUNTERS: &str = "counters: not here";
-const NAMES: [&str; 3] = ["poisoned", "repaired", "stuck"];
+const NAMES: [&str; 4] = ["poisoned", "repaired", "stuck", "healed"];
 
 fn read(name: &str) -> Result<u64> {
     let path = format!("{DIR}/{name}");

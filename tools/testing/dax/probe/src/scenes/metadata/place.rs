@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A filesystem that has metadata of each kind, and where it is.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use super::super::prelude::*;
+use crate::ioctl::{Fsmap, FMR_OF_ATTR_FORK, FMR_OF_EXTENT_MAP};
+
+/// More than one block each, but for the headers of a group, of which each has a sector.
+const MKFS: [&str; 8] = [
+    "-s",
+    "size=512",
+    "-n",
+    "size=8192",
+    "-d",
+    "agcount=4",
+    "-l",
+    "size=64m",
+];
+/// Names in the directory: it has leaf blocks, and blocks with what is free in others.
+const NAMES: u64 = 2000;
+/// Bytes of the attribute's value, more than a block.
+const VALUE: usize = 10_000;
+/// Where directories have what is no name, in bytes (XFS_DIR2_LEAF_OFFSET, XFS_DIR2_FREE_OFFSET).
+const LEAF: u64 = 32 << 30;
+const FREE: u64 = 64 << 30;
+
+pub struct Tree {
+    pub xfs: Xfs,
+    pub file: PathBuf,
+    root: File,
+}
+
+impl Tree {
+    pub fn new() -> Result<Self> {
+        let xfs = Xfs::new(&Options::mkfs(&MKFS))?;
+        let file = xfs.file("file", 4)?;
+        xfs.clone_of(&file, "clone")?;
+        let dir = xfs.path("dir");
+        fs::create_dir(&dir)?;
+        for n in 0..NAMES {
+            File::create(dir.join(format!("a name that takes some space {n:08}")))?;
+        }
+        // Each extent has a record of its own.
+        let pieces = File::create(xfs.path("pieces"))?;
+        for n in 0..100 {
+            pieces.write_all_at(&[1; PAGE_SIZE], 2 * n * PAGE)?;
+        }
+        drop(pieces);
+        set_attribute(&xfs.path("attribute"), VALUE)?;
+        std::os::unix::fs::symlink("x".repeat(1000), xfs.path("link"))?;
+        // With quotas, from the next mount on.
+        xfs::umount()?;
+        let tree = Self::mount(xfs, file)?;
+        tree.clean()?;
+        Ok(tree)
+    }
+
+    fn mount(xfs: Xfs, file: PathBuf) -> Result<Self> {
+        xfs.mount_with(0, ",uquota")?;
+        let root = xfs.root()?;
+        Ok(Self { xfs, file, root })
+    }
+
+    /// Unmounts it, mounts it, and has as little of it in memory as possible.
+    pub fn mount_again(self) -> Result<Self> {
+        let Self { xfs, file, root } = self;
+        drop(root);
+        xfs::umount()?;
+        let tree = Self::mount(xfs, file)?;
+        forget()?;
+        Ok(tree)
+    }
+
+    /// Has all of it in memory.
+    pub fn read(&self) -> Result<()> {
+        for entry in fs::read_dir(self.xfs.path("dir"))? {
+            entry?.metadata()?;
+        }
+        // Each looks at other blocks of the directory.
+        for n in (0..NAMES).step_by(10) {
+            let name = format!("dir/a name that takes some space {n:08}");
+            fs::metadata(self.xfs.path(&name))?;
+        }
+        fs::read_link(self.xfs.path("link"))?;
+        attribute(&self.xfs.path("attribute"))?;
+        File::open(self.xfs.path("pieces")).map(|file| ioctl::file_extents(&file))??;
+        // The query reads the reverse mappings of all groups.
+        ioctl::all_owned_by(&self.root, XFS_FMR_OWN_INODES)?;
+        Ok(())
+    }
+
+    /// Has the device have what is in memory.
+    pub fn clean(&self) -> Result<()> {
+        ioctl::freeze(&self.root)?;
+        ioctl::thaw(&self.root)?;
+        Ok(())
+    }
+
+    pub fn root(&self) -> &File {
+        &self.root
+    }
+
+    /// 32 bits of a header of a group: the sector that it has, and the byte there.
+    fn header(&self, group: u64, sector: u64, byte: usize) -> Result<u64> {
+        let mut page = Page([0; PAGE_SIZE]);
+        let at = self.group(group)?;
+        Pmem(0).open()?.read_exact_at(&mut page.0, at)?;
+        let at = (sector * SECTOR) as usize + byte;
+        Ok(u64::from(u32::from_be_bytes(
+            page.0[at..at + 4].try_into()?,
+        )))
+    }
+
+    /// Where a group begins.
+    pub fn group(&self, number: u64) -> Result<u64> {
+        let geometry = ioctl::geometry(&self.root)?;
+        Ok(number * u64::from(geometry.agblocks) * u64::from(geometry.blocksize))
+    }
+
+    /// The root of a btree of the first group, of which the AGF or the AGI has the block.
+    pub fn btree(&self, sector: u64, byte: usize) -> Result<u64> {
+        Ok(self.header(0, sector, byte)? * PAGE)
+    }
+
+    /// A block of an inode.
+    pub fn of(&self, ino: u64, is_meant: impl Fn(&Fsmap) -> bool) -> Result<u64> {
+        let all = ioctl::all_of_inode(&self.root, ino)?;
+        let found = all.iter().find(|extent| is_meant(extent));
+        Ok(found
+            .with_context(|| format!("no such block of inode {ino}"))?
+            .physical)
+    }
+
+    pub fn dir(&self, from: u64, to: u64) -> Result<u64> {
+        let ino = inode(&self.xfs.path("dir"))?;
+        self.of(ino, |e| e.flags == 0 && (from..to).contains(&e.offset))
+    }
+
+    pub fn names(&self) -> Result<u64> {
+        self.dir(0, LEAF)
+    }
+
+    pub fn leaf(&self) -> Result<u64> {
+        self.dir(LEAF, FREE)
+    }
+
+    pub fn free(&self) -> Result<u64> {
+        self.dir(FREE, u64::MAX)
+    }
+
+    pub fn block_map(&self) -> Result<u64> {
+        let ino = inode(&self.xfs.path("pieces"))?;
+        self.of(ino, |e| e.flags & FMR_OF_EXTENT_MAP != 0)
+    }
+
+    /// The block with the name of the attribute, or the first of its value.
+    pub fn attribute(&self, value: bool) -> Result<u64> {
+        let ino = inode(&self.xfs.path("attribute"))?;
+        self.of(ino, |e| {
+            e.flags & FMR_OF_ATTR_FORK != 0 && (e.offset > 0 || e.length > PAGE) == value
+        })
+    }
+
+    pub fn link(&self) -> Result<u64> {
+        let ino = fs::symlink_metadata(self.xfs.path("link"))?.st_ino();
+        self.of(ino, |_| true)
+    }
+
+    pub fn quota(&self) -> Result<u64> {
+        // sb_uquotino
+        let ino = (self.header(0, 0, 160)? << 32) | self.header(0, 0, 164)?;
+        self.of(ino, |_| true)
+    }
+}
+
+/// Drops what is in memory and can be read again. Buffers stay for some rounds.
+fn forget() -> Result<()> {
+    for _ in 0..12 {
+        fs::write("/proc/sys/vm/drop_caches", "3")?;
+    }
+    Ok(())
+}
+
+const NAME: &std::ffi::CStr = c"user.large";
+
+fn set_attribute(path: &Path, len: usize) -> Result<()> {
+    File::create(path)?;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let value = vec![0x61_u8; len];
+    // SAFETY: the strings end with a zero, and the value has `len` bytes.
+    let ret =
+        unsafe { libc::setxattr(path.as_ptr(), NAME.as_ptr(), value.as_ptr().cast(), len, 0) };
+    ensure!(ret == 0, "setxattr: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Whether the value can be read.
+pub fn attribute(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut value = vec![0_u8; VALUE];
+    // SAFETY: the strings end with a zero, and there is room for as many bytes as are said.
+    let ret = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            NAME.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    match ret {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
