@@ -7,7 +7,8 @@ LAB := tools/testing/lab
 
 # A flavour of the kernel for kernel; a flavour, or a path, for run and shell.
 FLAVOUR ?= patched
-KERNEL ?= patched
+# Some scenes need what the other kernels lack.
+KERNEL ?= $(if $(filter healer rebuild,$(SCENES)),scrub,patched)
 limit := $(if $(SECONDS),--limit $(SECONDS))
 platform := $(if $(PLATFORM),--platform $(PLATFORM))
 

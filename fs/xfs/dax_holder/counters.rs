@@ -14,6 +14,8 @@ pub(crate) enum Counter {
     Poisoned,
     /// Blocks without data that were cleared.
     Repaired,
+    /// Blocks of metadata that were written anew.
+    Healed,
     /// Blocks that could not be cleared.
     Stuck,
 }
@@ -22,6 +24,7 @@ pub(crate) enum Counter {
 pub(crate) struct Counters {
     poisoned: Atomic<u64>,
     repaired: Atomic<u64>,
+    healed: Atomic<u64>,
     stuck: Atomic<u64>,
 }
 
@@ -31,6 +34,7 @@ impl Counters {
         Self {
             poisoned: Atomic::new(0),
             repaired: Atomic::new(0),
+            healed: Atomic::new(0),
             stuck: Atomic::new(0),
         }
     }
@@ -39,6 +43,7 @@ impl Counters {
         match which {
             Counter::Poisoned => &self.poisoned,
             Counter::Repaired => &self.repaired,
+            Counter::Healed => &self.healed,
             Counter::Stuck => &self.stuck,
         }
     }

@@ -176,6 +176,7 @@ pub(crate) unsafe extern "C" fn xfs_dax_holder_count(
     let counter = match which {
         bindings::xfs_dax_count_XFS_DAX_POISONED => Counter::Poisoned,
         bindings::xfs_dax_count_XFS_DAX_REPAIRED => Counter::Repaired,
+        bindings::xfs_dax_count_XFS_DAX_HEALED => Counter::Healed,
         bindings::xfs_dax_count_XFS_DAX_STUCK => Counter::Stuck,
         _ => return holder.worker.pending(),
     };

@@ -25,6 +25,9 @@ struct xfs_trans;
 
 /* Parts of the on-disk format that Rust code knows: see glue_group.c. */
 #define XFS_RUST_BBSHIFT		9
+#define XFS_RUST_RMAP_OWN_FS		(-3)
+#define XFS_RUST_RMAP_OWN_LOG		(-4)
+#define XFS_RUST_RMAP_OWN_AG		(-5)
 #define XFS_RUST_RMAP_OWN_COW		(-9)
 #define XFS_RUST_RMAP_NON_INODE_BIT	63
 
@@ -87,15 +90,17 @@ struct xfs_rust_group {
 enum xfs_dax_count {
 	XFS_DAX_POISONED,	/* blocks that were reported as failed */
 	XFS_DAX_REPAIRED,	/* blocks without data that were cleared */
+	XFS_DAX_HEALED,		/* metadata blocks that were written anew */
 	XFS_DAX_STUCK,		/* blocks that could not be cleared */
 	XFS_DAX_PENDING,	/* jobs that are queued for the worker */
 };
 
-/* A decision about bytes that may hold no data, for trace_xfs_dax_repair(). */
+/* A decision about bytes that hold no file's data, for trace_xfs_dax_repair(). */
 enum xfs_dax_repair_step {
 	XFS_DAX_STEP_QUEUED,	/* for the worker */
 	XFS_DAX_STEP_PROVEN,	/* to hold no data */
 	XFS_DAX_STEP_CLEARED,	/* they hold zeroes, and no error */
+	XFS_DAX_STEP_HEALED,	/* they hold what they held, and no error */
 	XFS_DAX_STEP_RETRY,	/* not proven to hold no data yet */
 	XFS_DAX_STEP_OWNED,	/* by a file or by metadata */
 	XFS_DAX_STEP_STUCK,	/* they could not be cleared */
@@ -122,7 +127,6 @@ void xfs_rust_report_cleared(struct xfs_mount *mp, enum xfs_rust_device dev,
 		u64 sector, u64 sectors);
 void xfs_rust_force_log(struct xfs_mount *mp);
 void xfs_rust_cancel_staging(struct xfs_mount *mp);
-void xfs_dax_metadata_failed(struct xfs_mount *mp);
 void xfs_dax_device_removed(struct xfs_mount *mp, bool can_write);
 
 bool xfs_rust_find_bad(struct xfs_mount *mp, enum xfs_rust_device dev,
@@ -138,9 +142,16 @@ void xfs_rust_unlock_group(struct xfs_rust_group *group);
 int xfs_rust_query_rmap(const struct xfs_rust_group *group, u32 first, u32 last,
 		xfs_rust_rmap_fn fn, void *data);
 int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count);
+int xfs_rust_on_free_list(const struct xfs_rust_group *group, u32 block);
 void xfs_rust_mark_group_sick(struct xfs_mount *mp, enum xfs_rust_device dev,
 		u32 gno, u64 owner, u64 sector, u64 sectors);
 void xfs_rust_freed(struct xfs_group *xg, u32 first, u32 count);
+
+/* glue_heal.c */
+u32 xfs_rust_header_blocks(struct xfs_mount *mp);
+int xfs_rust_heal(struct xfs_mount *mp, enum xfs_rust_device dev, bool headers,
+		u64 sector, u64 *sectors);
+int xfs_rust_heal_log(struct xfs_mount *mp, u64 sector, u64 sectors);
 
 /* glue_inode.c */
 int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,
@@ -149,6 +160,7 @@ void xfs_rust_irele(struct inode *inode);
 struct address_space *xfs_rust_mapping(struct inode *inode);
 int xfs_rust_map(struct inode *inode, enum xfs_rust_device dev, loff_t pos,
 		u64 len, struct xfs_rust_extent *ext);
+bool xfs_rust_holds_metadata(struct inode *inode);
 int xfs_rust_lock_data(struct inode *inode, loff_t pos, u64 len);
 void xfs_rust_unlock_data(struct inode *inode);
 void xfs_rust_report_lost(struct inode *inode, loff_t pos, u64 len);

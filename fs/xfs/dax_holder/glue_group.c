@@ -11,6 +11,8 @@
 #include "xfs_alloc.h"
 #include "xfs_alloc_btree.h"
 #include "xfs_btree.h"
+#include "xfs_ialloc.h"
+#include "xfs_ialloc_btree.h"
 #include "xfs_rmap.h"
 #include "xfs_rmap_btree.h"
 #include "xfs_trans.h"
@@ -26,6 +28,9 @@
 #include "dax_holder/glue_priv.h"
 
 static_assert(XFS_RUST_BBSHIFT == BBSHIFT);
+static_assert((u64)XFS_RUST_RMAP_OWN_FS == XFS_RMAP_OWN_FS);
+static_assert((u64)XFS_RUST_RMAP_OWN_LOG == XFS_RMAP_OWN_LOG);
+static_assert((u64)XFS_RUST_RMAP_OWN_AG == XFS_RMAP_OWN_AG);
 static_assert((u64)XFS_RUST_RMAP_OWN_COW == XFS_RMAP_OWN_COW);
 static_assert(XFS_RMAP_NON_INODE_OWNER(1ULL << XFS_RUST_RMAP_NON_INODE_BIT));
 static_assert(!XFS_RMAP_NON_INODE_OWNER(
@@ -156,6 +161,9 @@ xfs_rust_query_rmap(
 		cur = xfs_rtrmapbt_init_cursor(group->tp, to_rtg(group->xg));
 	error = xfs_rmap_query_range(cur, &low, &high, xfs_rust_query_fn,
 			&query);
+	/* A block of the btree itself may have failed. */
+	if (error == -EIO && !xfs_is_shutdown(group->xg->xg_mount))
+		xfs_btree_mark_sick(cur);
 	xfs_btree_del_cursor(cur, error);
 	return error;
 }
@@ -230,6 +238,40 @@ xfs_rust_is_free(
 	return xlog_is_shutdown(xg->xg_mount->m_log) ? 0 : ret;
 }
 
+static int
+xfs_rust_find_block(
+	struct xfs_mount		*mp,
+	xfs_agblock_t			agbno,
+	void				*data)
+{
+	return agbno == *(xfs_agblock_t *)data ? -ECANCELED : 0;
+}
+
+/*
+ * Return 1 if a block of an AG is on its free list, and stays free after a crash:
+ * it holds nothing.  Return -EAGAIN if it is busy.  The group must be locked with
+ * @alloc.
+ */
+int
+xfs_rust_on_free_list(
+	const struct xfs_rust_group	*group,
+	u32				block)
+{
+	struct xfs_perag		*pag = to_perag(group->xg);
+	struct xfs_buf			*agfl_bp;
+	int				error;
+
+	error = xfs_alloc_read_agfl(pag, group->tp, &agfl_bp);
+	if (error)
+		return error;
+	error = xfs_agfl_walk(pag_mount(pag), group->agf_bp->b_addr, agfl_bp,
+			xfs_rust_find_block, &block);
+	xfs_trans_brelse(group->tp, agfl_bp);
+	if (error != -ECANCELED)
+		return error;
+	return xfs_extent_busy_search(group->xg, block, 1) ? -EAGAIN : 1;
+}
+
 static inline bool
 xfs_rust_overlaps(
 	u64				sector,
@@ -261,15 +303,112 @@ xfs_rust_sick_headers(
 	return mask;
 }
 
+static int
+xfs_rust_find_child(
+	struct xfs_btree_cur		*cur,
+	int				level,
+	void				*data)
+{
+	struct xfs_buf			*bp;
+	struct xfs_btree_block		*block =
+					xfs_btree_get_block(cur, level, &bp);
+	int				i;
+
+	for (i = 1; i <= xfs_btree_get_numrecs(block); i++) {
+		union xfs_btree_ptr	*ptr = xfs_btree_ptr_addr(cur, i, block);
+
+		if (be32_to_cpu(ptr->s) == *(xfs_agblock_t *)data)
+			return -ECANCELED;
+	}
+	return 0;
+}
+
+/*
+ * Does a btree of an AG have this block?  The block itself is not read: the walk
+ * ends at its parent.
+ */
+static bool
+xfs_rust_btree_has(
+	struct xfs_btree_cur		*cur,
+	xfs_agblock_t			agbno)
+{
+	union xfs_btree_ptr		root;
+	bool				has;
+
+	xfs_btree_init_ptr_from_cur(cur, &root);
+	has = be32_to_cpu(root.s) == agbno ||
+	      xfs_btree_visit_blocks(cur, xfs_rust_find_child,
+			XFS_BTREE_VISIT_LEAVES, &agbno) == -ECANCELED;
+	xfs_btree_del_cursor(cur, 0);
+	return has;
+}
+
+/* Which btree of an AG that its AGF knows has a block? */
+static unsigned int
+xfs_rust_sick_ag_btree(
+	struct xfs_mount		*mp,
+	u32				gno,
+	xfs_agblock_t			agbno)
+{
+	struct xfs_rust_group		group;
+	struct xfs_perag		*pag;
+	unsigned int			mask = 0;
+
+	if (xfs_rust_lock_group(mp, XFS_RUST_DATA, gno, false, &group))
+		return 0;
+	pag = to_perag(group.xg);
+	if (xfs_rust_btree_has(xfs_bnobt_init_cursor(mp, group.tp,
+					group.agf_bp, pag), agbno))
+		mask = XFS_SICK_AG_BNOBT;
+	else if (xfs_rust_btree_has(xfs_cntbt_init_cursor(mp, group.tp,
+					group.agf_bp, pag), agbno))
+		mask = XFS_SICK_AG_CNTBT;
+	else if (xfs_rust_btree_has(xfs_rmapbt_init_cursor(mp, group.tp,
+					group.agf_bp, pag), agbno))
+		mask = XFS_SICK_AG_RMAPBT;
+	xfs_rust_unlock_group(&group);
+	return mask;
+}
+
+/* Which btree of an AG that its AGI knows has a block? */
+static unsigned int
+xfs_rust_sick_ino_btree(
+	struct xfs_mount		*mp,
+	u32				gno,
+	xfs_agblock_t			agbno)
+{
+	struct xfs_perag		*pag = xfs_perag_get(mp, gno);
+	struct xfs_trans		*tp;
+	struct xfs_buf			*agi_bp;
+	unsigned int			mask = 0;
+
+	if (!pag)
+		return 0;
+	tp = xfs_trans_alloc_empty(mp);
+	if (!xfs_ialloc_read_agi(pag, tp, 0, &agi_bp)) {
+		if (xfs_rust_btree_has(xfs_inobt_init_cursor(pag, tp, agi_bp),
+				agbno))
+			mask = XFS_SICK_AG_INOBT;
+		else if (xfs_has_finobt(mp))
+			mask = XFS_SICK_AG_FINOBT;
+	}
+	xfs_trans_cancel(tp);
+	xfs_perag_put(pag);
+	return mask;
+}
+
 /* Structures of a group that may be damaged.  There is no flag for a log. */
 static unsigned int
 xfs_rust_sick_mask(
 	struct xfs_mount		*mp,
 	enum xfs_rust_device		dev,
+	u32				gno,
 	u64				owner,
 	u64				sector,
 	u64				sectors)
 {
+	xfs_agblock_t			agbno = XFS_BB_TO_FSBT(mp, sector);
+
 	if (dev == XFS_RUST_RT)
 		return owner == XFS_RMAP_OWN_FS ? XFS_SICK_RG_SUPER : 0;
 
@@ -277,11 +416,12 @@ xfs_rust_sick_mask(
 	case XFS_RMAP_OWN_FS:
 		return xfs_rust_sick_headers(mp, sector, sectors);
 	case XFS_RMAP_OWN_AG:
-		/* The record does not say which btree, or the free list. */
-		return XFS_SICK_AG_BNOBT | XFS_SICK_AG_CNTBT |
-		       XFS_SICK_AG_RMAPBT;
+		return xfs_rust_sick_ag_btree(mp, gno, agbno) ?:
+		       (XFS_SICK_AG_BNOBT | XFS_SICK_AG_CNTBT |
+			XFS_SICK_AG_RMAPBT);
 	case XFS_RMAP_OWN_INOBT:
-		return XFS_SICK_AG_INOBT | XFS_SICK_AG_FINOBT;
+		return xfs_rust_sick_ino_btree(mp, gno, agbno) ?:
+		       (XFS_SICK_AG_INOBT | XFS_SICK_AG_FINOBT);
 	case XFS_RMAP_OWN_INODES:
 		return XFS_SICK_AG_INODES;
 	case XFS_RMAP_OWN_REFC:
@@ -293,7 +433,7 @@ xfs_rust_sick_mask(
 
 /*
  * Mark metadata of a group as sick, for online repair.  The sectors are counted
- * from the start of the group.
+ * from the start of the group.  The caller holds no lock: this locks the group.
  */
 void
 xfs_rust_mark_group_sick(
@@ -307,7 +447,7 @@ xfs_rust_mark_group_sick(
 	struct xfs_group		*xg;
 	unsigned int			mask;
 
-	mask = xfs_rust_sick_mask(mp, dev, owner, sector, sectors);
+	mask = xfs_rust_sick_mask(mp, dev, gno, owner, sector, sectors);
 	if (!mask)
 		return;
 	xg = xfs_group_get(mp, gno, xfs_rust_group_type(dev));

@@ -12,6 +12,8 @@
 #include "xfs_bmap.h"
 #include "xfs_bmap_util.h"
 #include "xfs_icache.h"
+#include "xfs_metafile.h"
+#include "xfs_rtgroup.h"
 #include "xfs_ag.h"
 #include "xfs_health.h"
 #include "dax_holder/glue.h"
@@ -180,6 +182,14 @@ xfs_rust_map(
 	return 0;
 }
 
+/* Does the data fork of an inode hold metadata, and not the data of a file? */
+bool
+xfs_rust_holds_metadata(
+	struct inode			*inode)
+{
+	return !S_ISREG(inode->i_mode) || xfs_is_internal_inode(XFS_I(inode));
+}
+
 #define XFS_RUST_DATA_LOCKS	(XFS_IOLOCK_EXCL | XFS_MMAPLOCK_EXCL)
 
 /*
@@ -227,9 +237,57 @@ xfs_rust_report_lost(
 	fserror_report_data_lost(inode, pos, len, GFP_NOFS);
 }
 
+#ifdef CONFIG_XFS_RT
+/* Mark what an inode of the realtime groups holds as sick. */
+static bool
+xfs_rust_mark_rtginode_sick(
+	struct xfs_inode		*ip)
+{
+	struct xfs_rtgroup		*rtg = NULL;
+	enum xfs_rtg_inodes		type;
+
+	while ((rtg = xfs_rtgroup_next(ip->i_mount, rtg))) {
+		for (type = 0; type < XFS_RTGI_MAX; type++) {
+			if (rtg->rtg_inodes[type] != ip)
+				continue;
+			xfs_rtginode_mark_sick(rtg, type);
+			xfs_rtgroup_rele(rtg);
+			return true;
+		}
+	}
+	return false;
+}
+#else
+# define xfs_rust_mark_rtginode_sick(ip)	(false)
+#endif
+
+static unsigned int
+xfs_rust_sick_quota(
+	struct xfs_inode		*ip)
+{
+	struct xfs_sb			*sb = &ip->i_mount->m_sb;
+
+	if (xfs_has_metadir(ip->i_mount))
+		switch (ip->i_metatype) {
+		case XFS_METAFILE_USRQUOTA:
+			return XFS_SICK_FS_UQUOTA;
+		case XFS_METAFILE_GRPQUOTA:
+			return XFS_SICK_FS_GQUOTA;
+		case XFS_METAFILE_PRJQUOTA:
+			return XFS_SICK_FS_PQUOTA;
+		default:
+			return 0;
+		}
+	if (I_INO(ip) == sb->sb_uquotino)
+		return XFS_SICK_FS_UQUOTA;
+	if (I_INO(ip) == sb->sb_gquotino)
+		return XFS_SICK_FS_GQUOTA;
+	return I_INO(ip) == sb->sb_pquotino ? XFS_SICK_FS_PQUOTA : 0;
+}
+
 /*
- * Mark metadata of an inode as sick, as XFS_IOC_VERIFY_MEDIA does.  The
- * filesystem may be frozen, so do not wait for the inode.
+ * Mark metadata of an inode as sick.  The filesystem may be frozen, so do not
+ * wait for the inode.
  */
 void
 xfs_rust_mark_inode_sick(
@@ -239,15 +297,25 @@ xfs_rust_mark_inode_sick(
 	bool				bmbt_block)
 {
 	struct xfs_inode		*ip;
+	unsigned int			quota;
 
 	if (xfs_iget(mp, NULL, ino, XFS_IGET_UNTRUSTED | XFS_IGET_NORETRY, 0,
 			&ip))
 		return;
-	if (bmbt_block)
+	quota = xfs_rust_sick_quota(ip);
+	if (attr_fork && !bmbt_block)
+		xfs_inode_mark_sick(ip, XFS_SICK_INO_XATTR);
+	else if (quota)
+		xfs_fs_mark_sick(mp, quota);
+	else if (xfs_rust_mark_rtginode_sick(ip))
+		;
+	else if (bmbt_block)
 		xfs_bmap_mark_sick(ip, attr_fork ? XFS_ATTR_FORK :
 						   XFS_DATA_FORK);
-	else
-		xfs_inode_mark_sick(ip, XFS_SICK_INO_XATTR);
+	else if (S_ISDIR(VFS_I(ip)->i_mode))
+		xfs_inode_mark_sick(ip, XFS_SICK_INO_DIR);
+	else if (S_ISLNK(VFS_I(ip)->i_mode))
+		xfs_inode_mark_sick(ip, XFS_SICK_INO_SYMLINK);
 	xfs_irele_async(ip);
 }
 

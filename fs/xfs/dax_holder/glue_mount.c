@@ -217,17 +217,9 @@ xfs_rust_cancel_staging(
 }
 
 /*
- * XFS's message of a shutdown names the function that called it: these must
- * stay on the stack.
+ * XFS's message of a shutdown names the function that called it: this must stay
+ * on the stack.
  */
-noinline void
-xfs_dax_metadata_failed(
-	struct xfs_mount		*mp)
-{
-	xfs_force_shutdown(mp, SHUTDOWN_CORRUPT_ONDISK);
-	prevent_tail_call_optimization();
-}
-
 noinline void
 xfs_dax_device_removed(
 	struct xfs_mount		*mp,

@@ -29,6 +29,8 @@ xfs_rust_has_rmap(
 	struct xfs_mount		*mp,
 	enum xfs_rust_device		dev)
 {
+	if (dev == XFS_RUST_LOG)
+		return false;
 	return dev == XFS_RUST_RT ? xfs_has_rtrmapbt(mp) : xfs_has_rmapbt(mp);
 }
 

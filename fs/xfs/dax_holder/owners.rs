@@ -66,10 +66,6 @@ impl<'a> Event<'a> {
         self.flags.contains(MfFlag::MemPreRemove)
     }
 
-    /// Returns whether a scrub found the error. No process has consumed it.
-    pub(crate) fn is_found(&self) -> bool {
-        self.flags.contains(MfFlag::Found)
-    }
 
     /// Returns whether there are reverse mapping btrees, and a read of them does not wait for user
     /// space to resume the device.
@@ -216,9 +212,8 @@ impl<'a> OwnerVisitor<'a> {
         })
     }
 
-    /// Visits blocks that hold no data.
-    fn visit_empty(&mut self, blocks: GroupBlocks) {
-        self.summary.empty += blocks.count();
+    /// Queues blocks that hold no data of a file for repair.
+    fn queue_repair(&self, blocks: GroupBlocks) {
         // What is about to be removed is not bad.
         if self.event.is_removal() {
             return;
@@ -228,27 +223,16 @@ impl<'a> OwnerVisitor<'a> {
         }
     }
 
-    /// Visits blocks that hold metadata.
-    fn visit_metadata(&mut self, rec: &Record, blocks: GroupBlocks) {
-        self.summary.metadata += blocks.count();
-        // If the error was consumed, XFS is shut down.
-        if !self.event.is_found() {
-            return;
-        }
-        let Some(failed) = self.failed(blocks) else {
-            return;
-        };
-        let mount = self.event.mount();
+    /// Visits blocks that hold no data.
+    fn visit_empty(&mut self, blocks: GroupBlocks) {
+        self.summary.empty += blocks.count();
+        self.queue_repair(blocks);
+    }
 
-        match rec.inode() {
-            Some(ino) => mount.mark_inode_sick(ino, rec),
-            None => mount.mark_group_sick(
-                self.event.target.kind(),
-                self.span.group,
-                rec.owner,
-                self.span.sectors_in_group(failed),
-            ),
-        }
+    /// Visits blocks that hold metadata. A copy is in memory, or online repair can rebuild them.
+    fn visit_metadata(&mut self, blocks: GroupBlocks) {
+        self.summary.metadata += blocks.count();
+        self.queue_repair(blocks);
     }
 }
 
@@ -278,7 +262,7 @@ impl Visitor for OwnerVisitor<'_> {
         let mut batch = LossBatch::new(event);
         for (rec, blocks) in records {
             match rec.content() {
-                Content::Metadata => self.visit_metadata(rec, blocks),
+                Content::Metadata => self.visit_metadata(blocks),
                 Content::Unwritten { .. } | Content::Staging => self.visit_empty(blocks),
                 Content::Data { ino } => {
                     if let Some(bytes) = event.file_bytes(ino, rec, self.span, blocks) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repair: clears failed memory that holds no data.
+//! Repair: clears failed memory that holds no data, and writes metadata anew.
 //!
-//! That it holds none is proven with the group locked, and the group stays locked until the memory
+//! That memory holds no data is proven with the group locked, and the group stays locked until it
 //! is zeroed. Either no record covers the blocks, and they are free and not busy, so that a crash
 //! does not give them back to a file; or they are unwritten space of a file that is locked against
 //! writes.
@@ -35,6 +35,7 @@ use super::{
     worker::Worker,
     xfs::{
         ActiveMount,
+        DeviceKind,
         GroupAllocGuard,
         GroupReadGuard,
         RepairStep, //
@@ -47,6 +48,11 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+
+mod metadata;
+
+/// Why nothing is cleared on a mount that is read-only or shut down.
+const NOT_WRITABLE: &str = "the filesystem is not written to";
 
 /// One try of each range with the same number of tries. What takes long, and helps all of them, is
 /// done once in a round.
@@ -93,8 +99,8 @@ impl Round {
 enum Outcome {
     /// The blocks need no repair.
     Done,
-    /// They were cleared. The text says what they were.
-    Cleared(&'static str),
+    /// They were cleared.
+    Cleared(Kind),
     /// They are changing from one state to another: try again later.
     Retry,
     /// The device does not clear them.
@@ -105,10 +111,21 @@ enum Outcome {
     Unreadable,
 }
 
+/// What blocks are that were cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Free space, which holds zeroes now.
+    Free,
+    /// Space of a file that was never written, which holds zeroes now.
+    Unwritten,
+    /// Metadata, which holds what it held.
+    Metadata,
+}
+
 /// Bytes that follow one another and were cleared, not yet reported.
 struct Cleared {
     bytes: DeviceBytes,
-    what: &'static str,
+    kind: Kind,
 }
 
 /// The repair of a range.
@@ -120,8 +137,8 @@ struct Repair<'a> {
     cleared: Option<Cleared>,
 }
 
-/// Tries to clear the blocks of `range` that hold no data. The owners of the other blocks are told,
-/// unless they were before.
+/// Tries to clear the blocks of `range` that hold no data, or metadata. The owners of the other
+/// blocks are told, unless they were before.
 pub(crate) fn repair_range(
     worker: &Arc<Worker>,
     mount: &ActiveMount<'_>,
@@ -139,6 +156,9 @@ pub(crate) fn repair_range(
         cleared: None,
     };
 
+    if range.device == DeviceKind::Log {
+        repair.repair_log();
+    }
     for span in target.spans(range.bytes) {
         repair.repair_span(&span);
     }
@@ -162,9 +182,12 @@ impl Repair<'_> {
                 start: rest.start,
                 end: rest.end.min(rest.start + max),
             };
-            let (blocks, outcome) = self
-                .repair_first(span, next)
-                .unwrap_or((next, Outcome::Unreadable));
+            let (blocks, outcome) = if self.is_header(next) {
+                self.heal_header(span, next)
+            } else {
+                self.repair_first(span, next)
+                    .unwrap_or((next, Outcome::Unreadable))
+            };
 
             // Find out which of the blocks the device can't clear.
             if matches!(outcome, Outcome::Refused) && blocks.count() > 1 {
@@ -182,7 +205,7 @@ impl Repair<'_> {
     fn finish(&mut self, bytes: DeviceBytes, outcome: Outcome) {
         match outcome {
             Outcome::Done => (),
-            Outcome::Cleared(what) => self.add_cleared(bytes, what),
+            Outcome::Cleared(kind) => self.add_cleared(bytes, kind),
             Outcome::Retry => self.worker.retry(self.target, self.range, bytes),
             Outcome::Refused => self.give_up(bytes, "the device refuses"),
             Outcome::Stuck(why) => self.give_up(bytes, why),
@@ -214,10 +237,12 @@ impl Repair<'_> {
         let run = first_run(&group, usable)?;
         let outcome = match run.record.map(|rec| (rec, rec.content())) {
             None => self.repair_free(span, run.blocks, group),
-            Some((_, Content::Data { .. } | Content::Metadata)) => {
+            Some((_, Content::Data { ino })) => {
                 drop(group);
-                self.tell_owners(span, run.blocks);
-                Outcome::Done
+                return Ok(self.repair_data(span, &run, ino));
+            }
+            Some((rec, Content::Metadata)) => {
+                return Ok(self.repair_metadata(span, run.blocks, &rec, group));
             }
             Some((rec, Content::Unwritten { ino })) => {
                 drop(group);
@@ -234,7 +259,7 @@ impl Repair<'_> {
         Ok((run.blocks, outcome))
     }
 
-    /// Tells the owners of the first of `blocks`, on a filesystem that can't be written. Returns
+    /// Tells the owners of the first of `blocks`, on a filesystem that can't be written to. Returns
     /// which blocks these were, and the outcome.
     fn check_first(&mut self, span: &Span, blocks: GroupBlocks) -> Result<(GroupBlocks, Outcome)> {
         let (mount, kind) = (self.target.mount(), self.target.kind());
@@ -248,15 +273,28 @@ impl Repair<'_> {
         let run = first_run(&group, usable)?;
 
         drop(group);
-        let outcome = match run.record.map(|rec| rec.content()) {
-            Some(Content::Data { .. } | Content::Metadata) => {
-                self.tell_owners(span, run.blocks);
-                Outcome::Done
-            }
-            _ => Outcome::Stuck("the filesystem is not written to"),
-        };
+        Ok(match run.record.map(|rec| (rec, rec.content())) {
+            Some((_, Content::Data { ino })) => self.repair_data(span, &run, ino),
+            Some((rec, Content::Metadata)) => self.heal_first(span, run.blocks, &rec),
+            _ => (run.blocks, Outcome::Stuck(NOT_WRITABLE)),
+        })
+    }
 
-        Ok((run.blocks, outcome))
+    /// Tells the owners of the first blocks of `run`, which `ino` is one of, that they have lost
+    /// data. Metadata is healed. Returns which blocks these were, and the outcome.
+    fn repair_data(&self, span: &Span, run: &Run, ino: u64) -> (GroupBlocks, Outcome) {
+        if let Some(rec) = run.record {
+            match self.target.mount().inode(ino) {
+                Ok(Some(inode)) if inode.holds_metadata() => {
+                    drop(inode);
+                    return self.heal_first(span, run.blocks, &rec);
+                }
+                Err(e) if e == EAGAIN => return (run.blocks, Outcome::Retry),
+                _ => (),
+            }
+        }
+        self.tell_owners(span, run.blocks);
+        (run.blocks, Outcome::Done)
     }
 
     /// Clears blocks that no record covers, if they are free.
@@ -267,7 +305,7 @@ impl Repair<'_> {
         group: GroupAllocGuard<'_>,
     ) -> Outcome {
         match group.is_free(blocks) {
-            Ok(true) => self.clear(&group, span, blocks, "free"),
+            Ok(true) => self.clear(&group, span, blocks, Kind::Free),
             Ok(false) => {
                 drop(group);
                 self.round.force_log(&self.target.mount());
@@ -312,7 +350,7 @@ impl Repair<'_> {
         if run.blocks != blocks || run.record != Some(*rec) {
             return Ok(Outcome::Retry);
         }
-        Ok(self.clear(&group, span, blocks, "unwritten"))
+        Ok(self.clear(&group, span, blocks, Kind::Unwritten))
     }
 
     /// Clears blocks that hold no data. The group is locked, so nothing is logged here.
@@ -321,7 +359,7 @@ impl Repair<'_> {
         _group: &GroupAllocGuard<'_>,
         span: &Span,
         blocks: GroupBlocks,
-        what: &'static str,
+        as_kind: Kind,
     ) -> Outcome {
         let Some(bytes) = self.bytes(span, blocks) else {
             return Outcome::Done;
@@ -333,29 +371,30 @@ impl Repair<'_> {
 
         mount.trace_repair(kind, bytes, RepairStep::Proven);
         match mount.zero(kind, sectors) {
-            Ok(()) => Outcome::Cleared(what),
+            Ok(()) => Outcome::Cleared(as_kind),
             Err(_) => Outcome::Refused,
         }
     }
 
     /// Adds bytes that were cleared. If they do not follow those before, reports those first.
-    fn add_cleared(&mut self, bytes: DeviceBytes, what: &'static str) {
+    fn add_cleared(&mut self, bytes: DeviceBytes, kind: Kind) {
         match &mut self.cleared {
-            Some(last) if last.bytes.end == bytes.start && last.what == what => {
+            Some(last) if last.bytes.end == bytes.start && last.kind == kind => {
                 last.bytes.end = bytes.end;
             }
             _ => {
                 self.report_cleared();
-                self.cleared = Some(Cleared { bytes, what });
+                self.cleared = Some(Cleared { bytes, kind });
             }
         }
     }
 
-    /// Reports the bytes that were cleared, after the zeroes have reached the media.
+    /// Reports the bytes that were cleared, after what was written has reached the media.
     fn report_cleared(&mut self) {
-        let Some(Cleared { bytes, what }) = self.cleared.take() else {
+        let Some(cleared) = self.cleared.take() else {
             return;
         };
+        let bytes = cleared.bytes;
         let (mount, kind) = (self.target.mount(), self.target.kind());
         let Some(sectors) = self.target.sectors(bytes) else {
             return;
@@ -364,12 +403,21 @@ impl Repair<'_> {
             return self.give_up(bytes, "the device can't be flushed");
         }
 
+        let (counter, step) = match cleared.kind {
+            Kind::Free | Kind::Unwritten => (Counter::Repaired, RepairStep::Cleared),
+            Kind::Metadata => (Counter::Healed, RepairStep::Healed),
+        };
+        let (what, of) = match cleared.kind {
+            Kind::Free => ("cleared", "free space"),
+            Kind::Unwritten => ("cleared", "unwritten space"),
+            Kind::Metadata => ("healed", "metadata"),
+        };
         let count = self.target.block_count(bytes);
-        self.worker.counters.add(Counter::Repaired, count);
-        mount.trace_repair(kind, bytes, RepairStep::Cleared);
+        self.worker.counters.add(counter, count);
+        mount.trace_repair(kind, bytes, step);
         mount.report_cleared(kind, sectors);
         mount.info(fmt!(
-            "cleared {count} blocks of {what} space, bytes {:#x}-{:#x} of the DAX device",
+            "{what} {count} blocks of {of}, bytes {:#x}-{:#x} of the DAX device",
             bytes.start,
             bytes.end - 1
         ));

@@ -13,13 +13,17 @@ use super::{
         FileBytes,
         Joined, //
     },
+    worker::Worker,
     xfs::{
         ActiveMount,
         DeviceKind,
         Inode, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Owners of one failure that the log names. It counts the others.
 const MAX_NAMED: u64 = 8;
@@ -191,7 +195,7 @@ impl Losses {
 
     /// Reports the losses, and keeps those whose inodes are not available because the filesystem is
     /// frozen.
-    pub(crate) fn report(&mut self, mount: &ActiveMount<'_>) {
+    pub(crate) fn report(&mut self, worker: &Arc<Worker>, mount: &ActiveMount<'_>) {
         let Some(target) = mount.target(self.device) else {
             // The device was there when memory of it failed, and does not go before the mount.
             self.list.clear();
@@ -200,7 +204,7 @@ impl Losses {
         let is_simulated = self.is_simulated;
 
         self.list
-            .retain(|loss| loss.report(&target, is_simulated) == Err(EAGAIN));
+            .retain(|loss| loss.report(worker, &target, is_simulated) == Err(EAGAIN));
     }
 }
 
@@ -212,9 +216,24 @@ impl DataLoss {
     /// is still bad. This holds too if another file has the inode number by now.
     ///
     /// Returns [`EAGAIN`] if the inode is not available because the filesystem is frozen.
-    fn report(&self, target: &DaxTarget<'_>, is_simulated: bool) -> Result {
+    fn report(
+        &self,
+        worker: &Arc<Worker>,
+        target: &DaxTarget<'_>,
+        is_simulated: bool,
+    ) -> Result {
         let (mount, bytes) = (target.mount(), &self.bytes);
         let res = match mount.inode(bytes.ino) {
+            // No file has lost anything: metadata is healed.
+            Ok(Some(inode)) if inode.holds_metadata() => {
+                let bytes = DeviceBytes {
+                    start: self.at,
+                    end: self.at + bytes.len,
+                };
+
+                worker.queue_repair(target, bytes);
+                return Ok(());
+            }
             Ok(Some(inode)) => self.report_rest(target, &inode, is_simulated),
             Ok(None) => Ok(()),
             Err(e) => Err(e),

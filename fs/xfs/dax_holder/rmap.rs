@@ -8,6 +8,12 @@ use super::units::GroupBlocks;
 
 /// Set in an owner that is not an inode (`XFS_RMAP_NON_INODE_OWNER()`).
 pub(crate) const NON_INODE: u64 = 1 << 63;
+/// The owner of the headers of a group (`XFS_RMAP_OWN_FS`).
+pub(crate) const OWN_FS: u64 = 3_u64.wrapping_neg();
+/// The owner of an internal log (`XFS_RMAP_OWN_LOG`).
+pub(crate) const OWN_LOG: u64 = 4_u64.wrapping_neg();
+/// The owner of the free space and rmap btrees, and of the free list (`XFS_RMAP_OWN_AG`).
+pub(crate) const OWN_AG: u64 = 5_u64.wrapping_neg();
 /// The owner of blocks that are reserved for copies on write (`XFS_RMAP_OWN_COW`).
 pub(crate) const OWN_COW: u64 = 9_u64.wrapping_neg();
 

@@ -92,15 +92,14 @@ impl<'a> ActiveMount<'a> {
         ]
     }
 
-    /// Returns the targets whose free blocks can be found and cleared, in the order of
-    /// [`DeviceKind`].
+    /// Returns the targets of which it is known what they hold, in the order of [`DeviceKind`].
     pub(crate) fn repairable_targets(&self) -> impl Iterator<Item = DaxTarget<'a>> {
         let mount = *self;
 
-        [DeviceKind::Data, DeviceKind::Rt]
+        [DeviceKind::Data, DeviceKind::Log, DeviceKind::Rt]
             .into_iter()
             .filter_map(move |kind| mount.target(kind))
-            .filter(DaxTarget::has_rmap)
+            .filter(|target| target.has_rmap() || target.kind() == DeviceKind::Log)
     }
 }
 
@@ -152,6 +151,11 @@ impl<'a> DaxTarget<'a> {
         self.range.sector_of(byte)
     }
 
+    /// Returns the bytes of the dax_device that are in `sectors`, which must be here.
+    pub(crate) fn bytes_of(&self, sectors: Sectors) -> DeviceBytes {
+        self.range.bytes_of(sectors)
+    }
+
     /// Returns whether the owners of blocks can be looked up.
     pub(crate) fn has_rmap(&self) -> bool {
         self.geometry.is_some()
@@ -175,9 +179,8 @@ impl<'a> DaxTarget<'a> {
 
     /// Counts the blocks that `bytes` would fill, from the start of a block on.
     pub(crate) fn block_count(&self, bytes: DeviceBytes) -> u64 {
-        self.geometry.map_or(0, |geometry| {
-            bytes.len().div_ceil(1 << geometry.block_shift)
-        })
+        // CAST: A `usize` has at most 64 bits.
+        bytes.len().div_ceil(self.mount.block_size() as u64)
     }
 
     /// Adds the blocks that `bytes` touches to a counter.

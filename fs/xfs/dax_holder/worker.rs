@@ -319,9 +319,9 @@ impl Worker {
     }
 
     /// Reports losses. Those whose inodes are not available before a thaw are kept.
-    fn report(&self, mount: &ActiveMount<'_>, mut losses: Losses) {
+    fn report(self: &Arc<Self>, mount: &ActiveMount<'_>, mut losses: Losses) {
         loop {
-            losses.report(mount);
+            losses.report(self, mount);
             if losses.is_empty() {
                 return;
             }
@@ -336,7 +336,7 @@ impl Worker {
     }
 
     /// Reports the losses that are queued. Only the worker itself calls this, before it adds more.
-    pub(crate) fn report_queued(&self, mount: &ActiveMount<'_>) {
+    pub(crate) fn report_queued(self: &Arc<Self>, mount: &ActiveMount<'_>) {
         loop {
             let losses = self.queue.lock().take_losses();
             let Some(losses) = losses else {

@@ -5,6 +5,7 @@
 //! C headers: `fs/xfs/dax_holder/glue.h`, `fs/xfs/dax_holder/trace.h`
 
 mod group;
+mod heal;
 mod inode;
 mod mount;
 mod trace;
@@ -40,7 +41,10 @@ use kernel::{
 // C checks that the constants of `glue.h` are those of the on-disk format.
 static_assert!(SECTOR_SHIFT == bindings::XFS_RUST_BBSHIFT);
 static_assert!(rmap::NON_INODE == 1 << bindings::XFS_RUST_RMAP_NON_INODE_BIT);
-// CAST: C converts the constant to an unsigned number of 64 bits too.
+// CAST: C converts the constants to unsigned numbers of 64 bits too.
+static_assert!(rmap::OWN_FS == bindings::XFS_RUST_RMAP_OWN_FS as i64 as u64);
+static_assert!(rmap::OWN_LOG == bindings::XFS_RUST_RMAP_OWN_LOG as i64 as u64);
+static_assert!(rmap::OWN_AG == bindings::XFS_RUST_RMAP_OWN_AG as i64 as u64);
 static_assert!(rmap::OWN_COW == bindings::XFS_RUST_RMAP_OWN_COW as i64 as u64);
 
 /// One of a mount's devices.

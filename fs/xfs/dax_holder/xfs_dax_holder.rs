@@ -16,6 +16,7 @@
 //!        |
 //!     worker.rs        report     what files have lost, after another look      report.rs
 //!                      repair     clear blocks that hold no data                repair.rs
+//!                      heal       write metadata again from memory              repair/metadata.rs
 //!                      scan       find failed pages to report or to repair      worker/scan.rs
 //! ```
 //!
@@ -43,6 +44,12 @@
 //!
 //! - the lock of a DAX entry, `i_mmap_rwsem`, page table locks, and locks of processes;
 //! - `invalidate_lock` of an inode, when the device is removed.
+//!
+//! These are taken without any of 2 to 7, when metadata is healed:
+//!
+//! - the lock of a buffer, while the group is not locked: what has the group may wait for the buffer,
+//!   but what has the buffer waits for I/O and the log alone;
+//! - `ic_sema` of all iclogs: writes of the log wait for it, and what ends them does not.
 //!
 //! `i_lock` is taken inside of `s_inode_list_lock`, ILOCK on its own. References to inodes are
 //! dropped without any lock. Inodes are evicted here only when the device is removed: by then no
@@ -165,24 +172,18 @@ fn report_media(event: &Event<'_>) {
 
 /// Handles a failure of an external log.
 ///
-/// XFS does not know which part of the log a recovery would need. So it shuts down if the error was
-/// consumed. If a scrub found it, the log is written there again when it wraps around.
+/// XFS does not read its log while it is mounted. The worker writes it anew there, once a recovery
+/// does not need it.
 fn log_failed(event: &Event<'_>) -> Result {
-    let mount = event.mount();
-
     report_media(event);
     // The device is still there, and the unmount that follows needs its log.
     if event.is_removal() {
         return Ok(());
     }
+    event.worker.set_bad(&event.mount());
     event.worker.queue_message(Message::Log);
-    // A shutdown writes the log.
-    if event.is_found() || event.flags.contains(MfFlag::NoIo) {
-        return Ok(());
-    }
-    mount.shut_down_corrupt();
-    // XFS calls it EFSCORRUPTED.
-    Err(EUCLEAN)
+    event.worker.queue_repair(event.target, event.bytes);
+    Ok(())
 }
 
 /// Handles a failure of blocks of the data device, or of a realtime device or section.
@@ -204,15 +205,8 @@ fn blocks_failed(event: &Event<'_>) -> Result {
     if let Some(message) = summary.message(event.bytes) {
         event.worker.queue_message(Message::Failure(message));
     }
-
-    // XFS can't go on without its metadata, and owners that are not known may be metadata. If a
-    // scrub found the error, the metadata may be written before it is read.
-    let is_gone = summary.metadata > 0 || (summary.unread && event.can_read_rmap());
-    if is_gone && !event.is_found() && !mount.is_shut_down() {
-        mount.shut_down_corrupt();
-        // XFS calls it EFSCORRUPTED.
-        return Err(EUCLEAN);
-    }
+    // XFS is not shut down if metadata failed: it has most of it in memory. If it comes to read what
+    // is lost, it shuts down by itself if it can't go on.
     summary.result()
 }
 
@@ -280,6 +274,10 @@ fn collect_mapped(
         event.worker.queue_repair(event.target, bytes);
     } else {
         batch.queue();
+        // The headers of a group may be what can't be read.
+        if event.target.has_rmap() && !event.is_removal() {
+            event.worker.queue_repair(event.target, bytes);
+        }
     }
     if let Err(e) = res {
         summary.add_error(e);

@@ -189,6 +189,17 @@ impl GroupAllocGuard<'_> {
 
         to_result(ret.min(0)).map(|()| ret > 0)
     }
+
+    /// Returns whether a block of an AG is on the free list, and stays free after a crash.
+    ///
+    /// Returns [`EAGAIN`] if it does not stay free yet.
+    pub(crate) fn is_on_free_list(&self, block: u64) -> Result<bool> {
+        // SAFETY: By the invariant of `GroupReadGuard`, the group is locked. CAST: A group has fewer
+        // than 2^32 blocks.
+        let ret = unsafe { bindings::xfs_rust_on_free_list(&self.0.raw, block as u32) };
+
+        to_result(ret.min(0)).map(|()| ret > 0)
+    }
 }
 
 /// # Safety

@@ -58,8 +58,9 @@ impl<'a> ActiveMount<'a> {
         }
     }
 
-    /// Marks metadata of inode `ino` as sick, for online repair: its extended attributes or a block
-    /// map, as `rec` says. Reads the inode if it is not in memory.
+    /// Marks metadata of inode `ino` as sick, for online repair: its extended attributes, a block
+    /// map, or what it holds in place of data, as `rec` says. Reads the inode if it is not in
+    /// memory.
     pub(crate) fn mark_inode_sick(&self, ino: u64, rec: &Record) {
         // SAFETY: By the type invariant, the mount is complete.
         unsafe {
@@ -187,6 +188,13 @@ impl Inode<'_> {
             _inode: PhantomData,
             _not_send: NotThreadSafe,
         })
+    }
+
+    /// Returns whether the inode holds metadata in place of data: it is a directory, say, or has the
+    /// quotas.
+    pub(crate) fn holds_metadata(&self) -> bool {
+        // SAFETY: By the type invariant, a reference to the inode is held.
+        unsafe { bindings::xfs_rust_holds_metadata(self.0.as_ptr()) }
     }
 
     /// Reports to fanotify and the health monitor that `len` bytes at `pos` are lost.

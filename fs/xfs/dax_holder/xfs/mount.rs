@@ -247,12 +247,6 @@ impl<'a> ActiveMount<'a> {
         unsafe { bindings::xfs_rust_is_writable(self.as_raw()) }
     }
 
-    /// Shuts XFS down because metadata on the device failed.
-    pub(crate) fn shut_down_corrupt(&self) {
-        // SAFETY: By the type invariant, the mount is complete.
-        unsafe { bindings::xfs_dax_metadata_failed(self.as_raw()) };
-    }
-
     /// Shuts XFS down because its device is being removed. Writes the log if it `can_write`.
     pub(crate) fn shut_down_for_removal(&self, can_write: bool) {
         // SAFETY: By the type invariant, the mount is complete.

@@ -48,7 +48,7 @@ declare_trace! {
     );
 }
 
-/// A decision about bytes of a device that may hold no data.
+/// A decision about bytes of a device that hold no file's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum RepairStep {
@@ -58,6 +58,8 @@ pub(crate) enum RepairStep {
     Proven = bindings::xfs_dax_repair_step_XFS_DAX_STEP_PROVEN,
     /// They hold zeroes, and no error.
     Cleared = bindings::xfs_dax_repair_step_XFS_DAX_STEP_CLEARED,
+    /// They hold what they held, and no error.
+    Healed = bindings::xfs_dax_repair_step_XFS_DAX_STEP_HEALED,
     /// They could not be proven to hold no data yet.
     Retry = bindings::xfs_dax_repair_step_XFS_DAX_STEP_RETRY,
     /// A file or metadata owns them.

@@ -10,11 +10,11 @@ use std::{env, fs};
 const XFS: &str = "../../../../build/linux/fs/xfs/libxfs";
 const HEADER: &str = "src/abi.h";
 const TYPES: &str = "blkpg_.*|file_clone_range|file_dedupe_range|fiemap|fsxattr|fsmap_head|\
-                     nd_cmd_pkg|xfs_(ag_geometry|device|exchange_range|fsop_geom|health_monitor|\
-                     verify_media)";
+                     nd_cmd_pkg|xfs_(ag_geometry|bulkstat_req|device|exchange_range|fsop_geom|\
+                     health_monitor|rtgroup_geometry|verify_media)";
 const VALUES: &str = "VALUE_.*|BLKPG_.*_PARTITION|FIEMAP_EXTENT_UNWRITTEN|FS_XFLAG_.*|FMR_OF_.*|\
-                      FILE_DEDUPE_RANGE_.*|STATX_ATTR_DAX|XFS_AG_GEOM_SICK_.*|\
-                      XFS_FSOP_GOING_FLAGS_.*|XFS_VERIFY_MEDIA_.*";
+                      FILE_DEDUPE_RANGE_.*|STATX_ATTR_DAX|XFS_(AG|FSOP|RTGROUP)_GEOM_SICK_.*|\
+                      XFS_BS_SICK_.*|XFS_FSOP_GOING_FLAGS_.*|XFS_VERIFY_MEDIA_.*";
 
 fn main() -> Result<(), String> {
     let xfs = format!("{XFS}/xfs_fs.h");
@@ -36,7 +36,9 @@ fn main() -> Result<(), String> {
     // Members without the names of their structs.
     let mut text = String::from_utf8_lossy(&made.stdout).into_owned();
     text = text.replace("pub const VALUE_", "pub const ");
-    for prefix in ["ag_", "fe_", "fm_", "fmh_", "fmr_", "fsx_", "me_", "nd_"] {
+    for prefix in [
+        "ag_", "bs_", "fe_", "fm_", "fmh_", "fmr_", "fsx_", "me_", "nd_", "rg_",
+    ] {
         text = text.replace(&format!(" pub {prefix}"), " pub ");
     }
     let out = env::var("OUT_DIR").map_err(|e| e.to_string())?;

@@ -15,14 +15,15 @@ use crate::units::PAGE;
 
 pub use crate::abi::{
     fiemap_extent as FiemapExtent, fsmap as Fsmap, xfs_fsop_geom as Geometry, FMR_OF_ATTR_FORK,
-    FMR_OF_EXTENT_MAP, FMR_OWN_FREE, XFS_FMR_OWN_COW, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG,
+    FMR_OF_EXTENT_MAP, FMR_OWN_FREE, XFS_FMR_OWN_AG, XFS_FMR_OWN_COW, XFS_FMR_OWN_FS,
+    XFS_FMR_OWN_INOBT, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG, XFS_FMR_OWN_REFC,
     XFS_HEALTH_MONITOR_CLEARED as HEALTH_MONITOR_CLEARED,
 };
 
 /// # Safety
 ///
 /// `arg` is what `request` expects.
-unsafe fn ioctl<T>(file: &File, request: u64, arg: &mut T) -> io::Result<()> {
+pub unsafe fn ioctl<T>(file: &File, request: u64, arg: &mut T) -> io::Result<()> {
     // SAFETY: the caller's promise.
     Ok(unsafe { sys::ioctl(file, request, arg) }.map(drop)?)
 }
@@ -160,35 +161,6 @@ pub fn geometry(file: &File) -> io::Result<Geometry> {
     Ok(geometry)
 }
 
-/// What XFS thinks may be damaged in an allocation group: "sb, agf", or "none".
-pub fn ag_sick(root: &File, group: u32) -> io::Result<String> {
-    const NAMES: [(u32, &str); 11] = [
-        (XFS_AG_GEOM_SICK_SB, "sb"),
-        (XFS_AG_GEOM_SICK_AGF, "agf"),
-        (XFS_AG_GEOM_SICK_AGFL, "agfl"),
-        (XFS_AG_GEOM_SICK_AGI, "agi"),
-        (XFS_AG_GEOM_SICK_BNOBT, "bnobt"),
-        (XFS_AG_GEOM_SICK_CNTBT, "cntbt"),
-        (XFS_AG_GEOM_SICK_INOBT, "inobt"),
-        (XFS_AG_GEOM_SICK_FINOBT, "finobt"),
-        (XFS_AG_GEOM_SICK_RMAPBT, "rmapbt"),
-        (XFS_AG_GEOM_SICK_REFCNTBT, "refcountbt"),
-        (XFS_AG_GEOM_SICK_INODES, "inodes"),
-    ];
-    let mut arg = xfs_ag_geometry {
-        number: group,
-        ..Default::default()
-    };
-    // SAFETY: AG_GEOMETRY takes an xfs_ag_geometry.
-    unsafe { ioctl(root, XFS_IOC_AG_GEOMETRY, &mut arg)? };
-    let sick = NAMES.iter().filter(|(bit, _)| arg.sick & bit != 0);
-    let names: Vec<_> = sick.map(|(_, name)| *name).collect();
-    Ok(match &names[..] {
-        [] => "none".into(),
-        _ => names.join(", "),
-    })
-}
-
 /// Ends all use of the filesystem, with the log on disk: `xfs_io -x -c 'shutdown -f'`.
 pub fn shut_down(root: &File) -> io::Result<()> {
     let mut flags = XFS_FSOP_GOING_FLAGS_LOGFLUSH;
@@ -309,6 +281,13 @@ pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
 pub fn all_of_inode(file: &File, ino: u64) -> io::Result<Vec<Fsmap>> {
     all_that(file, |extent| {
         extent.flags & FMR_OF_SPECIAL_OWNER == 0 && extent.owner == ino
+    })
+}
+
+/// The extents of all inodes on a device.
+pub fn all_of_inodes(file: &File, device: u64) -> io::Result<Vec<Fsmap>> {
+    all_that(file, |extent| {
+        extent.flags & FMR_OF_SPECIAL_OWNER == 0 && u64::from(extent.device) == device
     })
 }
 

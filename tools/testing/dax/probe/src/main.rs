@@ -32,6 +32,7 @@ mod qmp;
 mod report;
 mod scenes;
 mod shared;
+mod sick;
 mod spell;
 mod supervise;
 mod sys;

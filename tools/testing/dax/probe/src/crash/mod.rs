@@ -13,7 +13,11 @@ use nix::sys::statvfs::fstatvfs;
 
 use crate::calls;
 use crate::fault;
-use crate::ioctl::FMR_OWN_FREE;
+use crate::firmware;
+use crate::ioctl::{
+    FMR_OWN_FREE, XFS_FMR_OWN_AG, XFS_FMR_OWN_FS, XFS_FMR_OWN_INOBT, XFS_FMR_OWN_INODES,
+    XFS_FMR_OWN_LOG, XFS_FMR_OWN_REFC,
+};
 use crate::kernel::QuietConsole;
 use crate::units::PAGE;
 use crate::xfs::{Options, Xfs};
@@ -30,6 +34,14 @@ use work::Worker;
 
 /// So little is left free that what is freed is used again soon.
 const FREE: u64 = 48 << 20;
+/// The owners of metadata.
+const METADATA: [u64; 5] = [
+    XFS_FMR_OWN_FS,
+    XFS_FMR_OWN_AG,
+    XFS_FMR_OWN_INOBT,
+    XFS_FMR_OWN_INODES,
+    XFS_FMR_OWN_REFC,
+];
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -92,9 +104,19 @@ fn work(run: u64) -> Result<bool> {
         // As long as there is something to do.
         if threads.iter().all(thread::JoinHandle::is_finished) {
             sleep(Duration::from_secs(1));
-        } else if let Err(e) = hit_owned_by(&root, FMR_OWN_FREE, &mut rng) {
-            say(&format!("errors in free space: {e:#}"));
+        } else if let Err(e) = hit_owned_by(&root, next_owner(&mut rng), &mut rng) {
+            say(&format!("errors beside files: {e:#}"));
         }
+    }
+}
+
+/// Whose block fails next, which no file has. Where firmware still knows of errors after a crash,
+/// a mount may need metadata that was not healed in time.
+fn next_owner(rng: &mut Rng) -> u64 {
+    match rng.u8(..3) {
+        0 if !firmware::exists() => XFS_FMR_OWN_LOG,
+        1 if !firmware::exists() => METADATA[rng.usize(..METADATA.len())],
+        _ => FMR_OWN_FREE,
     }
 }
 

@@ -105,7 +105,7 @@ pub const ALL: &[Scene] = &[
     no_rmap::EXT4, no_rmap::EXT4_SCRUB, no_rmap::EXT4_REMOVED, no_rmap::EXT4_SMALL,
     no_rmap::EROFS, no_rmap::EROFS_SCRUB, no_rmap::EROFS_REMOVED, no_rmap::NO_RMAP_SHARED,
     no_rmap::NO_RMAP_SCRUB, no_rmap::NO_RMAP_REMOVED, cached::CACHED, states::SHUT_DOWN,
-    states::SHUT_DOWN_HUGE, states::AFTER_METADATA, states::READ_ONLY, states::FROZEN,
+    states::SHUT_DOWN_HUGE, states::READ_ONLY, states::FROZEN,
     states::SHUT_DOWN_REMOVED, grow::GROW_REMOVED, found::FOUND_METADATA, found::FOUND_HEADERS,
     found::MET_METADATA, found::FOUND_LOG, found::FOUND_EXACT, hole::dio::DIO_FROM,
     hole::dio::DIO_INTO, hole::pipe::SPLICE, hole::cache::WRITECACHE, hole::peek::PEEK,
@@ -124,7 +124,8 @@ pub const ALL: &[Scene] = &[
     mapped::LVM_EXTENDED, mapped::LVM_MOVED, mapped::LVM_SCRUB, mapped::LVM_REMOVED,
     mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
     hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
-    short_write::SHORT_COPY, metadata::HEALED_CLEAN,
+    short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME, metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED,
+    metadata::healer::HEALER,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

@@ -45,6 +45,7 @@ pub(super) use crate::pmem::{self, Page, Pmem, MAX_BADBLOCKS, SECTOR};
 pub(super) use crate::process::{pattern, Map, Probe};
 pub(super) use crate::report::{expect, note};
 pub(super) use crate::shared::{counters, pin, Worker};
+pub(super) use crate::sick;
 pub(super) use crate::trace::{Signals, Trace};
 pub(super) use crate::window::Window;
 pub(super) use crate::xfs::{self, fill, run, Options, Xfs, MOUNT_POINT};

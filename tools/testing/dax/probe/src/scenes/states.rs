@@ -107,27 +107,6 @@ fn huge(_: u64) -> Result<()> {
     bad::end(&xfs, &[&bad])
 }
 
-scene!(AFTER_METADATA = 156 "after-metadata" after_metadata:
-    "a shutdown because metadata failed, then a mapped file";
-    differs("then: a, touches it", "reads"));
-/// A shutdown because metadata failed, whose message can be read.
-fn after_metadata(_: u64) -> Result<()> {
-    let xfs = Xfs::new(&Options::default())?;
-    let mut mapped = Mapped::new(&xfs)?;
-    let bad = Bad::unreported(&mapped.a, 1)?;
-    let at = ioctl::owned_by(&xfs.root()?, XFS_FMR_OWN_INODES)?.physical;
-
-    // It is simulated, so the inodes are still there afterwards.
-    let mut log = kmsg::Log::new()?;
-    let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
-    expect("inject, inode block", "EFSCORRUPTED", outcome)?;
-    let by = log.count("detected at xfs_dax_metadata_failed+")?;
-    expect("message names the function", "1", by.to_string())?;
-    expect("writer", "EIO", xfs::try_write(&xfs.path("other")))?;
-    mapped.expect_told("then", &bad, GONE)?;
-    end(&xfs, mapped, &bad)
-}
-
 scene!(SHUT_DOWN_REMOVED = 119 "shut-down-removed" removed:
     "the driver unbound under a filesystem that is shut down";
     differs("a, touches it", "reads"), crashes("__zap_vma_range"));

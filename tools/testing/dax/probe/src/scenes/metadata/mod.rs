@@ -4,101 +4,52 @@
 //! anything, and the filesystem goes on.
 
 use super::prelude::*;
-use crate::ioctl::XFS_FMR_OWN_INODES;
-use place::Tree;
+use place::{Tree, Whose};
 
+pub mod healer;
 mod place;
 
 /// A kind of metadata.
 struct Case {
     name: &'static str,
-    /// The first byte of the sector, or of the page.
+    /// The first byte of the page.
     place: fn(&Tree) -> Result<u64>,
+    /// What is marked as sick if it is not in memory.
+    sick: (Whose, &'static str),
+}
+
+const fn case(
+    name: &'static str,
+    place: fn(&Tree) -> Result<u64>,
+    sick: (Whose, &'static str),
+) -> Case {
+    Case { name, place, sick }
 }
 
 const AGF: u64 = 1;
 const AGI: u64 = 2;
 
+#[rustfmt::skip]
 const CASES: [Case; 19] = [
-    Case {
-        name: "superblock",
-        place: |_| Ok(0),
-    },
-    Case {
-        name: "second superblock",
-        place: |tree| tree.group(1),
-    },
-    Case {
-        name: "bnobt",
-        place: |tree| tree.btree(AGF, 16),
-    },
-    Case {
-        name: "cntbt",
-        place: |tree| tree.btree(AGF, 20),
-    },
-    Case {
-        name: "rmapbt",
-        place: |tree| tree.btree(AGF, 24),
-    },
-    Case {
-        name: "refcountbt",
-        place: |tree| tree.btree(AGF, 88),
-    },
-    Case {
-        name: "inobt",
-        place: |tree| tree.btree(AGI, 20),
-    },
-    Case {
-        name: "finobt",
-        place: |tree| tree.btree(AGI, 328),
-    },
-    Case {
-        name: "inodes",
-        place: |tree| Ok(ioctl::owned_by(tree.root(), XFS_FMR_OWN_INODES)?.physical),
-    },
-    Case {
-        name: "block map",
-        place: Tree::block_map,
-    },
-    Case {
-        name: "names",
-        place: Tree::names,
-    },
-    Case {
-        name: "second block of names",
-        place: |tree| Ok(tree.names()? + PAGE),
-    },
-    Case {
-        name: "leaf",
-        place: Tree::leaf,
-    },
-    Case {
-        name: "free",
-        place: Tree::free,
-    },
-    Case {
-        name: "attribute",
-        place: |tree| tree.attribute(false),
-    },
-    Case {
-        name: "value",
-        place: |tree| tree.attribute(true),
-    },
-    Case {
-        name: "link",
-        place: Tree::link,
-    },
-    Case {
-        name: "quota",
-        place: Tree::quota,
-    },
-    Case {
-        name: "unused log",
-        place: |tree| {
-            let log = ioctl::owned_by(tree.root(), XFS_FMR_OWN_LOG)?;
-            Ok(log.physical + log.length / PAGE / 3 * 2 * PAGE)
-        },
-    },
+    case("superblock", |_| Ok(0), (Whose::Group(0), "EIO")),
+    case("second superblock", |tree| tree.group(1), (Whose::Group(1), "EIO")),
+    case("bnobt", |tree| tree.btree(AGF, 16), (Whose::Group(0), "bnobt")),
+    case("cntbt", |tree| tree.btree(AGF, 20), (Whose::Group(0), "cntbt")),
+    case("rmapbt", |tree| tree.btree(AGF, 24), (Whose::Group(0), "rmapbt")),
+    case("refcountbt", |tree| tree.btree(AGF, 88), (Whose::Group(0), "refcountbt")),
+    case("inobt", |tree| tree.btree(AGI, 20), (Whose::Group(0), "inobt")),
+    case("finobt", |tree| tree.btree(AGI, 328), (Whose::Group(0), "finobt")),
+    case("inodes", Tree::inodes, (Whose::Group(0), "inodes")),
+    case("block map", Tree::block_map, (Whose::Inode("pieces"), "block map")),
+    case("names", Tree::names, (Whose::Inode("dir"), "directory")),
+    case("names, 2nd block", |tree| Ok(tree.names()? + PAGE), (Whose::Inode("dir"), "directory")),
+    case("leaf", Tree::leaf, (Whose::Inode("dir"), "directory")),
+    case("free", Tree::free, (Whose::Inode("dir"), "directory")),
+    case("attribute", |tree| tree.attribute(false), (Whose::Inode("attribute"), "attributes")),
+    case("value", |tree| tree.attribute(true), (Whose::Inode("attribute"), "attributes")),
+    case("link", Tree::link, (Whose::Inode("link"), "link")),
+    case("quota", Tree::quota, (Whose::All, "user quota")),
+    case("log", Tree::log, (Whose::All, "none")),
 ];
 
 /// A machine check there; what is counted.
@@ -107,27 +58,157 @@ fn hit(name: &str, at: u64) -> Result<String> {
     let outcome = mce::deliver(Pmem(0).address(at)?)?;
     expect(&format!("{name}: machine check"), "Recovered", outcome)?;
     worker::settle()?;
-    Ok(format!("{} healed", counts.more("healed")))
+    Ok(counts.since())
 }
 
-scene!(HEALED_CLEAN = 247 "healed-clean" clean: "metadata that is in memory, and clean";
+/// One that is healed.
+fn heal(name: &str, at: u64) -> Result<()> {
+    let counted = hit(name, at)?;
+    expect(&format!("{name}: counted"), "1 poisoned, 1 healed", counted)?;
+    let bad = Pmem(0).badblocks()?;
+    expect(&format!("{name}: bad sectors"), "none", bad)
+}
+
+scene!(HEALED = 247 "healed" healed: "metadata that is in memory, as it is on the device";
     differs("superblock: machine check", "Failed"));
-/// Metadata that is in memory as it is on the device.
-fn clean(_: u64) -> Result<()> {
+fn healed(_: u64) -> Result<()> {
     let tree = Tree::new()?;
-    for Case { name, place } in &CASES {
+    for Case { name, place, .. } in &CASES {
         let at = place(&tree)?;
         tree.read()?;
         tree.clean()?;
-        let healed = hit(name, at)?;
-        expect(&format!("{name}: counted"), "1 healed", healed)?;
-        let bad = Pmem(0).badblocks()?;
-        expect(&format!("{name}: bad sectors"), "none", bad)?;
+        heal(name, at)?;
         let wrote = xfs::try_write(&tree.xfs.path("new"));
         expect(&format!("{name}: writer"), "0", wrote)?;
     }
-    expect("sick", "none", ioctl::ag_sick(tree.root(), 0)?)?;
+    for group in 0..4 {
+        expect("sick", "none", tree.sick(Whose::Group(group)))?;
+    }
     let tree = tree.mount_again()?;
-    tree.read()?;
+    expect("mounted again, reader", "0", tree.try_read())?;
     expect("mounted again", INTACT, xfs::intact(&tree.file, 4))
+}
+
+scene!(HEALED_REALTIME = 250 "healed-realtime" realtime:
+    "metadata of a realtime device that is in memory";
+    differs("superblock: machine check", "Failed"));
+/// The superblock of the realtime device, and all inodes that have the metadata of its groups.
+fn realtime(_: u64) -> Result<()> {
+    let rt = Pmem(1);
+    let xfs = Xfs::new(&Options::realtime(rt))?;
+    let file = xfs.file("file", 4)?;
+    let root = xfs.root()?;
+    ioctl::freeze(&root)?;
+    ioctl::thaw(&root)?;
+
+    let outcome = mce::deliver(rt.address(0)?)?;
+    expect("superblock: machine check", "Recovered", outcome)?;
+    worker::settle()?;
+    expect("superblock: bad sectors", "none", rt.badblocks()?)?;
+    // The only file's data is on the other device.
+    let inodes = ioctl::all_of_inodes(&root, root.metadata()?.st_dev())?;
+    expect_so("inodes", inodes.len() >= 2, "bitmap, summary", "fewer")?;
+    for extent in inodes {
+        heal(&format!("inode {}", extent.owner), extent.physical)?;
+    }
+    expect("sick", "none", sick::realtime_group(&root, 0)?)?;
+    drop(root);
+    xfs.mount_again()?;
+    expect("mounted again", INTACT, xfs::intact(&file, 4))
+}
+
+scene!(HEALED_DIRTY = 248 "healed-dirty" dirty: "metadata that is in memory, and was changed";
+    differs("superblock: machine check", "Failed"));
+/// Metadata that the device does not have as it is in memory: XFS writes it back.
+fn dirty(_: u64) -> Result<()> {
+    let tree = Tree::new()?;
+    let trace = Trace::new("xfs/xfs_dax_repair")?;
+    for Case { name, place, .. } in &CASES {
+        let at = place(&tree)?;
+        tree.read()?;
+        tree.change()?;
+        heal(name, at)?;
+    }
+    let retries = trace
+        .events()?
+        .iter()
+        .filter(|line| line.contains("retry"))
+        .count();
+    expect_so("written back first", retries >= 5, "some", "none")?;
+    drop(trace);
+    let tree = tree.mount_again()?;
+    expect("mounted again, reader", "0", tree.try_read())
+}
+
+scene!(METADATA_LOST = 249 "metadata-lost" lost: "metadata that is not in memory"; long,
+    differs("superblock: machine check", "Failed"));
+/// Metadata that is not in memory is sick, whether or not it is read. A filesystem that comes to
+/// need it may shut down by itself, and no file has lost anything.
+fn lost(_: u64) -> Result<()> {
+    for Case { name, place, sick } in &CASES[..CASES.len() - 1] {
+        let tree = Tree::new()?;
+        let at = place(&tree)?;
+        let tree = tree.mount_again()?;
+        let counted = hit(name, at)?;
+        let expected = "1 poisoned, 1 stuck";
+        expect(&format!("{name}: counted"), expected, counted)?;
+        let (whose, what) = sick;
+        expect(&format!("{name}: sick"), what, tree.sick(*whose))?;
+        expect(&format!("{name}: file"), INTACT, xfs::intact(&tree.file, 4))?;
+        drop(tree);
+        xfs::umount()?;
+        Pmem(0).overwrite_bad()?;
+    }
+    Ok(())
+}
+
+scene!(FREE_LIST = 251 "free-list" free_list: "a block on the free list of a group";
+    differs("machine check", "Failed"));
+/// It belongs to the btrees of the group, and holds nothing.
+fn free_list(_: u64) -> Result<()> {
+    let tree = Tree::new()?;
+    let at = tree.free_list()?;
+
+    expect("counted", "1 poisoned, 1 repaired", hit("free list", at)?)?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect("sick", "none", tree.sick(Whose::Group(0)))?;
+    expect("writer", "0", xfs::try_write(&tree.xfs.path("new")))
+}
+
+scene!(HEAL_REFUSED = 253 "heal-refused" refused: "metadata that the device refuses to clear";
+    nfit, differs("machine check", "Failed"));
+/// It stays in memory, and a check of the media has it tried again.
+fn refused(_: u64) -> Result<()> {
+    let tree = Tree::new()?;
+    let at = tree.inodes()?;
+    tree.read()?;
+    tree.clean()?;
+    let refusing = Refusing::new()?;
+    firmware::inject(firmware::Error::new(Pmem(0).address(at)?, PAGE))?;
+    hit("refused", at)?;
+    expect_so(
+        "refused: bad sectors",
+        Pmem(0).badblocks()? != "none",
+        "some",
+        "none",
+    )?;
+    expect(
+        "refused: writer",
+        "0",
+        xfs::try_write(&tree.xfs.path("new")),
+    )?;
+    drop(refusing);
+
+    let counts = Counts::now();
+    let root = tree.xfs.root()?;
+    ioctl::verify_media(&root, at / SECTOR, (at + PAGE) / SECTOR)?;
+    worker::settle()?;
+    let healed = format!("{} healed", counts.more("healed"));
+    expect("checked: counted", "1 healed", healed)?;
+    expect("checked: bad sectors", "none", Pmem(0).badblocks()?)?;
+    expect(
+        "checked: writer",
+        "0",
+        xfs::try_write(&tree.xfs.path("other")),
+    )
 }

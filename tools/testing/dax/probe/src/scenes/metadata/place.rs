@@ -13,7 +13,7 @@ const MKFS: [&str; 8] = [
     "-s",
     "size=512",
     "-n",
-    "size=8192",
+    "size=8192,parent=1",
     "-d",
     "agcount=4",
     "-l",
@@ -27,6 +27,16 @@ const VALUE: usize = 10_000;
 const LEAF: u64 = 32 << 30;
 const FREE: u64 = 64 << 30;
 
+/// Of what something is sick.
+#[derive(Clone, Copy)]
+pub enum Whose {
+    All,
+    /// An allocation group.
+    Group(u32),
+    /// The file of that name.
+    Inode(&'static str),
+}
+
 pub struct Tree {
     pub xfs: Xfs,
     pub file: PathBuf,
@@ -37,7 +47,7 @@ impl Tree {
     pub fn new() -> Result<Self> {
         let xfs = Xfs::new(&Options::mkfs(&MKFS))?;
         let file = xfs.file("file", 4)?;
-        xfs.clone_of(&file, "clone")?;
+        xfs.clone_of(&xfs.file("shared", 4)?, "clone")?;
         let dir = xfs.path("dir");
         fs::create_dir(&dir)?;
         for n in 0..NAMES {
@@ -49,11 +59,20 @@ impl Tree {
             pieces.write_all_at(&[1; PAGE_SIZE], 2 * n * PAGE)?;
         }
         drop(pieces);
+        // Directories are made in one group after the other.
+        for n in 0..8 {
+            let dir = xfs.path(&format!("dir-{n}"));
+            fs::create_dir(&dir)?;
+            fs::write(dir.join("file"), [1; PAGE_SIZE])?;
+        }
         set_attribute(&xfs.path("attribute"), VALUE)?;
         std::os::unix::fs::symlink("x".repeat(1000), xfs.path("link"))?;
         // With quotas, from the next mount on.
         xfs::umount()?;
         let tree = Self::mount(xfs, file)?;
+        for n in 0..8 {
+            fs::write(tree.xfs.path(&format!("dir-{n}/other")), [1; PAGE_SIZE])?;
+        }
         tree.clean()?;
         Ok(tree)
     }
@@ -84,6 +103,10 @@ impl Tree {
             let name = format!("dir/a name that takes some space {n:08}");
             fs::metadata(self.xfs.path(&name))?;
         }
+        // Names are added where there is room.
+        let new = self.xfs.path("dir/new");
+        File::create(&new)?;
+        fs::remove_file(&new)?;
         fs::read_link(self.xfs.path("link"))?;
         attribute(&self.xfs.path("attribute"))?;
         File::open(self.xfs.path("pieces")).map(|file| ioctl::file_extents(&file))??;
@@ -92,15 +115,39 @@ impl Tree {
         Ok(())
     }
 
+    /// The error of [`read`](Self::read), or 0.
+    pub fn try_read(&self) -> String {
+        self.read()
+            .map_or_else(|e| format!("{e:#}"), |()| "0".into())
+    }
+
+    /// What is marked as sick.
+    pub fn sick(&self, whose: Whose) -> String {
+        let sick = match whose {
+            Whose::All => sick::filesystem(&self.root),
+            Whose::Group(number) => sick::group(&self.root, number),
+            Whose::Inode(name) => fs::symlink_metadata(self.xfs.path(name))
+                .and_then(|file| sick::inode(&self.root, file.st_ino())),
+        };
+        sick.unwrap_or_else(|e| kernel::error_name(&e))
+    }
+
+    /// Changes much of it.
+    pub fn change(&self) -> Result<()> {
+        for n in (0..NAMES).step_by(100) {
+            let name = format!("dir/a name that takes some space {n:08}");
+            let path = self.xfs.path(&name);
+            fs::remove_file(&path)?;
+            fs::write(&path, [2; 3 * PAGE_SIZE])?;
+        }
+        Ok(())
+    }
+
     /// Has the device have what is in memory.
     pub fn clean(&self) -> Result<()> {
         ioctl::freeze(&self.root)?;
         ioctl::thaw(&self.root)?;
         Ok(())
-    }
-
-    pub fn root(&self) -> &File {
-        &self.root
     }
 
     /// 32 bits of a header of a group: the sector that it has, and the byte there.
@@ -123,6 +170,13 @@ impl Tree {
     /// The root of a btree of the first group, of which the AGF or the AGI has the block.
     pub fn btree(&self, sector: u64, byte: usize) -> Result<u64> {
         Ok(self.header(0, sector, byte)? * PAGE)
+    }
+
+    /// The first block of the free list of the first group.
+    pub fn free_list(&self) -> Result<u64> {
+        // agf_flfirst, agfl_bno
+        let first = self.header(0, 1, 40)? as usize;
+        Ok(self.header(0, 3, 36 + 4 * first)? * PAGE)
     }
 
     /// A block of an inode.
@@ -167,6 +221,16 @@ impl Tree {
     pub fn link(&self) -> Result<u64> {
         let ino = fs::symlink_metadata(self.xfs.path("link"))?.st_ino();
         self.of(ino, |_| true)
+    }
+
+    pub fn inodes(&self) -> Result<u64> {
+        Ok(ioctl::owned_by(&self.root, XFS_FMR_OWN_INODES)?.physical)
+    }
+
+    /// A page of the log, of which nothing was used so far.
+    pub fn log(&self) -> Result<u64> {
+        let log = ioctl::owned_by(&self.root, XFS_FMR_OWN_LOG)?;
+        Ok(log.physical + log.length / PAGE / 3 * 2 * PAGE)
     }
 
     pub fn quota(&self) -> Result<u64> {

@@ -133,20 +133,20 @@ fn free(_: u64) -> Result<()> {
 }
 
 scene!(SCRUB_METADATA = 83 "scrub-metadata" metadata: "an inode block, injected by ndctl";
-    nfit, differs("sick", "none"));
-/// A page of inodes: nobody has consumed the error, and the filesystem lives on. When it writes
-/// the inodes, which it has in memory, the error is gone.
+    nfit, differs("told", ""));
+/// A page of inodes, which XFS has in memory: told, and told to be good again.
 fn metadata(_: u64) -> Result<()> {
     let device = Device::new(0)?;
     let xfs = Xfs::new(&Options::default())?;
     let mut mapper = Map::new(&xfs.file("file", 4)?, 4).early().start()?;
+    calls::sync_filesystem(&xfs.root()?)?;
     let at = ioctl::owned_by(&xfs.root()?, XFS_FMR_OWN_INODES)?.physical;
-    let mut monitor = Monitor::new(&xfs)?;
+    let mut monitor = Monitor::of_cleared(&xfs)?;
     inject(&device, at)?;
-    let told = monitor.media(1)?.join(", ");
-    expect("told", &format!("{}+8 bad", at / 512), told)?;
-    let sick = ioctl::ag_sick(&xfs.root()?, 0)?;
-    expect("sick", "inodes", sick)?;
+    let told = monitor.media(2)?.join(", ");
+    let sectors = format!("{}+8", at / 512);
+    expect("told", &format!("{sectors} bad, {sectors} cleared"), told)?;
+    expect("sick", "none", sick::group(&xfs.root()?, 0)?)?;
     expect("writer", "0", xfs::try_write(&xfs.path("other")))?;
     expect("mapper of a file", LEFT_ALONE, fate(&mut mapper))?;
     drop((mapper, monitor));
