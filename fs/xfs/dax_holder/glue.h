@@ -143,7 +143,7 @@ int xfs_rust_query_rmap(const struct xfs_rust_group *group, u32 first, u32 last,
 		xfs_rust_rmap_fn fn, void *data);
 int xfs_rust_is_free(const struct xfs_rust_group *group, u32 first, u32 count);
 int xfs_rust_on_free_list(const struct xfs_rust_group *group, u32 block);
-void xfs_rust_mark_group_sick(struct xfs_mount *mp, enum xfs_rust_device dev,
+bool xfs_rust_mark_group_sick(struct xfs_mount *mp, enum xfs_rust_device dev,
 		u32 gno, u64 owner, u64 sector, u64 sectors);
 void xfs_rust_freed(struct xfs_group *xg, u32 first, u32 count);
 
@@ -151,7 +151,8 @@ void xfs_rust_freed(struct xfs_group *xg, u32 first, u32 count);
 u32 xfs_rust_header_blocks(struct xfs_mount *mp);
 int xfs_rust_heal(struct xfs_mount *mp, enum xfs_rust_device dev, bool headers,
 		u64 sector, u64 *sectors);
-int xfs_rust_heal_log(struct xfs_mount *mp, u64 sector, u64 sectors);
+int xfs_rust_heal_log(struct xfs_mount *mp, enum xfs_rust_device dev,
+		u64 sector, u64 sectors);
 
 /* glue_inode.c */
 int xfs_rust_iget(struct xfs_mount *mp, u64 ino, bool incore,

@@ -269,7 +269,10 @@ xfs_rust_on_free_list(
 	xfs_trans_brelse(group->tp, agfl_bp);
 	if (error != -ECANCELED)
 		return error;
-	return xfs_extent_busy_search(group->xg, block, 1) ? -EAGAIN : 1;
+	if (xfs_extent_busy_search(group->xg, block, 1))
+		return -EAGAIN;
+	/* Busy extents are also dropped when the log can't be written. */
+	return xlog_is_shutdown(pag_mount(pag)->m_log) ? -EAGAIN : 1;
 }
 
 static inline bool
@@ -324,26 +327,33 @@ xfs_rust_find_child(
 }
 
 /*
- * Does a btree of an AG have this block?  The block itself is not read: the walk
- * ends at its parent.
+ * Look for a block in a btree of an AG.  Return whether to look in the next one:
+ * set @mask to @sick if the block is here, and add @sick to it if the btree can't
+ * be read.  The block itself is not read: the walk ends at its parent.
  */
 static bool
-xfs_rust_btree_has(
+xfs_rust_not_in_btree(
 	struct xfs_btree_cur		*cur,
-	xfs_agblock_t			agbno)
+	xfs_agblock_t			agbno,
+	unsigned int			sick,
+	unsigned int			*mask)
 {
 	union xfs_btree_ptr		root;
-	bool				has;
+	int				error = -ECANCELED;
 
 	xfs_btree_init_ptr_from_cur(cur, &root);
-	has = be32_to_cpu(root.s) == agbno ||
-	      xfs_btree_visit_blocks(cur, xfs_rust_find_child,
-			XFS_BTREE_VISIT_LEAVES, &agbno) == -ECANCELED;
-	xfs_btree_del_cursor(cur, 0);
-	return has;
+	if (be32_to_cpu(root.s) != agbno)
+		error = xfs_btree_visit_blocks(cur, xfs_rust_find_child,
+				XFS_BTREE_VISIT_LEAVES, &agbno);
+	xfs_btree_del_cursor(cur, error);
+	if (error == -ECANCELED)
+		*mask = sick;
+	else if (error)
+		*mask |= sick;
+	return error != -ECANCELED;
 }
 
-/* Which btree of an AG that its AGF knows has a block? */
+/* Which btree of an AG that its AGF knows has a block?  0: none has it now. */
 static unsigned int
 xfs_rust_sick_ag_btree(
 	struct xfs_mount		*mp,
@@ -355,22 +365,20 @@ xfs_rust_sick_ag_btree(
 	unsigned int			mask = 0;
 
 	if (xfs_rust_lock_group(mp, XFS_RUST_DATA, gno, false, &group))
-		return 0;
+		return XFS_SICK_AG_BNOBT | XFS_SICK_AG_CNTBT |
+		       XFS_SICK_AG_RMAPBT;
 	pag = to_perag(group.xg);
-	if (xfs_rust_btree_has(xfs_bnobt_init_cursor(mp, group.tp,
-					group.agf_bp, pag), agbno))
-		mask = XFS_SICK_AG_BNOBT;
-	else if (xfs_rust_btree_has(xfs_cntbt_init_cursor(mp, group.tp,
-					group.agf_bp, pag), agbno))
-		mask = XFS_SICK_AG_CNTBT;
-	else if (xfs_rust_btree_has(xfs_rmapbt_init_cursor(mp, group.tp,
-					group.agf_bp, pag), agbno))
-		mask = XFS_SICK_AG_RMAPBT;
+	if (xfs_rust_not_in_btree(xfs_bnobt_init_cursor(mp, group.tp,
+			group.agf_bp, pag), agbno, XFS_SICK_AG_BNOBT, &mask) &&
+	    xfs_rust_not_in_btree(xfs_cntbt_init_cursor(mp, group.tp,
+			group.agf_bp, pag), agbno, XFS_SICK_AG_CNTBT, &mask))
+		xfs_rust_not_in_btree(xfs_rmapbt_init_cursor(mp, group.tp,
+			group.agf_bp, pag), agbno, XFS_SICK_AG_RMAPBT, &mask);
 	xfs_rust_unlock_group(&group);
 	return mask;
 }
 
-/* Which btree of an AG that its AGI knows has a block? */
+/* Which btree of an AG that its AGI knows has a block?  0: none has it now. */
 static unsigned int
 xfs_rust_sick_ino_btree(
 	struct xfs_mount		*mp,
@@ -385,13 +393,12 @@ xfs_rust_sick_ino_btree(
 	if (!pag)
 		return 0;
 	tp = xfs_trans_alloc_empty(mp);
-	if (!xfs_ialloc_read_agi(pag, tp, 0, &agi_bp)) {
-		if (xfs_rust_btree_has(xfs_inobt_init_cursor(pag, tp, agi_bp),
-				agbno))
-			mask = XFS_SICK_AG_INOBT;
-		else if (xfs_has_finobt(mp))
-			mask = XFS_SICK_AG_FINOBT;
-	}
+	if (xfs_ialloc_read_agi(pag, tp, 0, &agi_bp))
+		mask = XFS_SICK_AG_INOBT | XFS_SICK_AG_FINOBT;
+	else if (xfs_rust_not_in_btree(xfs_inobt_init_cursor(pag, tp, agi_bp),
+			agbno, XFS_SICK_AG_INOBT, &mask) && xfs_has_finobt(mp))
+		xfs_rust_not_in_btree(xfs_finobt_init_cursor(pag, tp, agi_bp),
+			agbno, XFS_SICK_AG_FINOBT, &mask);
 	xfs_trans_cancel(tp);
 	xfs_perag_put(pag);
 	return mask;
@@ -416,12 +423,9 @@ xfs_rust_sick_mask(
 	case XFS_RMAP_OWN_FS:
 		return xfs_rust_sick_headers(mp, sector, sectors);
 	case XFS_RMAP_OWN_AG:
-		return xfs_rust_sick_ag_btree(mp, gno, agbno) ?:
-		       (XFS_SICK_AG_BNOBT | XFS_SICK_AG_CNTBT |
-			XFS_SICK_AG_RMAPBT);
+		return xfs_rust_sick_ag_btree(mp, gno, agbno);
 	case XFS_RMAP_OWN_INOBT:
-		return xfs_rust_sick_ino_btree(mp, gno, agbno) ?:
-		       (XFS_SICK_AG_INOBT | XFS_SICK_AG_FINOBT);
+		return xfs_rust_sick_ino_btree(mp, gno, agbno);
 	case XFS_RMAP_OWN_INODES:
 		return XFS_SICK_AG_INODES;
 	case XFS_RMAP_OWN_REFC:
@@ -434,8 +438,11 @@ xfs_rust_sick_mask(
 /*
  * Mark metadata of a group as sick, for online repair.  The sectors are counted
  * from the start of the group.  The caller holds no lock: this locks the group.
+ *
+ * Return false if there is nothing to mark: a block may be on its way out of a
+ * btree.
  */
-void
+bool
 xfs_rust_mark_group_sick(
 	struct xfs_mount		*mp,
 	enum xfs_rust_device		dev,
@@ -449,12 +456,13 @@ xfs_rust_mark_group_sick(
 
 	mask = xfs_rust_sick_mask(mp, dev, gno, owner, sector, sectors);
 	if (!mask)
-		return;
+		return false;
 	xg = xfs_group_get(mp, gno, xfs_rust_group_type(dev));
 	if (!xg)
-		return;
+		return false;
 	xfs_group_mark_sick(xg, mask);
 	xfs_group_put(xg);
+	return true;
 }
 
 /*

@@ -63,6 +63,9 @@ xfs_rust_buf_is_valid(
 		return false;
 	copy->b_maps[0].bm_bn = xfs_buf_daddr(bp);
 	copy->b_ops = bp->b_ops;
+	/* Verifiers look at it.  The copy puts it when it is freed. */
+	if (bp->b_pag)
+		copy->b_pag = xfs_perag_hold(bp->b_pag);
 	memcpy(copy->b_addr, bp->b_addr, BBTOB(bp->b_length));
 	copy->b_ops->verify_read(copy);
 	valid = !copy->b_error;
@@ -100,7 +103,13 @@ xfs_rust_write_buf(
 			xfs_buf_offset(bp, BBTOB(offset)), *sectors);
 }
 
-/* Return the buffer that covers a sector and is up to date, locked. */
+/*
+ * Return the buffer that covers a sector and is up to date, locked, or NULL.
+ *
+ * Do not wait for the lock: readdir holds that of a directory block while it
+ * faults in user memory, and the fault waits for a thaw.  A freeze waits for the
+ * caller.  Return -EAGAIN instead.
+ */
 static struct xfs_buf *
 xfs_rust_get_buf(
 	struct xfs_mount		*mp,
@@ -111,6 +120,7 @@ xfs_rust_get_buf(
 	struct xfs_buf			*bp = dev == XFS_RUST_RT ?
 						mp->m_rtsb_bp : mp->m_sb_bp;
 	u64				len = 1;
+	int				tries = 0;
 
 	if (bp && xfs_buf_offset_of(bp, sector, &len) >= 0)
 		xfs_buf_hold(bp);
@@ -118,14 +128,20 @@ xfs_rust_get_buf(
 		bp = xfs_buf_find_covering(xfs_rust_buftarg(mp, dev), sector);
 	if (!bp)
 		return NULL;
-	xfs_buf_lock(bp);
+	while (!xfs_buf_trylock(bp)) {
+		if (++tries > 10) {
+			xfs_buf_rele(bp);
+			return ERR_PTR(-EAGAIN);
+		}
+		delay(1);
+	}
 	if ((bp->b_flags & (XBF_DONE | XBF_STALE)) == XBF_DONE && bp->b_ops)
 		return bp;
 	xfs_buf_relse(bp);
 	return NULL;
 }
 
-/* Write sectors of a secondary superblock, as growfs does. */
+/* Write sectors of a secondary superblock, unless growfs or its like does. */
 static int
 xfs_rust_write_secondary(
 	struct xfs_mount		*mp,
@@ -137,10 +153,12 @@ xfs_rust_write_secondary(
 	struct xfs_buf			*bp;
 	int				error;
 
+	if (!mutex_trylock(&mp->m_growlock))
+		return -EAGAIN;
 	error = xfs_buf_get_uncached(mp->m_ddev_targp, XFS_FSS_TO_BB(mp, 1),
 			&bp);
 	if (error)
-		return error;
+		goto out;
 	bp->b_maps[0].bm_bn = daddr;
 	bp->b_ops = &xfs_sb_buf_ops;
 	dsb = bp->b_addr;
@@ -154,6 +172,8 @@ xfs_rust_write_secondary(
 	}
 	error = xfs_rust_write_buf(bp, sector, sectors);
 	xfs_buf_relse(bp);
+out:
+	mutex_unlock(&mp->m_growlock);
 	return error;
 }
 
@@ -165,7 +185,10 @@ xfs_rust_header_blocks(
 	return XFS_AGFL_BLOCK(mp) + 1;
 }
 
-/* Write sectors of the headers of an AG that the cache does not have. */
+/*
+ * Write sectors of the headers of an AG that the cache does not have.  A record
+ * that says they are headers may be corrupt.
+ */
 static int
 xfs_rust_write_headers(
 	struct xfs_mount		*mp,
@@ -178,7 +201,9 @@ xfs_rust_write_headers(
 	u64				offset = sector - start;
 
 	*sectors = min(*sectors, each - offset % each);
-	if (offset < each)
+	if (offset >= XFS_FSB_TO_BB(mp, xfs_rust_header_blocks(mp)))
+		return -ENODATA;
+	if (offset < each && start != XFS_SB_DADDR)
 		return xfs_rust_write_secondary(mp, start, sector, sectors);
 	/* Behind the AGFL, the block is not used. */
 	if (offset >= XFS_AGFL_DADDR(mp) + each)
@@ -186,17 +211,34 @@ xfs_rust_write_headers(
 	return -ENODATA;
 }
 
+/* The superblock of the realtime device is in an rt extent that has no more. */
+static int
+xfs_rust_write_rt_headers(
+	struct xfs_mount		*mp,
+	u64				sector,
+	u64				sectors)
+{
+	u64				end = mp->m_sb.sb_rtstart +
+					      mp->m_sb.sb_rextsize;
+	u64				len = 1;
+
+	if (!mp->m_rtsb_bp || sector + sectors > XFS_FSB_TO_BB(mp, end) ||
+	    xfs_buf_offset_of(mp->m_rtsb_bp, sector, &len) >= 0)
+		return -ENODATA;
+	return xfs_rust_zero(mp, XFS_RUST_RT, sector, sectors);
+}
+
 /*
  * Write metadata anew from a buffer in memory.  @headers: the sectors are those
- * of the headers of an AG.
+ * of the headers of a group.
  *
  * The caller holds no lock.  The metadata may have changed since the caller
  * looked: a buffer that is locked, clean and not stale has what the device should
  * have, whatever that is.
  *
  * Cut @sectors to those that the result is about.  Return -ENODATA if the
- * metadata is not in memory, -EAGAIN if it is dirty: the write back, which is
- * started, clears the error.
+ * metadata is not in memory, -EAGAIN if it is in use, or dirty: the write back,
+ * which is started, clears the error.
  */
 int
 xfs_rust_heal(
@@ -208,21 +250,29 @@ xfs_rust_heal(
 {
 	unsigned int			nofs = memalloc_nofs_save();
 	struct xfs_buf			*bp;
+	bool				dirty = false;
 	int				error = -ENODATA;
 
 	bp = xfs_rust_get_buf(mp, dev, sector);
-	if (!bp && headers && dev == XFS_RUST_DATA)
-		error = xfs_rust_write_headers(mp, sector, sectors);
-	else if (!bp)
-		*sectors = 1;
-	else if (xfs_rust_buf_is_dirty(bp))
-		error = -EAGAIN;
-	else
-		error = xfs_rust_write_buf(bp, sector, sectors);
-	if (bp)
+	if (IS_ERR(bp)) {
+		error = PTR_ERR(bp);
+	} else if (bp) {
+		dirty = xfs_rust_buf_is_dirty(bp);
+		/* A shutdown leaves changes that are not dirty any more. */
+		if (xlog_is_shutdown(mp->m_log))
+			error = -EIO;
+		else if (dirty)
+			error = -EAGAIN;
+		else
+			error = xfs_rust_write_buf(bp, sector, sectors);
 		xfs_buf_relse(bp);
+	} else if (headers && dev == XFS_RUST_DATA) {
+		error = xfs_rust_write_headers(mp, sector, sectors);
+	} else if (headers) {
+		error = xfs_rust_write_rt_headers(mp, sector, *sectors);
+	}
 
-	if (error == -EAGAIN) {
+	if (dirty) {
 		xfs_log_force(mp, XFS_LOG_SYNC);
 		xfs_ail_push_all(mp->m_ail);
 	}
@@ -244,21 +294,28 @@ xlog_is_stale(
 {
 	u64				end = first + sectors;
 	u64				head;
+	u32				prev;
 
 	spin_lock(&log->l_icloglock);
 	*cycle = log->l_curr_cycle;
 	head = log->l_curr_block;
 	spin_unlock(&log->l_icloglock);
+	/* The number that looks like a record's magic is left out. */
+	prev = *cycle - 1;
+	if (prev == XLOG_HEADER_MAGIC_NUM)
+		prev--;
 
 	if (CYCLE_LSN(tail) == *cycle) {
 		if (first < head && end > BLOCK_LSN(tail))
 			return false;
+	} else if (CYCLE_LSN(tail) != prev || head > BLOCK_LSN(tail)) {
+		/* The head has passed it: the tail is elsewhere by now. */
+		return false;
 	} else if (first < head || end > BLOCK_LSN(tail)) {
 		return false;
 	}
-	/* The number that looks like a record's magic is left out. */
-	if (first >= head && --*cycle == XLOG_HEADER_MAGIC_NUM)
-		--*cycle;
+	if (first >= head)
+		*cycle = prev;
 	return true;
 }
 
@@ -274,23 +331,37 @@ xlog_is_stale(
 int
 xfs_rust_heal_log(
 	struct xfs_mount		*mp,
+	enum xfs_rust_device		dev,
 	u64				sector,
 	u64				sectors)
 {
 	struct xlog			*log = mp->m_log;
 	struct xlog_in_core		*iclog;
 	xfs_lsn_t			tail = atomic64_read(&log->l_tail_lsn);
-	unsigned int			nofs;
+	unsigned int			noio;
 	__be32				*data;
 	u32				cycle;
 	int				error, i;
 
-	/* Have the record of this tail, or of a later one, on the device. */
-	error = xfs_sync_sb(mp, true);
+	/* The record that names the sectors may be corrupt. */
+	if (xfs_rust_buftarg(mp, dev) != log->l_targ ||
+	    sector < log->l_logBBstart ||
+	    sector + sectors > log->l_logBBstart + log->l_logBBsize)
+		return -EFSCORRUPTED;
+
+	/*
+	 * Have a record with this tail, or a later one, on the device.  An iclog
+	 * that has a commit record already may have an older one: so write it,
+	 * and then the next one.
+	 */
+	error = xfs_log_force(mp, XFS_LOG_SYNC);
+	if (!error)
+		error = xfs_sync_sb(mp, true);
 	if (error)
 		return error;
 
-	nofs = memalloc_nofs_save();
+	/* Log I/O is held up: reclaim must not wait for I/O that waits for it. */
+	noio = memalloc_noio_save();
 	data = kzalloc(BBTOB(sectors), GFP_KERNEL);
 	if (!data) {
 		error = -ENOMEM;
@@ -315,8 +386,8 @@ xfs_rust_heal_log(
 		up(&iclog->ic_sema);
 	kfree(data);
 out:
+	memalloc_noio_restore(noio);
 	if (error == -EAGAIN)
 		xfs_ail_push_all(mp->m_ail);
-	memalloc_nofs_restore(nofs);
 	return error;
 }

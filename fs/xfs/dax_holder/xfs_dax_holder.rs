@@ -47,8 +47,8 @@
 //!
 //! These are taken without any of 2 to 7, when metadata is healed:
 //!
-//! - the lock of a buffer, while the group is not locked: what has the group may wait for the buffer,
-//!   but what has the buffer waits for I/O and the log alone;
+//! - the lock of a buffer, by trylock: `readdir()` holds it while it faults in user memory;
+//! - `m_growlock`, by trylock too;
 //! - `ic_sema` of all iclogs: writes of the log wait for it, and what ends them does not.
 //!
 //! `i_lock` is taken inside of `s_inode_list_lock`, ILOCK on its own. References to inodes are
@@ -180,6 +180,9 @@ fn log_failed(event: &Event<'_>) -> Result {
     if event.is_removal() {
         return Ok(());
     }
+    let blocks = event.target.block_count(event.bytes);
+
+    event.worker.counters.add(Counter::Poisoned, blocks);
     event.worker.set_bad(&event.mount());
     event.worker.queue_message(Message::Log);
     event.worker.queue_repair(event.target, event.bytes);

@@ -122,17 +122,23 @@ impl Repair<'_> {
             .target
             .poisoned(bytes)
             .flat_map(|page| self.target.bad_parts(page, bytes));
-        let mut worst = Outcome::Cleared(Kind::Metadata);
+        let mut is_stuck = None;
+        // What was tried before, and is not bad any more, was written back.
+        let mut is_healed = self.range.tries > 0;
 
         for bad in Joined::new(bad) {
             match heal(bad) {
-                Outcome::Cleared(_) => (),
+                Outcome::Cleared(_) => is_healed = true,
                 // The other parts are healed all the same.
-                outcome @ Outcome::Stuck(_) => worst = outcome,
+                Outcome::Stuck(why) => is_stuck = Some(why),
                 outcome => return outcome,
             }
         }
-        worst
+        match is_stuck {
+            Some(why) => Outcome::Stuck(why),
+            None if is_healed => Outcome::Cleared(Kind::Metadata),
+            None => Outcome::Done,
+        }
     }
 
     /// Heals a part of the log.
@@ -145,7 +151,7 @@ impl Repair<'_> {
         if !mount.is_writable() {
             return Outcome::Stuck(NOT_WRITABLE);
         }
-        outcome(mount.heal_log(sectors))
+        self.outcome(mount.heal_log(self.target.kind(), sectors))
     }
 
     /// Heals a part of one block of other metadata. What is not in memory is marked as sick.
@@ -167,10 +173,12 @@ impl Repair<'_> {
                 Err(e) if e == ENODATA => {
                     let lost = self.target.bytes_of(Sectors { end, ..rest });
 
-                    self.mark_sick(span, rec, lost);
+                    if !self.mark_sick(span, rec, lost) {
+                        return Outcome::Retry;
+                    }
                     worst = Outcome::Stuck("it is metadata that is not in memory");
                 }
-                res => match outcome(res) {
+                res => match self.outcome(res) {
                     Outcome::Cleared(_) => (),
                     outcome => return outcome,
                 },
@@ -180,12 +188,16 @@ impl Repair<'_> {
         worst
     }
 
-    /// Marks metadata as sick, for online repair.
-    fn mark_sick(&self, span: &Span, rec: &Record, lost: DeviceBytes) {
+    /// Marks metadata as sick, for online repair. Returns false if it is in none of the btrees of
+    /// the group, to which the record says that it belongs.
+    fn mark_sick(&self, span: &Span, rec: &Record, lost: DeviceBytes) -> bool {
         let mount = self.target.mount();
 
         match rec.inode() {
-            Some(ino) => mount.mark_inode_sick(ino, rec),
+            Some(ino) => {
+                mount.mark_inode_sick(ino, rec);
+                true
+            }
             None => mount.mark_group_sick(
                 self.target.kind(),
                 span.group,
@@ -194,14 +206,16 @@ impl Repair<'_> {
             ),
         }
     }
-}
 
-/// Returns the outcome of writing metadata.
-fn outcome(res: Result) -> Outcome {
-    match res {
-        Ok(()) => Outcome::Cleared(Kind::Metadata),
-        Err(e) if e == EAGAIN || e == ENOMEM => Outcome::Retry,
-        Err(_) => Outcome::Refused,
+    /// Returns the outcome of writing metadata.
+    fn outcome(&self, res: Result) -> Outcome {
+        match res {
+            Ok(()) => Outcome::Cleared(Kind::Metadata),
+            Err(e) if e == EAGAIN || e == ENOMEM => Outcome::Retry,
+            Err(e) if e == EUCLEAN => Outcome::Stuck("the reverse mapping is corrupt"),
+            Err(_) if !self.target.mount().is_writable() => Outcome::Stuck(NOT_WRITABLE),
+            Err(_) => Outcome::Refused,
+        }
     }
 }
 

@@ -77,14 +77,15 @@ impl<'a> ActiveMount<'a> {
     }
 
     /// Marks metadata of a group as sick, for online repair: that which `owner` stands for, in
-    /// sectors that are counted from the start of the group.
+    /// sectors that are counted from the start of the group. Returns false if there is nothing to
+    /// mark.
     pub(crate) fn mark_group_sick(
         &self,
         kind: DeviceKind,
         group: u32,
         owner: u64,
         sectors: Sectors,
-    ) {
+    ) -> bool {
         // SAFETY: By the type invariant, the mount is complete. C code looks up the group.
         unsafe {
             bindings::xfs_rust_mark_group_sick(
@@ -95,7 +96,7 @@ impl<'a> ActiveMount<'a> {
                 sectors.start,
                 sectors.count(),
             )
-        };
+        }
     }
 }
 

@@ -46,10 +46,15 @@ impl ActiveMount<'_> {
     ///
     /// Returns [`EAGAIN`] if it does: they are being made superfluous. The caller must hold no lock
     /// of XFS.
-    pub(crate) fn heal_log(&self, sectors: Sectors) -> Result {
-        // SAFETY: By the type invariant, the mount is complete.
+    pub(crate) fn heal_log(&self, kind: DeviceKind, sectors: Sectors) -> Result {
+        // SAFETY: By the type invariant, the mount is complete. C code checks that the log is there.
         to_result(unsafe {
-            bindings::xfs_rust_heal_log(self.as_raw(), sectors.start, sectors.count())
+            bindings::xfs_rust_heal_log(
+                self.as_raw(),
+                kind.as_raw(),
+                sectors.start,
+                sectors.count(),
+            )
         })
     }
 }

@@ -314,6 +314,13 @@ impl Area {
         unsafe { mman::msync(at, len, mman::MsFlags::MS_SYNC) }
     }
 
+    /// Has the kernel write what a directory holds to a page.
+    pub fn read_dir(&self, dir: &File, page: usize) -> Result<usize> {
+        let to = self.get(page, 1)?;
+        // SAFETY: the mapping has the page, and holds nothing but the file.
+        Ok(unsafe { sys::read_dir(dir, to, PAGE_SIZE) }?)
+    }
+
     /// madvise() on a page; the error's name, or 0.
     pub fn advise(&self, page: usize, advice: i32) -> String {
         outcome_name(self.advise_range(page, 1, advice))

@@ -229,7 +229,7 @@ pub fn verify_media(root: &File, first: u64, last: u64) -> io::Result<(u64, i32)
     Ok((arg.start_daddr, arg.ioerror as i32))
 }
 
-const FSMAP_RECORDS: usize = 1024;
+const FSMAP_RECORDS: usize = 8192;
 
 impl Fsmap {
     fn is_of(&self, special: u64) -> bool {

@@ -159,3 +159,15 @@ pub fn set_real_time(on: bool) -> Result<()> {
     // SAFETY: valid parameters.
     Errno::result(unsafe { libc::sched_setscheduler(0, policy, &param) }).map(drop)
 }
+
+/// getdents64() from the start of a directory.
+///
+/// # Safety
+///
+/// `to` must be valid for writes of `len` bytes.
+pub unsafe fn read_dir(dir: &File, to: *mut u8, len: usize) -> nix::Result<usize> {
+    nix::unistd::lseek(dir, 0, nix::unistd::Whence::SeekSet)?;
+    // SAFETY: the caller's promise.
+    let read = unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), to, len) };
+    Errno::result(read).map(|read| read as usize)
+}

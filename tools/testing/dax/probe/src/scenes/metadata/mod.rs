@@ -26,16 +26,20 @@ const fn case(
     Case { name, place, sick }
 }
 
+/// More than an AGI has lists of deleted inodes.
+const UNLINKED: usize = 150;
 const AGF: u64 = 1;
 const AGI: u64 = 2;
 
 #[rustfmt::skip]
-const CASES: [Case; 19] = [
+const CASES: [Case; 21] = [
     case("superblock", |_| Ok(0), (Whose::Group(0), "EIO")),
     case("second superblock", |tree| tree.group(1), (Whose::Group(1), "EIO")),
     case("bnobt", |tree| tree.btree(AGF, 16), (Whose::Group(0), "bnobt")),
     case("cntbt", |tree| tree.btree(AGF, 20), (Whose::Group(0), "cntbt")),
     case("rmapbt", |tree| tree.btree(AGF, 24), (Whose::Group(0), "rmapbt")),
+    case("bnobt, leaf", |tree| tree.leaf_of(AGF, 16, 8), (Whose::Group(0), "bnobt")),
+    case("rmapbt, leaf", |tree| tree.leaf_of(AGF, 24, 40), (Whose::Group(0), "rmapbt")),
     case("refcountbt", |tree| tree.btree(AGF, 88), (Whose::Group(0), "refcountbt")),
     case("inobt", |tree| tree.btree(AGI, 20), (Whose::Group(0), "inobt")),
     case("finobt", |tree| tree.btree(AGI, 328), (Whose::Group(0), "finobt")),
@@ -81,6 +85,22 @@ fn healed(_: u64) -> Result<()> {
         let wrote = xfs::try_write(&tree.xfs.path("new"));
         expect(&format!("{name}: writer"), "0", wrote)?;
     }
+    // The list of deleted inodes goes from one to the other.
+    let open: Vec<_> = (0..UNLINKED)
+        .map(|n| {
+            let path = tree.xfs.path(&format!("unlinked-{n}"));
+            let file = File::create(&path)?;
+            fs::remove_file(path)?;
+            Ok(file)
+        })
+        .collect::<Result<_>>()?;
+    tree.clean()?;
+    for file in &open[UNLINKED - 3..] {
+        let at = tree.block_of(file.metadata()?.st_ino())?;
+        let counted = hit("deleted inodes", at)?;
+        expect("deleted inodes: counted", "1 poisoned, 1 healed", counted)?;
+    }
+    drop(open);
     for group in 0..4 {
         expect("sick", "none", tree.sick(Whose::Group(group)))?;
     }
@@ -211,4 +231,46 @@ fn refused(_: u64) -> Result<()> {
         "0",
         xfs::try_write(&tree.xfs.path("other")),
     )
+}
+
+scene!(HEAL_READDIR = 254 "heal-readdir" readdir:
+    "directories are read into mapped files while they are healed, and all is frozen";
+    differs("machine checks", "1 Failed"));
+/// readdir() holds the lock of a block while it faults in what it writes to. The fault waits for a
+/// thaw, a freeze for the worker: that must not wait for the lock.
+fn readdir(_: u64) -> Result<()> {
+    const ROUNDS: usize = 30;
+    let tree = Tree::new()?;
+    let at = tree.names()?;
+    let dir = File::open(tree.xfs.path("dir"))?;
+    let target = tree.xfs.file("target", 1)?;
+    let [reads, stop] = counters::<2>()?;
+    let reader = Worker::start(|| {
+        let target = Area::shared(&target, 1)?;
+        while stop.load(SeqCst) == 0 {
+            let forgotten = target.advise(0, libc::MADV_DONTNEED);
+            ensure!(forgotten == "0", "MADV_DONTNEED: {forgotten}");
+            target.read_dir(&dir, 0)?;
+            reads.fetch_add(1, SeqCst);
+        }
+        Ok(())
+    })?;
+
+    let mut recovered = 0;
+    for _ in 0..ROUNDS {
+        let outcome = mce::deliver(Pmem(0).address(at)?)?;
+        recovered += usize::from(outcome == "Recovered");
+        tree.clean()?;
+    }
+    stop.store(1, SeqCst);
+    expect("reader", "done", reader.end(patience()))?;
+    expect_so("it has read", reads.load(SeqCst) > 0, "often", "never")?;
+    let expected = format!("{ROUNDS} Recovered");
+    expect(
+        "machine checks",
+        &expected,
+        format!("{recovered} Recovered"),
+    )?;
+    worker::settle()?;
+    expect("bad sectors", "none", Pmem(0).badblocks()?)
 }

@@ -21,6 +21,8 @@ const MKFS: [&str; 8] = [
 ];
 /// Names in the directory: it has leaf blocks, and blocks with what is free in others.
 const NAMES: u64 = 2000;
+/// More records than a leaf has room for.
+const PIECES: u64 = 700;
 /// Bytes of the attribute's value, more than a block.
 const VALUE: usize = 10_000;
 /// Where directories have what is no name, in bytes (XFS_DIR2_LEAF_OFFSET, XFS_DIR2_FREE_OFFSET).
@@ -53,10 +55,11 @@ impl Tree {
         for n in 0..NAMES {
             File::create(dir.join(format!("a name that takes some space {n:08}")))?;
         }
-        // Each extent has a record of its own.
+        // Each piece, and each hole, has a record of its own.
         let pieces = File::create(xfs.path("pieces"))?;
-        for n in 0..100 {
-            pieces.write_all_at(&[1; PAGE_SIZE], 2 * n * PAGE)?;
+        fill(&pieces, 0, 2 * PIECES as usize)?;
+        for n in 0..PIECES {
+            allocate(&pieces, PUNCH, 2 * n * PAGE, PAGE)?;
         }
         drop(pieces);
         // Directories are made in one group after the other.
@@ -172,6 +175,30 @@ impl Tree {
         Ok(self.header(0, sector, byte)? * PAGE)
     }
 
+    /// The first child of such a root. Keys of the btree have so many bytes, and pointers 4.
+    pub fn leaf_of(&self, sector: u64, byte: usize, key: usize) -> Result<u64> {
+        const HEADER: usize = 56;
+        let mut page = Page([0; PAGE_SIZE]);
+        Pmem(0)
+            .open()?
+            .read_exact_at(&mut page.0, self.btree(sector, byte)?)?;
+        ensure!(
+            page.0[4..6] == [0, 1],
+            "the root is a leaf, or has grandchildren"
+        );
+        let keys = (PAGE_SIZE - HEADER) / (key + 4);
+        let at = HEADER + keys * key;
+        Ok(u64::from(u32::from_be_bytes(page.0[at..at + 4].try_into()?)) * PAGE)
+    }
+
+    /// The block that an inode is in.
+    pub fn block_of(&self, ino: u64) -> Result<u64> {
+        let geometry = ioctl::geometry(&self.root)?;
+        let each = u64::from(geometry.blocksize / geometry.inodesize);
+        let group = u64::from(geometry.agblocks).next_power_of_two() * each;
+        Ok(self.group(ino / group)? + ino % group / each * PAGE)
+    }
+
     /// The first block of the free list of the first group.
     pub fn free_list(&self) -> Result<u64> {
         // agf_flfirst, agfl_bno
@@ -213,9 +240,12 @@ impl Tree {
     /// The block with the name of the attribute, or the first of its value.
     pub fn attribute(&self, value: bool) -> Result<u64> {
         let ino = inode(&self.xfs.path("attribute"))?;
-        self.of(ino, |e| {
-            e.flags & FMR_OF_ATTR_FORK != 0 && (e.offset > 0 || e.length > PAGE) == value
-        })
+        let offset = if value { PAGE } else { 0 };
+        let all = ioctl::all_of_inode(&self.root, ino)?;
+        let mut all = all.iter().filter(|e| e.flags & FMR_OF_ATTR_FORK != 0);
+        let found = all.find(|e| (e.offset..e.offset + e.length).contains(&offset));
+        let found = found.context("no such block of the attributes")?;
+        Ok(found.physical + offset - found.offset)
     }
 
     pub fn link(&self) -> Result<u64> {
