@@ -2,19 +2,18 @@
 
 //! Devices of device-mapper over a pmem device.
 
-use std::fs;
 use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
-use crate::pmem::Pmem;
+use crate::pmem::{Pmem, SECTOR};
 
 /// Of all of a pmem device, that can be made to wait.
 pub struct Linear(Mapped);
 
 impl Linear {
     pub fn new(pmem: Pmem) -> Result<Self> {
-        let table = format!("0 {} linear {} 0", sectors(pmem)?, pmem.path());
+        let table = format!("0 {} linear {} 0", pmem.size()? / SECTOR, pmem.path());
         Ok(Self(Mapped::new("scene", &table)?))
     }
 
@@ -44,7 +43,7 @@ pub struct LogWrites(Mapped);
 
 impl LogWrites {
     pub fn new(data: Pmem, log: Pmem) -> Result<Self> {
-        let (size, data, log) = (sectors(data)?, data.path(), log.path());
+        let (size, data, log) = (data.size()? / SECTOR, data.path(), log.path());
         let table = format!("0 {size} log-writes {data} {log}");
         Ok(Self(Mapped::new("log-writes", &table)?))
     }
@@ -62,7 +61,7 @@ impl Writecache {
     pub fn new(cache: Pmem, origin: Pmem) -> Result<Self> {
         // Zeros in place of a superblock ask for a new one.
         cache.overwrite(0)?;
-        let (size, origin, cache) = (sectors(origin)?, origin.path(), cache.path());
+        let (size, origin, cache) = (origin.size()? / SECTOR, origin.path(), cache.path());
         let table = format!("0 {size} writecache p {origin} {cache} 4096 0");
         Ok(Self(Mapped::new("writecache", &table)?))
     }
@@ -94,12 +93,6 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         let _ = dmsetup(&["remove", "--deferred", "--noudevsync", self.0]);
     }
-}
-
-fn sectors(pmem: Pmem) -> Result<String> {
-    let path = format!("/sys/block/pmem{}/size", pmem.0);
-    let sectors = fs::read_to_string(&path).context(path)?;
-    Ok(sectors.trim().into())
 }
 
 fn dmsetup(args: &[&str]) -> Result<()> {

@@ -44,6 +44,12 @@ impl Pmem {
         format!("/dev/pmem{}", self.0)
     }
 
+    pub fn size(self) -> Result<u64> {
+        let path = format!("/sys/block/pmem{}/size", self.0);
+        let sectors: u64 = fs::read_to_string(&path).context(path)?.trim().parse()?;
+        Ok(sectors * SECTOR)
+    }
+
     /// Name on the nd bus of what the driver is bound to: a namespace, or the pfn
     /// device that claims one whose first blocks hold a pfn superblock (fsdax).
     pub fn namespace(self) -> Result<String> {

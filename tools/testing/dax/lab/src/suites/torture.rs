@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
+use clap::ValueEnum;
 use fs_err as fs;
 
 use super::guest_verdict;
@@ -30,8 +31,6 @@ const SAYS: &str = "torture: ";
 /// another guest boots.
 const PROBE: &str = "for n in 1 2 3 4 5; do cp /lab/bin/dax-probe /run && break; sleep 1; done
 exec /run/dax-probe torture";
-/// Has the filesystem on a mapped device.
-const MAPPED: &str = "export TORTURE_MAPPED=1\n";
 /// To boot, to look at everything in the end.
 const MORE: u64 = 600;
 /// How long the tests run, with the seed that is always the same and with a new one.
@@ -62,22 +61,53 @@ pub struct Args {
     /// What the pmem devices are
     #[arg(long, value_enum, default_value_t)]
     platform: Platform,
-    /// XFS is on a mapped device
-    #[arg(long)]
-    mapped: bool,
+    /// What the filesystem is on
+    #[arg(long, value_enum, default_value_t)]
+    on: On,
 }
 
-/// A part of the tests. With every other new seed, XFS is on a mapped device.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum On {
+    /// All of /dev/pmem0
+    #[default]
+    Device,
+    /// Its second partition
+    Partition,
+    /// A mapped device over it
+    Linear,
+}
+
+impl On {
+    /// As the option `--on` and the guest have it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Partition => "partition",
+            Self::Linear => "linear",
+        }
+    }
+
+    /// What the tests take with a new seed.
+    fn of(seed: u64) -> Self {
+        let all = Self::value_variants();
+        all[seed as usize % all.len()]
+    }
+}
+
+/// A part of the tests. A new seed chooses what the filesystem is on.
 pub fn run(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
     let new = (new_seed(), NEW);
-    for ((seed, seconds), platform) in [(FIXED, Platform::Legacy), (new, Platform::Nfit)] {
+    for ((seed, seconds), platform, on) in [
+        (FIXED, Platform::Legacy, On::Device),
+        (new, Platform::Nfit, On::of(new.0)),
+    ] {
         let torture = Torture {
             lab,
             out,
             kernel: Path::new(PATCHED),
             platform,
-            mapped: seed != FIXED.0 && seed % 2 == 1,
+            on,
             shrink: Duration::from_secs(300),
         };
         tests.push(torture.play(seed, seconds, None)?.0);
@@ -103,7 +133,7 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
         out: &Out::stdout(),
         kernel: &args.kernel,
         platform: args.platform,
-        mapped: args.mapped,
+        on: args.on,
         shrink: Duration::from_secs(60 * args.shrink),
     };
     let (mut failed, mut sum) = (0, Figures::default());
@@ -155,7 +185,7 @@ struct Torture<'a> {
     out: &'a Out<'a>,
     kernel: &'a Path,
     platform: Platform,
-    mapped: bool,
+    on: On,
     /// How long to look for a shorter list.
     shrink: Duration,
 }
@@ -164,8 +194,8 @@ impl Torture<'_> {
     fn play(&self, seed: u64, seconds: u64, list: Option<&[String]>) -> Result<(Test, Figures)> {
         let name = match list {
             Some(list) => format!("{} operations", list.len()),
-            None if self.mapped => format!("seed {seed}, mapped, {seconds} s"),
-            None => format!("seed {seed}, {seconds} s"),
+            None if self.on == On::Device => format!("seed {seed}, {seconds} s"),
+            None => format!("seed {seed}, on {}, {seconds} s", self.on.name()),
         };
         self.out.line(&format!("# {name}"));
         self.lab.run()?.seed("torture", seed);
@@ -205,8 +235,8 @@ impl Torture<'_> {
 
     fn guest(&self, script: &str, limit: u64) -> Result<Outcome> {
         let vm = Vm::new(self.lab, "torture", self.kernel, limit).platform(self.platform);
-        let on = if self.mapped { MAPPED } else { "" };
-        vm.run(&format!("{on}{script}"), &mut |_| ())
+        let on = self.on.name();
+        vm.run(&format!("export TORTURE_ON={on}\n{script}"), &mut |_| ())
     }
 
     /// Looks for a shorter list that fails, and prints it; where it is, beside the files of the
@@ -242,10 +272,9 @@ impl Torture<'_> {
         for op in list.ops.iter().take(60) {
             self.out.line(&format!("#   {op}"));
         }
-        let (path, platform) = (path.display(), self.platform.name());
-        let mapped = if self.mapped { " --mapped" } else { "" };
+        let (path, platform, on) = (path.display(), self.platform.name(), self.on.name());
         Ok(format!(
-            "again: tools/testing/lab/guest.sh torture --platform {platform}{mapped} \
+            "again: tools/testing/lab/guest.sh torture --platform {platform} --on {on} \
              --replay {path}"
         ))
     }

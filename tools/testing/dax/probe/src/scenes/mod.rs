@@ -41,7 +41,7 @@ mod machine_check;
 mod mapped;
 mod metadata;
 mod no_rmap;
-mod partitions;
+pub mod partitions;
 pub mod platform;
 mod prelude;
 mod processes;

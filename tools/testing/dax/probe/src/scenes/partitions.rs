@@ -37,10 +37,16 @@ impl Two {
 
 impl Table {
     pub fn new() -> Result<Self> {
-        let pmem = Pmem(0);
-        pmem.overwrite_bad()?;
-        let device = File::options().read(true).write(true).open(pmem.path())?;
-        for (number, part) in (1..).zip(PARTS) {
+        Pmem(0).overwrite_bad()?;
+        Self::of(PARTS)
+    }
+
+    pub fn of(parts: [Range<u64>; 2]) -> Result<Self> {
+        let path = Pmem(0).path();
+        let device = File::options().read(true).write(true).open(path)?;
+        for (number, part) in (1..).zip(parts) {
+            // A process that was killed may have left one.
+            let _ = ioctl::partition(&device, number, 0, 0);
             ioctl::partition(&device, number, part.start, part.end - part.start)?;
         }
         Ok(Self(device))

@@ -68,7 +68,7 @@ impl World {
                 self.model.create(slot, true);
             }
             Op::Tmpfile(slot) if !slots.contains_key(&slot) => {
-                let file = calls::open(&self.xfs.path("."), libc::O_TMPFILE)?;
+                let file = calls::open(&self.fs.path("."), libc::O_TMPFILE)?;
                 let ino = self.model.create(slot, false);
                 self.open.insert(ino, file);
             }

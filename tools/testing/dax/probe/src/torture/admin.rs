@@ -3,6 +3,7 @@
 //! What an administrator does to the filesystem while memory fails.
 
 use anyhow::{ensure, Context, Result};
+use nix::mount::MsFlags;
 
 use super::act::Done;
 use super::figures::Stats;
@@ -21,7 +22,7 @@ impl World {
                 if self.model.lost() == 0 {
                     self.compare_all()?;
                     xfs::umount()?;
-                    self.xfs.check()?;
+                    self.fs.check()?;
                 } else {
                     xfs::umount()?;
                 }
@@ -33,7 +34,7 @@ impl World {
                 let owners = at.map(|at| self.owners_of(at)).transpose()?;
                 self.actors.close()?;
                 self.sync()?;
-                ioctl::shut_down(&self.xfs.root()?)?;
+                ioctl::shut_down(&self.fs.root()?)?;
                 if let (Some(at), Some(owners)) = (at, owners) {
                     if owners.iter().any(|(.., written)| *written) {
                         self.strike(How::Check, at, &owners)?;
@@ -49,7 +50,7 @@ impl World {
                     return Ok(Done::Skipped);
                 };
                 let owners = self.owners_of(at)?;
-                let root = self.xfs.root()?;
+                let root = self.fs.root()?;
                 for inode in self.model.inodes.values_mut() {
                     inode.dirty.clear();
                 }
@@ -66,12 +67,12 @@ impl World {
             Op::ReadOnly(salt) => {
                 self.let_go()?;
                 self.sync()?;
-                let remount = libc::MS_REMOUNT;
-                self.xfs.mount_with(remount | libc::MS_RDONLY, "")?;
+                let remount = MsFlags::MS_REMOUNT;
+                self.fs.mount_with(remount | MsFlags::MS_RDONLY)?;
                 if let Some(at) = self.special(FMR_OWN_FREE, salt)? {
                     self.strike(How::Check, at, &Vec::new())?;
                 }
-                self.xfs.mount_with(remount, "")?;
+                self.fs.mount_with(remount)?;
                 self.compare_all()?;
             }
             _ => return Ok(Done::Skipped),
@@ -80,7 +81,7 @@ impl World {
     }
 
     pub fn mount(&mut self) -> Result<()> {
-        self.xfs.mount()?;
+        self.fs.mount()?;
         self.mounted()
     }
 
@@ -107,7 +108,7 @@ impl World {
         xfs::umount()?;
         self.mount()?;
         xfs::umount()?;
-        self.xfs.check()?;
+        self.fs.check()?;
         self.stats.acts = self.actors.acts;
         Ok(self.stats)
     }

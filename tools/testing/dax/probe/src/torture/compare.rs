@@ -14,7 +14,6 @@ use crate::calls;
 use crate::firmware;
 use crate::ioctl;
 use crate::kernel;
-use crate::pmem::Pmem;
 use crate::units::{PAGE, PAGE_SIZE};
 
 impl World {
@@ -186,11 +185,11 @@ impl World {
         }
         let (seen, known) = (lost.len(), self.model.lost());
         ensure!(seen == known, "{seen} blocks are lost, not {known}");
-        let root = self.xfs.root()?;
+        let root = self.fs.root()?;
         let (mut said, mut staging) = (String::new(), BTreeSet::new());
         let end = super::until(|| {
             let _ = calls::sync_filesystem(&root);
-            let (marked, now) = (Pmem(0).bad_pages()?, kernel::hardware_corrupted()?);
+            let (marked, now) = (self.fs.pmem.bad_pages()?, kernel::hardware_corrupted()?);
             let whose = |at: &u64| ioctl::whose(&root, *at).unwrap_or_default();
             let but = |all: &BTreeSet<u64>, some: &BTreeSet<u64>| -> Vec<_> {
                 all.difference(some).map(|at| (*at, whose(at))).collect()
@@ -254,11 +253,9 @@ impl World {
         if !self.firmware {
             return Ok(BTreeSet::new());
         }
-        let start = Pmem(0).address(0)?;
         let mut pages = BTreeSet::new();
         for error in firmware::errors()? {
-            let first = error.address.wrapping_sub(start);
-            if first < 1 << 30 {
+            if let Some(first) = self.fs.pmem.byte_at(error.address)? {
                 pages.extend(
                     (first / PAGE..(first + error.length).div_ceil(PAGE)).map(|n| n * PAGE),
                 );

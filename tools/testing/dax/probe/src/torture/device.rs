@@ -4,6 +4,7 @@
 //! is in use, errors are cleared behind its back, or can't be.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
@@ -19,7 +20,6 @@ use super::op::{Op, Spot};
 use super::strike::{How, MOST_LOST};
 use super::world::{errno, World};
 use crate::calls;
-use crate::dm::Linear;
 use crate::firmware::{self, Refusing};
 use crate::ioctl::{self, FMR_OWN_FREE};
 use crate::pmem::Pmem;
@@ -56,14 +56,14 @@ impl World {
     /// growfs. Most of what is new is given away, so that little stays free.
     fn grow(&mut self, mib: u64) -> Result<Done> {
         let size = self.size + mib;
-        if mib < 4 || size > LARGEST {
+        if mib < 4 || size > LARGEST.min(self.fs.pmem.length() >> 20) {
             return Ok(Done::Skipped);
         }
         let blocks = (size << 20) / PAGE;
         let words = ["-D", &blocks.to_string(), MOUNT_POINT];
         xfs::run(Command::new("xfs_growfs").args(words))?;
         self.size = size;
-        let ballast = File::create(self.xfs.path(&format!("ballast-{size}")))?;
+        let ballast = File::create(self.fs.path(&format!("ballast-{size}")))?;
         let most = (mib << 20) / 8 * 7;
         let done = calls::fallocate(&ballast, 0, 0, most / PAGE * PAGE);
         ensure!(done == "0", "fallocate in the new space: {done}");
@@ -82,14 +82,14 @@ impl World {
         self.actors.close()?;
         self.sync()?;
         let mut present = Vec::new();
-        let first = Pmem(0).pfn(0)?;
+        let Range { start, end } = self.fs.pmem.pfns()?;
         let mappers: Vec<_> = self.mappers.keys().copied().collect();
         for mapper in mappers {
-            let command = format!("present {first} {}", first + (1 << 30) / PAGE);
-            present.push((mapper, self.quiet(mapper, &command)?));
+            let pages = self.quiet(mapper, &format!("present {start} {end}"))?;
+            present.push((mapper, pages));
         }
         if dead {
-            ioctl::shut_down(&self.xfs.root()?)?;
+            ioctl::shut_down(&self.fs.root()?)?;
         }
         let namespace = Pmem(0).namespace()?;
         let worker = Worker::start(|| unbind::driver("unbind", &namespace))?;
@@ -108,11 +108,9 @@ impl World {
         let worker = Worker::start(xfs::umount)?;
         let outcome = worker.end(scaled(PATIENCE));
         ensure!(outcome == "done", "umount without a device: {outcome}");
-        let is_mapped = self.linear.take().is_some();
+        self.fs.device_is_gone();
         unbind::bind(Pmem(0), &namespace)?;
-        if is_mapped {
-            self.linear = Some(Linear::new(Pmem(0))?);
-        }
+        self.fs.device_is_back()?;
         self.mount()?;
         Ok(Done::Yes)
     }
@@ -135,7 +133,7 @@ impl World {
         self.load(spot, 1)?;
         self.let_go()?;
         // What used it may still be on its way out.
-        let mounted = super::until(|| Ok(self.xfs.mount().is_ok()))?;
+        let mounted = super::until(|| Ok(self.fs.mount().is_ok()))?;
         ensure!(mounted, "it can't be mounted after umount -l");
         self.mounted()?;
         Ok(Done::Yes)
@@ -166,9 +164,9 @@ impl World {
         let n = lost[page as usize % lost.len()];
         let block = inode.pages[n].block;
         let at = ioctl::physical(&self.file(ino)?, n as u64 * PAGE)?;
-        Pmem(0).overwrite(at)?;
+        self.fs.pmem.overwrite(at)?;
         ensure!(
-            !Pmem(0).bad_pages()?.contains(&at),
+            !self.fs.pmem.bad_pages()?.contains(&at),
             "the block at {at:#x} is written and marked"
         );
         for (ino, n) in self.model.sharers(block) {
@@ -215,7 +213,7 @@ impl World {
                 result.as_ref().is_err_and(|e| errno(e) == libc::EIO),
                 "a write to a block that can't be cleared: {result:?}"
             );
-            let zeroed = Pmem(0).overwrite(at);
+            let zeroed = self.fs.pmem.overwrite(at);
             ensure!(zeroed.is_err(), "an error that can't be cleared was");
         }
         self.compare_range(ino, page * PAGE, PAGE)?;
@@ -238,14 +236,14 @@ impl World {
         self.stats.free += 1;
         super::settle()?;
         ensure!(
-            Pmem(0).bad_pages()?.contains(&at),
+            self.fs.pmem.bad_pages()?.contains(&at),
             "the block at {at:#x} is not marked"
         );
         drop(refusing);
-        let root = self.xfs.root()?;
+        let root = self.fs.root()?;
         ioctl::freeze(&root).context("freeze")?;
         ioctl::thaw(&root).context("thaw")?;
-        let clean = super::until(|| Ok(!Pmem(0).bad_pages()?.contains(&at)))?;
+        let clean = super::until(|| Ok(!self.fs.pmem.bad_pages()?.contains(&at)))?;
         ensure!(clean, "the block at {at:#x} is not repaired after a thaw");
         super::settle()?;
         self.loose = false;

@@ -4,7 +4,6 @@
 //! loses anything. What was on the device is put back, from a copy, where it is still bad:
 //! then the filesystem must be whole.
 
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
@@ -12,11 +11,12 @@ use anyhow::{bail, ensure, Context, Result};
 use super::act::Done;
 use super::figures::scaled;
 use super::op::Op;
+use super::slice::Slice;
 use super::world::World;
 use crate::calls;
 use crate::firmware;
 use crate::mce;
-use crate::pmem::{self, Page, Pmem, SECTOR};
+use crate::pmem::{self, Page, SECTOR};
 use crate::scenes::platform;
 use crate::units::{PAGE, PAGE_SIZE};
 use crate::xfs;
@@ -47,11 +47,11 @@ impl World {
         let Some(at) = self.special((u64::from(b'X') << 32) | owner, salt / OWNERS.end())? else {
             return Ok(Done::Skipped);
         };
-        if Pmem(0).bad_pages()?.contains(&at) {
+        if self.fs.pmem.bad_pages()?.contains(&at) {
             return Ok(Done::Skipped);
         }
         let mut copy = Page([0; PAGE_SIZE]);
-        Pmem(0).open()?.read_exact_at(&mut copy.0, at)?;
+        self.fs.pmem.read(&mut copy.0, at)??;
         self.hit(how, at, salt)?;
         self.stats.metadata += 1;
         self.reported += 1;
@@ -62,17 +62,18 @@ impl World {
         self.let_go()?;
         xfs::umount()?;
         // A mount may need what was there.
-        if salt % 2 == 0 && self.xfs.mount().is_ok() {
+        if salt % 2 == 0 && self.fs.mount().is_ok() {
             xfs::umount()?;
         }
-        restore(at, &copy).with_context(|| format!("the block at {at:#x} is put back"))?;
+        restore(self.fs.pmem, at, &copy)
+            .with_context(|| format!("the block at {at:#x} is put back"))?;
         self.mount()
             .with_context(|| format!("after the block of {owner} at {at:#x} failed"))?;
         Ok(Done::Yes)
     }
 
     fn hit(&mut self, how: How, at: u64, salt: u64) -> Result<()> {
-        let address = Pmem(0).address(at)?;
+        let address = self.fs.pmem.address(at)?;
         let (first, length) = match (how, salt / 64 % 2) {
             (How::Found, 1) => (salt / 128 % 8 * SECTOR, SECTOR),
             _ => (0, PAGE),
@@ -87,7 +88,7 @@ impl World {
             }
             How::Inject => {
                 self.stats.simulated += 1;
-                (pmem::corrupt(Pmem(0).pfn(at)?)?, ["EFSCORRUPTED", "0"])
+                (pmem::corrupt(self.fs.pmem.pfn(at)?)?, ["EFSCORRUPTED", "0"])
             }
             How::Found => {
                 platform::scrub()?;
@@ -109,12 +110,12 @@ impl World {
         for ino in inos {
             self.compare_range(ino, 0, 8 * PAGE)?;
         }
-        let scratch = self.xfs.path("scratch");
+        let scratch = self.fs.path("scratch");
         let said = xfs::try_write(&scratch);
         match said.as_str() {
             "0" => {
                 std::fs::remove_file(&scratch)?;
-                let _ = calls::sync_filesystem(&self.xfs.root()?);
+                let _ = calls::sync_filesystem(&self.fs.root()?);
             }
             "EIO" => (),
             _ => bail!("a write after an error in metadata at {at:#x}: {said}"),
@@ -124,22 +125,21 @@ impl World {
 }
 
 /// Writes the sectors of a page that are still bad. What was written since has cleared them.
-fn restore(at: u64, copy: &Page) -> Result<()> {
-    let device = Pmem(0).open()?;
+fn restore(device: Slice, at: u64, copy: &Page) -> Result<()> {
     for sector in 0..PAGE / SECTOR {
         let mut page = Page([0; PAGE_SIZE]);
         let place = at + sector * SECTOR;
         let buffer = &mut page.0[..SECTOR as usize];
-        if device.read_exact_at(buffer, place).is_err() {
+        if device.read(buffer, place)?.is_err() {
             let old = (sector * SECTOR) as usize..((sector + 1) * SECTOR) as usize;
             buffer.copy_from_slice(&copy.0[old]);
-            device.write_all_at(buffer, place)?;
+            device.write(buffer, place)?;
         }
     }
     // Its mark goes when it is written as a whole.
     let mut page = Page([0; PAGE_SIZE]);
-    device.read_exact_at(&mut page.0, at)?;
-    device.write_all_at(&page.0, at)?;
-    ensure!(!Pmem(0).bad_pages()?.contains(&at), "it is still marked");
+    device.read(&mut page.0, at)??;
+    device.write(&page.0, at)?;
+    ensure!(!device.bad_pages()?.contains(&at), "it is still marked");
     Ok(())
 }

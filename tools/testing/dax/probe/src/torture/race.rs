@@ -69,7 +69,7 @@ impl World {
 
     /// Shares the file anew and has pages of it fail.
     fn disturb(&mut self, file: &File, first: u64, pages: u64, real: bool) -> Result<()> {
-        let path = self.xfs.path("scratch");
+        let path = self.fs.path("scratch");
         for round in 0..ROUNDS {
             let scratch = File::create(&path)?;
             let cloned = ioctl::clone_file(file, &scratch);

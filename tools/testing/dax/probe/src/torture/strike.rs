@@ -16,7 +16,7 @@ use super::world::{Owners, World};
 use crate::firmware;
 use crate::ioctl::{self, FMR_OWN_FREE, XFS_FMR_OWN_COW};
 use crate::mce;
-use crate::pmem::{self, Pmem};
+use crate::pmem;
 use crate::scenes::platform;
 use crate::units::{PAGE, SECTOR};
 
@@ -137,14 +137,13 @@ impl World {
             return Ok(None);
         }
         let pfn = self.quiet(spot.mapper, &format!("pfn {spot}"))? as u64;
-        let at = (pfn * PAGE).checked_sub(Pmem(0).address(0)?);
         // Of a hole, a page of zeroes is mapped.
-        Ok(at.filter(|at| *at < 1 << 30 && pfn != 0))
+        self.fs.pmem.byte_at(pfn * PAGE)
     }
 
     /// One of the blocks of a special owner.
     pub fn special(&self, owner: u64, salt: u64) -> Result<Option<u64>> {
-        let all = ioctl::all_owned_by(&self.xfs.root()?, owner)?;
+        let all = ioctl::all_owned_by(&self.fs.root()?, owner)?;
         if all.is_empty() {
             return Ok(None);
         }
@@ -180,7 +179,7 @@ impl World {
             .map(|(ino, page, _)| (*ino, *page))
             .collect();
         let covers = self.covers(at, &written)?;
-        let sectors = Pmem(0).bad_sectors()?;
+        let sectors = self.fs.pmem.bad_sectors()?;
         let before: BTreeSet<_> = sectors.iter().map(|at| at / PAGE * PAGE).collect();
         // What a mapper has had already.
         let (mut how, mut heard) = (how, Vec::new());
@@ -228,7 +227,7 @@ impl World {
                 );
             }
         }
-        let bad = Pmem(0).pfn(at)?;
+        let bad = self.fs.pmem.pfn(at)?;
         for Cover { spot, .. } in covers.iter().filter(|cover| cover.present) {
             let pfn = self.quiet(spot.mapper, &format!("pfn {spot}"))? as u64;
             ensure!(pfn != bad, "{spot:?} is still mapped");
@@ -244,13 +243,13 @@ impl World {
         let real = matches!(how, How::Check | How::Found(..) | How::Consume(_));
         if real && !written.is_empty() {
             self.model.lose(&written);
-            let is_marked = Pmem(0).bad_pages()?.contains(&at);
+            let is_marked = self.fs.pmem.bad_pages()?.contains(&at);
             ensure!(is_marked, "the block at {at:#x} is lost, and not marked");
         } else if real {
             self.loose = true;
         } else if !before.contains(&at) {
             ensure!(
-                !Pmem(0).bad_pages()?.contains(&at),
+                !self.fs.pmem.bad_pages()?.contains(&at),
                 "the block at {at:#x} is marked"
             );
         }
@@ -260,7 +259,7 @@ impl World {
     /// Has the firmware know of an error, where there is any.
     fn tell_firmware(&self, at: u64, length: u64) -> Result<()> {
         match self.firmware {
-            true => firmware::inject(firmware::Error::new(Pmem(0).address(at)?, length)),
+            true => firmware::inject(firmware::Error::new(self.fs.pmem.address(at)?, length)),
             false => Ok(()),
         }
     }
@@ -268,7 +267,7 @@ impl World {
     /// A machine check that nothing has consumed.
     pub fn check(&mut self, at: u64) -> Result<()> {
         self.tell_firmware(at, PAGE)?;
-        let outcome = mce::deliver(Pmem(0).address(at)?)?;
+        let outcome = mce::deliver(self.fs.pmem.address(at)?)?;
         ensure!(
             outcome == "Recovered",
             "machine check at {at:#x}: {outcome}"
@@ -278,7 +277,7 @@ impl World {
     }
 
     pub fn inject(&mut self, at: u64) -> Result<()> {
-        let outcome = pmem::corrupt(Pmem(0).pfn(at)?)?;
+        let outcome = pmem::corrupt(self.fs.pmem.pfn(at)?)?;
         ensure!(outcome == "0", "hwpoison-inject at {at:#x}: {outcome}");
         self.stats.simulated += 1;
         Ok(())
@@ -289,15 +288,15 @@ impl World {
         self.tell_firmware(at + first, len)?;
         platform::scrub()?;
         self.stats.found(len);
-        let address = Pmem(0).address(at)?;
+        let address = self.fs.pmem.address(at)?;
         let known = |e: &firmware::Error| e.hits(address);
         // What has no owner is cleared, perhaps before it is seen here.
-        let found = super::until(|| match repaired {
-            true => {
-                Ok(!firmware::errors()?.iter().any(known) || Pmem(0).bad_pages()?.contains(&at))
-            }
-            false => Ok(Pmem(0).bad_pages()?.contains(&at)),
-        })?;
+        let found =
+            super::until(|| match repaired {
+                true => Ok(!firmware::errors()?.iter().any(known)
+                    || self.fs.pmem.bad_pages()?.contains(&at)),
+                false => Ok(self.fs.pmem.bad_pages()?.contains(&at)),
+            })?;
         ensure!(found, "a scrub does not find the block at {at:#x}");
         // The holder is told after that.
         std::thread::sleep(scaled(Duration::from_millis(500)));
@@ -308,13 +307,13 @@ impl World {
     fn consume(&mut self, mapper: u64, at: u64) -> Result<Met> {
         self.tell_firmware(at, PAGE)?;
         self.quiet(mapper, &format!("consume {}", How::CPU))?;
-        let outcome = mce::consume(How::CPU, Pmem(0).address(at)?);
+        let outcome = mce::consume(How::CPU, self.fs.pmem.address(at)?);
         self.mappers[&mapper].signal(Signal::SIGUSR1);
         let (_, _, signals) = self.ask(mapper, "stop")?;
         let Some(outcome) = outcome? else {
             // The driver of an NFIT lists it all the same.
             if self.firmware {
-                let listed = super::until(|| Ok(Pmem(0).bad_pages()?.contains(&at)))?;
+                let listed = super::until(|| Ok(self.fs.pmem.bad_pages()?.contains(&at)))?;
                 ensure!(listed, "the block at {at:#x} is not marked");
                 std::thread::sleep(scaled(Duration::from_millis(500)));
                 self.stats.pages += 1;
@@ -346,7 +345,7 @@ impl World {
         }
         for cover in &mut covers {
             let pfn = self.quiet(cover.spot.mapper, &format!("pfn {}", cover.spot))?;
-            cover.present = pfn as u64 == Pmem(0).pfn(at)?;
+            cover.present = pfn as u64 == self.fs.pmem.pfn(at)?;
         }
         Ok(covers)
     }

@@ -15,15 +15,13 @@ use super::figures::Stats;
 use super::handle::{self, Handle};
 use super::mapper;
 use super::model::{describe, hash, Ino, Model, Touch};
+use super::on::{Filesystem, On};
 use super::op::Spot;
 use crate::calls;
-use crate::dm::Linear;
 use crate::firmware;
 use crate::kernel::{self, Health, QuietConsole};
 use crate::kmsg;
-use crate::pmem::Pmem;
 use crate::units::PAGE;
-use crate::xfs::{Options, Xfs};
 
 /// So little is left free that what is freed is used again soon.
 const FREE: u64 = 64 << 20;
@@ -34,7 +32,7 @@ const SIZE: u64 = 400;
 pub type Owners = Vec<(Ino, usize, bool)>;
 
 pub struct World {
-    pub xfs: Xfs,
+    pub fs: Filesystem,
     pub model: Model,
     pub mappers: BTreeMap<u64, Handle>,
     /// Files that have no name.
@@ -58,12 +56,7 @@ pub struct World {
     log: kmsg::Log,
     pub stats: Stats,
     _quiet: QuietConsole,
-    /// What the filesystem is on, if it is not on the device itself.
-    pub linear: Option<Linear>,
 }
-
-/// In the environment: the filesystem is on a mapped device.
-const MAPPED: &str = "TORTURE_MAPPED";
 
 /// The errno of a call.
 pub fn errno(e: &io::Error) -> i32 {
@@ -79,27 +72,14 @@ impl World {
     pub fn new() -> Result<Self> {
         handle::prepare()?;
         let quiet = QuietConsole::new()?;
-        let linear = std::env::var_os(MAPPED).map(|_| Linear::new(Pmem(0)));
-        let linear = linear.transpose()?;
-        let xfs = Xfs::new(&Options {
-            device: linear.as_ref().map(Linear::path),
-            mkfs: &[
-                "-d",
-                "size=400m,su=2m,sw=1,agcount=4",
-                "-l",
-                "size=64m",
-                "-i",
-                "exchange=1",
-            ],
-            ..Options::default()
-        })?;
-        prepare(&xfs)?;
+        let fs = Filesystem::new(On::told()?)?;
+        prepare(&fs)?;
         if firmware::exists() {
             // It may have been slow in the end of another list.
             firmware::slow_clear(0)?;
         }
         Ok(Self {
-            xfs,
+            fs,
             model: Model::default(),
             mappers: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -117,7 +97,6 @@ impl World {
                 ..Stats::default()
             },
             _quiet: quiet,
-            linear,
         })
     }
 
@@ -127,7 +106,7 @@ impl World {
     }
 
     pub fn path(&self, slot: u64) -> PathBuf {
-        self.xfs.path(&format!("f{slot}"))
+        self.fs.path(&format!("f{slot}"))
     }
 
     pub fn slot_of(&self, ino: Ino) -> Option<u64> {
@@ -235,7 +214,7 @@ impl World {
     /// syncfs(); what it may say.
     pub fn sync(&mut self) -> Result<()> {
         let hit = self.model.inodes.values().any(|inode| inode.hit) || self.stats.real() > 0;
-        let result = calls::sync_filesystem(&self.xfs.root()?);
+        let result = calls::sync_filesystem(&self.fs.root()?);
         ensure!(
             result.is_ok() || (hit && is_eio(&result)),
             "syncfs: {result:?}"
@@ -275,8 +254,8 @@ fn outcome(code: u8, bytes: &[u8]) -> String {
 }
 
 /// Free space holds what no file may show, and there is little of it.
-fn prepare(xfs: &Xfs) -> Result<()> {
-    let path = xfs.path("garbage");
+fn prepare(fs: &Filesystem) -> Result<()> {
+    let path = fs.path("garbage");
     let file = File::create(&path)?;
     let garbage = vec![0xee; 256 * PAGE as usize];
     let mut at = 0;
@@ -285,8 +264,8 @@ fn prepare(xfs: &Xfs) -> Result<()> {
     }
     drop(file);
     std::fs::remove_file(&path)?;
-    calls::sync_filesystem(&xfs.root()?)?;
-    let ballast = File::create(xfs.path("ballast"))?;
+    calls::sync_filesystem(&fs.root()?)?;
+    let ballast = File::create(fs.path("ballast"))?;
     let done = calls::fallocate(&ballast, 0, 0, at.saturating_sub(FREE) / PAGE * PAGE);
     ensure!(done == "0", "fallocate: {done}");
     Ok(())
