@@ -21,7 +21,7 @@ help:
 	@echo 'make list    the scenes, the suites and the flavours of the kernel'
 	@echo 'make crash   kill guests while memory fails, and look what is left (POINTS=200 SEED=n)'
 	@echo 'make torture take random steps while memory fails, beside a model (MINUTES=10 SEED=1;'
-	@echo '             ON=partition, linear: what XFS is on, not the device)'
+	@echo '             ON=partition, linear, ext4: what the steps are taken on)'
 	@echo 'make mutants put one fault at a time into the series: do the scenes notice? (ONLY=07,31)'
 	@echo 'make mutants-host   change the kernel-free modules, and see their tests notice'
 	@echo 'make bench   measure the patched kernel beside the stock one (BENCH=--quick: a short run)'

@@ -75,6 +75,8 @@ enum On {
     Partition,
     /// A mapped device over it
     Linear,
+    /// All of /dev/pmem0, which has ext4 in place of XFS
+    Ext4,
 }
 
 impl On {
@@ -84,6 +86,7 @@ impl On {
             Self::Device => "device",
             Self::Partition => "partition",
             Self::Linear => "linear",
+            Self::Ext4 => "ext4",
         }
     }
 

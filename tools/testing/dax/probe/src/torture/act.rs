@@ -24,6 +24,9 @@ pub enum Done {
 
 impl World {
     pub fn perform(&mut self, op: Op) -> Result<Done> {
+        if self.fs.is_ext4() && self.ext4_lacks(op) {
+            return Ok(Done::Skipped);
+        }
         // What the worker has done since is no longer in the way.
         if self.loose && super::count("pending")? == 0 && self.staging.is_empty() {
             self.loose = super::count("stuck")? > 0;

@@ -14,6 +14,7 @@ use anyhow::{bail, ensure, Context, Result};
 use fastrand::Rng;
 
 use super::figures::scaled;
+use super::on::On;
 use crate::area::Area;
 use crate::calls;
 use crate::fault;
@@ -165,6 +166,7 @@ struct Act {
     number: u64,
     input: File,
     rng: Rng,
+    is_ext4: bool,
     /// What each page holds.
     data: [Vec<Vec<u8>>; 2],
     open: Option<[(File, Area); 2]>,
@@ -178,6 +180,7 @@ impl Act {
             number,
             input: File::open("/proc/self/fd/0")?,
             rng: Rng::with_seed(number),
+            is_ext4: On::told()? == On::Ext4,
             data: [empty(), empty()],
             open: None,
             acts: 0,
@@ -315,7 +318,7 @@ impl Act {
             25..=54 => self.store(n, page)?,
             55..=69 => self.read(n, page)?,
             70..=84 => self.load(n, page)?,
-            85..=91 => {
+            85..=91 if !self.is_ext4 => {
                 let [one, two] = self.open.as_ref().context("nothing is open")?;
                 let (from, to) = if n == 0 { (one, two) } else { (two, one) };
                 ioctl::clone_file(&from.0, &to.0).context("FICLONE of its own files")?;

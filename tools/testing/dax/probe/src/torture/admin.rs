@@ -20,6 +20,7 @@ impl World {
                 self.let_go()?;
                 self.sync()?;
                 if self.model.lost() == 0 {
+                    self.clear_struck()?;
                     self.compare_all()?;
                     xfs::umount()?;
                     self.fs.check()?;

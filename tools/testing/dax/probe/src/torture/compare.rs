@@ -172,20 +172,22 @@ impl World {
         self.compare_marks()
     }
 
+    /// The blocks of which files have lost the data.
+    pub fn lost_blocks(&self) -> Result<BTreeSet<u64>> {
+        let is_lost = |(ino, page, _): &(Ino, usize, bool)| self.model.inodes[ino].is_lost(*page);
+        let lost = |(at, pages): (u64, Owners)| pages.iter().any(is_lost).then_some(at);
+        Ok(self.owners()?.into_iter().filter_map(lost).collect())
+    }
+
     /// The blocks that are marked must be those that are lost, as soon as the mount's worker
     /// is through with the others.
     fn compare_marks(&mut self) -> Result<()> {
-        let mut lost = BTreeSet::new();
-        for (at, pages) in self.owners()? {
-            let is_lost =
-                |(ino, page, _): &(Ino, usize, bool)| self.model.inodes[ino].is_lost(*page);
-            if pages.iter().any(is_lost) {
-                lost.insert(at);
-            }
-        }
+        let lost = self.lost_blocks()?;
         let (seen, known) = (lost.len(), self.model.lost());
         ensure!(seen == known, "{seen} blocks are lost, not {known}");
         let root = self.fs.root()?;
+        // A block that has failed may have been freed since.
+        let may: BTreeSet<_> = lost.union(&self.struck).copied().collect();
         let (mut said, mut staging) = (String::new(), BTreeSet::new());
         let end = super::until(|| {
             let _ = calls::sync_filesystem(&root);
@@ -194,9 +196,9 @@ impl World {
             let but = |all: &BTreeSet<u64>, some: &BTreeSet<u64>| -> Vec<_> {
                 all.difference(some).map(|at| (*at, whose(at))).collect()
             };
-            let (more, less) = (but(&marked, &lost), but(&lost, &marked));
+            let (more, less) = (but(&marked, &may), but(&lost, &marked));
             let pending = super::count("pending")?;
-            let corrupted = self.corrupted + 4 * (lost.len() + more.len()) as u64;
+            let corrupted = self.corrupted + 4 * lost.union(&marked).count() as u64;
             let (counted, known) = (super::count("poisoned")?, self.known()?);
             // The worker says what it can't clear.
             let stuck = |(_, whose): &(u64, String)| {
@@ -225,6 +227,7 @@ impl World {
         })?;
         ensure!(end, "{said}");
         self.staging = staging;
+        self.forget_struck()?;
         self.loose = false;
         Ok(())
     }

@@ -121,14 +121,24 @@ impl World {
                     && size + len <= MAX_PAGES * PAGE
                     && !end_lost =>
             {
+                let end = self.copies_end(at);
                 let call = |_: &World| allocate(&file, libc::FALLOC_FL_INSERT_RANGE, at, len);
-                self.change(&[ino], may, call, |m| m.insert(ino, at, len))?;
+                let model = |m: &mut Model| {
+                    m.insert(ino, at, len);
+                    m.drop_copies(ino, end);
+                };
+                self.change(&[ino], may, call, model)?;
             }
             Op::Collapse(Part { at, len, .. })
                 if is_aligned(&[at, len]) && len > 0 && at + len < size && !end_lost =>
             {
+                let end = self.copies_end(at);
                 let call = |_: &World| allocate(&file, libc::FALLOC_FL_COLLAPSE_RANGE, at, len);
-                self.change(&[ino], may, call, |m| m.collapse(ino, at, len))?;
+                let model = |m: &mut Model| {
+                    m.collapse(ino, at, len);
+                    m.drop_copies(ino, end);
+                };
+                self.change(&[ino], may, call, model)?;
             }
             Op::Unshare(Part { at, len, .. }) if len > 0 && at + len <= size => {
                 let shared = |n: usize| inode.is_lost(n) && self.model.is_shared(ino, n);
@@ -364,7 +374,7 @@ impl World {
         Ok(Done::Yes)
     }
 
-    /// Writes all that is lost anew.
+    /// Writes all that is lost anew: no block is marked after that.
     pub fn heal(&mut self) -> Result<()> {
         let inos: Vec<_> = self.model.inodes.keys().copied().collect();
         for ino in inos {
@@ -376,7 +386,7 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.clear_struck()
     }
 
     pub fn clean(&mut self, ino: Ino) {

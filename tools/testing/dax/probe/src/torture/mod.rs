@@ -19,6 +19,7 @@ mod admin;
 mod compare;
 mod data;
 mod device;
+mod ext4;
 mod figures;
 mod gen;
 mod handle;

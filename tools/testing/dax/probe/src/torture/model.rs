@@ -159,7 +159,11 @@ impl Model {
         let mut block = self.block;
         self.get(ino).resize(size, &mut block);
         self.block = block;
-        let end = size.div_ceil(PAGE) as usize;
+        self.drop_copies(ino, size.div_ceil(PAGE) as usize);
+    }
+
+    /// Private mappings lose what they have from a page of the file on.
+    pub fn drop_copies(&mut self, ino: Ino, end: usize) {
         for process in self.processes.values_mut() {
             for area in process.areas.values_mut().filter(|area| area.ino == ino) {
                 let first = area.first;

@@ -10,6 +10,7 @@ use anyhow::{anyhow, Result};
 use clap::ValueEnum;
 use nix::mount::{mount, MsFlags};
 
+use super::ext4;
 use super::slice::Slice;
 use crate::dm::Linear;
 use crate::pmem::Pmem;
@@ -21,7 +22,7 @@ const WORD: &str = "TORTURE_ON";
 /// Megabytes of the device to the ends of its partitions; the first one begins at 2. The rest is
 /// nobody's.
 const PARTS: [u64; 2] = [34, 834];
-/// Megabytes, before it grows. Huge pages fit its files.
+/// Of 400 megabytes, before it grows. Huge pages fit its files.
 const XFS: [&str; 11] = [
     "mkfs.xfs",
     "-q",
@@ -35,8 +36,17 @@ const XFS: [&str; 11] = [
     "-i",
     "exchange=1",
 ];
+const EXT4: [&str; 7] = [
+    "mkfs.ext4",
+    "-q",
+    "-F",
+    "-b4096",
+    "-m0",
+    "-E",
+    "lazy_itable_init=0,lazy_journal_init=0,stride=512,stripe_width=512",
+];
 
-/// What the filesystem is on.
+/// What the filesystem is on. It is XFS, but for the last one.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, ValueEnum)]
 pub enum On {
     /// All of /dev/pmem0
@@ -46,6 +56,8 @@ pub enum On {
     Partition,
     /// A mapped device over it
     Linear,
+    /// All of /dev/pmem0, which has ext4
+    Ext4,
 }
 
 impl On {
@@ -85,9 +97,12 @@ impl Filesystem {
         let over = Over::Nothing;
         let mut fs = Self { on, pmem, over };
         fs.device_is_back()?;
-        let mut mkfs = Command::new(XFS[0]);
-        mkfs.args(&XFS[1..]);
-        run(mkfs.arg(fs.device()))?;
+        let (words, size): (&[_], _) = match on {
+            On::Ext4 => (&EXT4, Some("400m")),
+            _ => (&XFS, None),
+        };
+        let mut mkfs = Command::new(words[0]);
+        run(mkfs.args(&words[1..]).arg(fs.device()).args(size))?;
         fs::create_dir_all(MOUNT_POINT)?;
         fs.mount()?;
         Ok(fs)
@@ -103,9 +118,13 @@ impl Filesystem {
         self.over = match self.on {
             On::Partition => Over::Table(Table::of([2 << 20..first, first..last])?),
             On::Linear => Over::Linear(Linear::new(Pmem(0))?),
-            On::Device => Over::Nothing,
+            On::Device | On::Ext4 => Over::Nothing,
         };
         Ok(())
+    }
+
+    pub fn is_ext4(&self) -> bool {
+        self.on == On::Ext4
     }
 
     fn device(&self) -> String {
@@ -121,20 +140,18 @@ impl Filesystem {
     }
 
     pub fn mount_with(&self, flags: MsFlags) -> Result<()> {
-        let device = self.device();
-        mount(
-            Some(&*device),
-            MOUNT_POINT,
-            Some("xfs"),
-            flags,
-            Some("dax=always"),
-        )
-        .map_err(|e| anyhow!("mount {device}: {}", std::io::Error::from(e)))
+        let (device, kind) = (self.device(), if self.is_ext4() { "ext4" } else { "xfs" });
+        let options = Some("dax=always");
+        mount(Some(&*device), MOUNT_POINT, Some(kind), flags, options)
+            .map_err(|e| anyhow!("mount {device}: {}", std::io::Error::from(e)))
     }
 
     /// Looks for damage. It is not mounted.
     pub fn check(&self) -> Result<()> {
-        run(Command::new("xfs_repair").arg("-n").arg(self.device()))
+        match self.is_ext4() {
+            true => ext4::check(&self.device()),
+            false => run(Command::new("xfs_repair").args(["-n", &self.device()])),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -67,6 +67,7 @@ impl World {
         if self.model.lost() >= MOST_LOST {
             return Ok(Done::Skipped);
         }
+        self.limit_struck()?;
         let (how, at) = match op {
             Op::Check(slot, page) => (How::Check, self.place(slot, page)?),
             Op::Found(slot, page) if self.firmware => (How::FOUND, self.place(slot, page)?),
@@ -241,10 +242,11 @@ impl World {
         };
         self.reported += u64::from(is_new);
         let real = matches!(how, How::Check | How::Found(..) | How::Consume(_));
-        if real && !written.is_empty() {
+        if real && (!written.is_empty() || self.fs.is_ext4()) {
             self.model.lose(&written);
             let is_marked = self.fs.pmem.bad_pages()?.contains(&at);
             ensure!(is_marked, "the block at {at:#x} is lost, and not marked");
+            self.note_struck(at);
         } else if real {
             self.loose = true;
         } else if !before.contains(&at) {

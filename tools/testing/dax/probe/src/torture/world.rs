@@ -40,6 +40,8 @@ pub struct World {
     /// Blocks that stay marked, as they are reserved for copies of files that can't be made
     /// clean. A write that would use one may fail.
     pub staging: BTreeSet<u64>,
+    /// On ext4: blocks that have failed. They stay marked until they are written as a whole.
+    pub struck: BTreeSet<u64>,
     /// A block that is not a file's has failed, or was freed, and may not be repaired yet.
     pub loose: bool,
     /// Errors that the mount must have counted so far.
@@ -84,6 +86,7 @@ impl World {
             mappers: BTreeMap::new(),
             open: BTreeMap::new(),
             staging: BTreeSet::new(),
+            struck: BTreeSet::new(),
             loose: false,
             reported: 0,
             firmware: firmware::exists(),
@@ -102,7 +105,8 @@ impl World {
 
     /// Whether a copy may be made to a block that is bad: the call that makes it fails.
     pub fn may_meet(&self) -> bool {
-        self.loose || !self.staging.is_empty()
+        // ext4 zeroes new blocks as wholes before it uses them.
+        !self.fs.is_ext4() && (self.loose || !self.staging.is_empty())
     }
 
     pub fn path(&self, slot: u64) -> PathBuf {
