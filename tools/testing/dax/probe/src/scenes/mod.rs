@@ -124,7 +124,7 @@ pub const ALL: &[Scene] = &[
     mapped::LVM_EXTENDED, mapped::LVM_MOVED, mapped::LVM_SCRUB, mapped::LVM_REMOVED,
     mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
     hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
-    short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME, metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED, metadata::HEAL_READDIR,
+    short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME, metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED, metadata::HEAL_READDIR, metadata::FOUND_HEALED, metadata::FOUND_LOST,
     metadata::healer::HEALER,
 ];
 

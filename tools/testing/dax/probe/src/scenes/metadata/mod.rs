@@ -28,11 +28,13 @@ const fn case(
 
 /// More than an AGI has lists of deleted inodes.
 const UNLINKED: usize = 150;
+/// It can't be lost.
+const NOTHING: &str = "nothing";
 const AGF: u64 = 1;
 const AGI: u64 = 2;
 
 #[rustfmt::skip]
-const CASES: [Case; 21] = [
+const CASES: [Case; 22] = [
     case("superblock", |_| Ok(0), (Whose::Group(0), "EIO")),
     case("second superblock", |tree| tree.group(1), (Whose::Group(1), "EIO")),
     case("bnobt", |tree| tree.btree(AGF, 16), (Whose::Group(0), "bnobt")),
@@ -53,10 +55,14 @@ const CASES: [Case; 21] = [
     case("value", |tree| tree.attribute(true), (Whose::Inode("attribute"), "attributes")),
     case("link", Tree::link, (Whose::Inode("link"), "link")),
     case("quota", Tree::quota, (Whose::All, "user quota")),
-    case("log", Tree::log, (Whose::All, "none")),
+    case("log", Tree::log, (Whose::All, NOTHING)),
+    case("log in use", Tree::log_in_use, (Whose::All, NOTHING)),
 ];
 
-/// A machine check there; what is counted.
+/// How an error gets to the kernel; what is counted then.
+type Hit = fn(&str, u64) -> Result<String>;
+
+/// A machine check.
 fn hit(name: &str, at: u64) -> Result<String> {
     let counts = Counts::now();
     let outcome = mce::deliver(Pmem(0).address(at)?)?;
@@ -65,8 +71,17 @@ fn hit(name: &str, at: u64) -> Result<String> {
     Ok(counts.since())
 }
 
+/// A scrub.
+fn find(_: &str, at: u64) -> Result<String> {
+    let counts = Counts::now();
+    Device(Pmem(0)).inject(at / PAGE, PAGE / SECTOR, &["--saturate"])?;
+    until(|| Ok(counts.since() != "nothing"))?;
+    worker::settle()?;
+    Ok(counts.since())
+}
+
 /// One that is healed.
-fn heal(name: &str, at: u64) -> Result<()> {
+fn heal(hit: Hit, name: &str, at: u64) -> Result<()> {
     let counted = hit(name, at)?;
     expect(&format!("{name}: counted"), "1 poisoned, 1 healed", counted)?;
     let bad = Pmem(0).badblocks()?;
@@ -76,12 +91,23 @@ fn heal(name: &str, at: u64) -> Result<()> {
 scene!(HEALED = 247 "healed" healed: "metadata that is in memory, as it is on the device";
     differs("superblock: machine check", "Failed"));
 fn healed(_: u64) -> Result<()> {
+    all_healed(hit)
+}
+
+scene!(FOUND_HEALED = 255 "found-healed" found_healed:
+    "metadata in which a scrub finds an error, and that is in memory";
+    nfit, long, differs("superblock: counted", worker::NO_COUNTERS));
+fn found_healed(_: u64) -> Result<()> {
+    all_healed(find)
+}
+
+fn all_healed(hit: Hit) -> Result<()> {
     let tree = Tree::new()?;
     for Case { name, place, .. } in &CASES {
         let at = place(&tree)?;
         tree.read()?;
         tree.clean()?;
-        heal(name, at)?;
+        heal(hit, name, at)?;
         let wrote = xfs::try_write(&tree.xfs.path("new"));
         expect(&format!("{name}: writer"), "0", wrote)?;
     }
@@ -97,8 +123,7 @@ fn healed(_: u64) -> Result<()> {
     tree.clean()?;
     for file in &open[UNLINKED - 3..] {
         let at = tree.block_of(file.metadata()?.st_ino())?;
-        let counted = hit("deleted inodes", at)?;
-        expect("deleted inodes: counted", "1 poisoned, 1 healed", counted)?;
+        heal(hit, "deleted inodes", at)?;
     }
     drop(open);
     for group in 0..4 {
@@ -129,7 +154,7 @@ fn realtime(_: u64) -> Result<()> {
     let inodes = ioctl::all_of_inodes(&root, root.metadata()?.st_dev())?;
     expect_so("inodes", inodes.len() >= 2, "bitmap, summary", "fewer")?;
     for extent in inodes {
-        heal(&format!("inode {}", extent.owner), extent.physical)?;
+        heal(hit, &format!("inode {}", extent.owner), extent.physical)?;
     }
     expect("sick", "none", sick::realtime_group(&root, 0)?)?;
     drop(root);
@@ -147,7 +172,7 @@ fn dirty(_: u64) -> Result<()> {
         let at = place(&tree)?;
         tree.read()?;
         tree.change()?;
-        heal(name, at)?;
+        heal(hit, name, at)?;
     }
     let retries = trace
         .events()?
@@ -165,7 +190,19 @@ scene!(METADATA_LOST = 249 "metadata-lost" lost: "metadata that is not in memory
 /// Metadata that is not in memory is sick, whether or not it is read. A filesystem that comes to
 /// need it may shut down by itself, and no file has lost anything.
 fn lost(_: u64) -> Result<()> {
-    for Case { name, place, sick } in &CASES[..CASES.len() - 1] {
+    all_lost(hit)
+}
+
+scene!(FOUND_LOST = 256 "found-lost" found_lost:
+    "metadata in which a scrub finds an error, and that is not in memory";
+    nfit, long, differs("superblock: counted", worker::NO_COUNTERS));
+fn found_lost(_: u64) -> Result<()> {
+    all_lost(find)
+}
+
+fn all_lost(hit: Hit) -> Result<()> {
+    let can_be_lost = |case: &&Case| case.sick.1 != NOTHING;
+    for Case { name, place, sick } in CASES.iter().filter(can_be_lost) {
         let tree = Tree::new()?;
         let at = place(&tree)?;
         let tree = tree.mount_again()?;

@@ -257,6 +257,11 @@ impl Tree {
         Ok(ioctl::owned_by(&self.root, XFS_FMR_OWN_INODES)?.physical)
     }
 
+    /// The first page of the log, which has the first records.
+    pub fn log_in_use(&self) -> Result<u64> {
+        Ok(ioctl::owned_by(&self.root, XFS_FMR_OWN_LOG)?.physical)
+    }
+
     /// A page of the log, of which nothing was used so far.
     pub fn log(&self) -> Result<u64> {
         let log = ioctl::owned_by(&self.root, XFS_FMR_OWN_LOG)?;
