@@ -8,6 +8,7 @@
 #include "xfs_format.h"
 #include "xfs_log_format.h"
 #include "xfs_trans_resv.h"
+#include "xfs_bit.h"
 #include "xfs_mount.h"
 #include "xfs_trans.h"
 #include "xfs_buf_item.h"
@@ -338,15 +339,21 @@ xfs_rust_heal_log(
 	struct xlog			*log = mp->m_log;
 	struct xlog_in_core		*iclog;
 	xfs_lsn_t			tail = atomic64_read(&log->l_tail_lsn);
+	u64				start = 0;
+	u64				end = XFS_FSB_TO_BB(mp,
+						mp->m_sb.sb_logblocks);
 	unsigned int			noio;
 	__be32				*data;
 	u32				cycle;
 	int				error, i;
 
+	if (dev == XFS_RUST_DATA) {
+		start = XFS_FSB_TO_DADDR(mp, mp->m_sb.sb_logstart);
+		end += start;
+	}
 	/* The record that names the sectors may be corrupt. */
 	if (xfs_rust_buftarg(mp, dev) != log->l_targ ||
-	    sector < log->l_logBBstart ||
-	    sector + sectors > log->l_logBBstart + log->l_logBBsize)
+	    sector < start || sector + sectors > end)
 		return -EFSCORRUPTED;
 
 	/*
@@ -372,8 +379,7 @@ xfs_rust_heal_log(
 	for (i = 0; i < log->l_iclog_bufs; i++, iclog = iclog->ic_next)
 		down(&iclog->ic_sema);
 
-	if (xlog_is_stale(log, tail, sector - log->l_logBBstart, sectors,
-			&cycle)) {
+	if (xlog_is_stale(log, tail, sector - start, sectors, &cycle)) {
 		for (i = 0; i < sectors; i++)
 			data[i * (BBSIZE / sizeof(*data))] = cpu_to_be32(cycle);
 		error = xfs_rust_write_sectors(log->l_targ, sector, data,

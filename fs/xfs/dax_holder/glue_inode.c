@@ -258,7 +258,12 @@ xfs_rust_mark_rtginode_sick(
 	return false;
 }
 #else
-# define xfs_rust_mark_rtginode_sick(ip)	(false)
+static inline bool
+xfs_rust_mark_rtginode_sick(
+	struct xfs_inode		*ip)
+{
+	return false;
+}
 #endif
 
 static unsigned int

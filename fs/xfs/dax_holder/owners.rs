@@ -66,7 +66,6 @@ impl<'a> Event<'a> {
         self.flags.contains(MfFlag::MemPreRemove)
     }
 
-
     /// Returns whether there are reverse mapping btrees, and a read of them does not wait for user
     /// space to resume the device.
     pub(crate) fn can_read_rmap(&self) -> bool {

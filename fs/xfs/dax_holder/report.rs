@@ -216,12 +216,7 @@ impl DataLoss {
     /// is still bad. This holds too if another file has the inode number by now.
     ///
     /// Returns [`EAGAIN`] if the inode is not available because the filesystem is frozen.
-    fn report(
-        &self,
-        worker: &Arc<Worker>,
-        target: &DaxTarget<'_>,
-        is_simulated: bool,
-    ) -> Result {
+    fn report(&self, worker: &Arc<Worker>, target: &DaxTarget<'_>, is_simulated: bool) -> Result {
         let (mount, bytes) = (target.mount(), &self.bytes);
         let res = match mount.inode(bytes.ino) {
             // No file has lost anything: metadata is healed.

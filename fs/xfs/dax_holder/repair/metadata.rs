@@ -38,8 +38,7 @@ use kernel::{
 impl Repair<'_> {
     /// Returns whether the first of `blocks` is one with headers of an AG.
     pub(super) fn is_header(&self, blocks: GroupBlocks) -> bool {
-        self.target.kind() == DeviceKind::Data
-            && blocks.start < self.target.mount().header_blocks()
+        self.target.kind() == DeviceKind::Data && blocks.start < self.target.mount().header_blocks()
     }
 
     /// Heals the first of `blocks`, which has headers of an AG. Without them, the group can't be

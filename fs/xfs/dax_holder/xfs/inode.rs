@@ -190,8 +190,8 @@ impl Inode<'_> {
         })
     }
 
-    /// Returns whether the inode holds metadata in place of data: it is a directory, say, or has the
-    /// quotas.
+    /// Returns whether the inode holds metadata in place of data: it is a directory, say, or has
+    /// the quotas.
     pub(crate) fn holds_metadata(&self) -> bool {
         // SAFETY: By the type invariant, a reference to the inode is held.
         unsafe { bindings::xfs_rust_holds_metadata(self.0.as_ptr()) }
