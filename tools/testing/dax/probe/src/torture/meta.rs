@@ -130,7 +130,7 @@ impl World {
 }
 
 /// Writes the sectors of a page that are still bad. What was written since has cleared them.
-fn restore(device: Slice, at: u64, copy: &Page) -> Result<()> {
+pub fn restore(device: Slice, at: u64, copy: &Page) -> Result<()> {
     for sector in 0..PAGE / SECTOR {
         let mut page = Page([0; PAGE_SIZE]);
         let place = at + sector * SECTOR;

@@ -4,6 +4,9 @@
 //! anything, and the filesystem goes on.
 
 use super::prelude::*;
+use crate::scenes::platform;
+use crate::torture::meta::restore;
+use crate::torture::slice::Slice;
 use place::{Tree, Whose};
 
 pub mod healer;
@@ -74,7 +77,8 @@ fn hit(name: &str, at: u64) -> Result<String> {
 /// A scrub.
 fn find(_: &str, at: u64) -> Result<String> {
     let counts = Counts::now();
-    Device(Pmem(0)).inject(at / PAGE, PAGE / SECTOR, &["--saturate"])?;
+    firmware::inject(firmware::Error::new(Pmem(0).address(at)?, PAGE))?;
+    platform::scrub()?;
     until(|| Ok(counts.since() != "nothing"))?;
     worker::settle()?;
     Ok(counts.since())
@@ -202,21 +206,22 @@ fn found_lost(_: u64) -> Result<()> {
 
 fn all_lost(hit: Hit) -> Result<()> {
     let can_be_lost = |case: &&Case| case.sick.1 != NOTHING;
+    let device = Slice::whole(Pmem(0))?;
+    let mut tree = Tree::new()?;
     for Case { name, place, sick } in CASES.iter().filter(can_be_lost) {
-        let tree = Tree::new()?;
         let at = place(&tree)?;
-        let tree = tree.mount_again()?;
+        tree = tree.mount_again()?;
+        let mut copy = Page([0; PAGE_SIZE]);
+        device.read(&mut copy.0, at)??;
         let counted = hit(name, at)?;
         let expected = "1 poisoned, 1 stuck";
         expect(&format!("{name}: counted"), expected, counted)?;
         let (whose, what) = sick;
         expect(&format!("{name}: sick"), what, tree.sick(*whose))?;
         expect(&format!("{name}: file"), INTACT, xfs::intact(&tree.file, 4))?;
-        drop(tree);
-        xfs::umount()?;
-        Pmem(0).overwrite_bad()?;
+        tree = tree.mount_after(|| restore(device, at, &copy))?;
     }
-    Ok(())
+    expect("put back: reader", "0", tree.try_read())
 }
 
 scene!(FREE_LIST = 251 "free-list" free_list: "a block on the free list of a group";

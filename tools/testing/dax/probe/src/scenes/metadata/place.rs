@@ -20,7 +20,7 @@ const MKFS: [&str; 8] = [
     "size=64m",
 ];
 /// Names in the directory: it has leaf blocks, and blocks with what is free in others.
-const NAMES: u64 = 2000;
+const NAMES: u64 = 1100;
 /// More records than a leaf has room for.
 const PIECES: u64 = 700;
 /// Bytes of the attribute's value, more than a block.
@@ -88,9 +88,15 @@ impl Tree {
 
     /// Unmounts it, mounts it, and has as little of it in memory as possible.
     pub fn mount_again(self) -> Result<Self> {
+        self.mount_after(|| Ok(()))
+    }
+
+    /// The same, and does something while it is not mounted.
+    pub fn mount_after(self, act: impl FnOnce() -> Result<()>) -> Result<Self> {
         let Self { xfs, file, root } = self;
         drop(root);
         xfs::umount()?;
+        act()?;
         let tree = Self::mount(xfs, file)?;
         forget()?;
         Ok(tree)
