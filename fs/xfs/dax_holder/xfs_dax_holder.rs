@@ -208,8 +208,8 @@ fn blocks_failed(event: &Event<'_>) -> Result {
     if let Some(message) = summary.message(event.bytes) {
         event.worker.queue_message(Message::Failure(message));
     }
-    // XFS is not shut down if metadata failed: it has most of it in memory. If it reads what is lost,
-    // it shuts down by itself if it can't go on.
+    // XFS is not shut down if metadata failed: it has most of it in memory. If it reads what is
+    // lost, it shuts down by itself if it can't go on.
     summary.result()
 }
 

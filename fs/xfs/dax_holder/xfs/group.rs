@@ -197,8 +197,8 @@ impl GroupAllocGuard<'_> {
     pub(crate) fn is_on_free_list(&self, block: u64) -> Result<bool> {
         // CAST: A group has fewer than 2^32 blocks.
         let block = block as u32;
-        // SAFETY: By the invariant of `GroupReadGuard`, the group is locked. By the type invariant, no
-        // block is put on the free list or taken off it.
+        // SAFETY: By the invariant of `GroupReadGuard`, the group is locked. By the type invariant,
+        // no block is put on the free list or taken off it.
         let ret = unsafe { bindings::xfs_rust_on_free_list(&self.0.raw, block) };
 
         to_result(ret.min(0)).map(|()| ret > 0)

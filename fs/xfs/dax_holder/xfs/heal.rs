@@ -23,8 +23,8 @@ impl ActiveMount<'_> {
     /// Writes metadata anew from its copy in memory: the first of `sectors`, at least one. They are
     /// `headers` of a group or other metadata. Returns how many these were, and the result.
     ///
-    /// The result is [`ENODATA`] if there is no copy, [`EAGAIN`] if the copy is in use, or has changes
-    /// that are still to be written. The caller must hold no lock of XFS.
+    /// The result is [`ENODATA`] if there is no copy, [`EAGAIN`] if the copy is in use, or has
+    /// changes that are still to be written. The caller must hold no lock of XFS.
     pub(crate) fn heal(&self, kind: DeviceKind, headers: bool, sectors: Sectors) -> (u64, Result) {
         let mut count = sectors.count();
         // SAFETY: By the type invariant, the mount is complete. The caller knows the device from a
