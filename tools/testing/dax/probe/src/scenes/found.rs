@@ -125,7 +125,7 @@ fn headers(_: u64) -> Result<()> {
 }
 
 scene!(FOUND_METADATA = 120 "found-metadata" metadata:
-    "a sector of the log or of inodes, injected by ndctl"; nfit, differs("inodes: bad sectors", "576+1"));
+    "a sector of the log or of inodes, injected by ndctl"; nfit, differs("inodes: bad sectors", "128+1"));
 /// One bad sector in other metadata.
 fn metadata(_: u64) -> Result<()> {
     OTHERS.iter().try_for_each(play_case)
