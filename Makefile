@@ -74,7 +74,7 @@ guest-kernel:
 endif
 
 run: preflight known-kernel known-names guest-kernel image
-	@$(LAB)/guest.sh run $(SCENES) $(platform) $(limit)
+	@KERNEL=$(filter-out patched,$(KERNEL)) $(LAB)/guest.sh run $(SCENES) $(platform) $(limit)
 	@$(if $(SCENES),,$(LAB)/guest.sh run scrub-mapped scrub-free $(limit))
 
 also := $(if $(STOCK)$(FULL),stock) $(if $(DEBUG)$(FULL),debug-nfit) $(if $(FULL),scrub kunit-py configs)
