@@ -216,6 +216,13 @@ fn all_lost(hit: Hit) -> Result<()> {
         let counted = hit(name, at)?;
         let expected = "1 poisoned, 1 stuck";
         expect(&format!("{name}: counted"), expected, counted)?;
+        // Of the headers of a group, the superblock is there, and nothing is behind the others.
+        let (first, count) = match sick.1 {
+            "EIO" => (at / SECTOR + 1, 3),
+            _ => (at / SECTOR, PAGE / SECTOR),
+        };
+        let left = format!("{first}+{count}");
+        expect(&format!("{name}: bad sectors"), &left, Pmem(0).badblocks()?)?;
         let (whose, what) = sick;
         expect(&format!("{name}: sick"), what, tree.sick(*whose))?;
         expect(&format!("{name}: file"), INTACT, xfs::intact(&tree.file, 4))?;
