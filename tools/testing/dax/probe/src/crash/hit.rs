@@ -35,3 +35,10 @@ pub fn hit_owned_by(root: &File, owner: u64, rng: &mut Rng) -> Result<()> {
     let extent = all[rng.usize(..all.len())];
     hit(extent.physical + rng.u64(..extent.length / PAGE) * PAGE)
 }
+
+/// One on the superblock of a group, but for the first.
+pub fn hit_superblock(root: &File, rng: &mut Rng) -> Result<()> {
+    let geometry = ioctl::geometry(root)?;
+    let group = u64::from(rng.u32(1..geometry.agcount));
+    hit(group * u64::from(geometry.agblocks) * u64::from(geometry.blocksize))
+}

@@ -28,7 +28,7 @@ mod journal;
 mod model;
 mod work;
 
-use hit::hit_owned_by;
+use hit::{hit_owned_by, hit_superblock};
 use journal::WORKERS;
 use work::Worker;
 
@@ -104,20 +104,23 @@ fn work(run: u64) -> Result<bool> {
         // As long as there is something to do.
         if threads.iter().all(thread::JoinHandle::is_finished) {
             sleep(Duration::from_secs(1));
-        } else if let Err(e) = hit_owned_by(&root, next_owner(&mut rng), &mut rng) {
+        } else if let Err(e) = hit_beside(&root, &mut rng) {
             say(&format!("errors beside files: {e:#}"));
         }
     }
 }
 
-/// Whose block fails next, which no file has. Where firmware still knows of errors after a crash,
-/// a mount may need metadata that was not healed in time.
-fn next_owner(rng: &mut Rng) -> u64 {
-    match rng.u8(..3) {
-        0 if !firmware::exists() => XFS_FMR_OWN_LOG,
+/// An error beside the files. Where firmware still knows of it after a crash, a mount may need
+/// metadata that was not healed in time, but for secondary superblocks.
+fn hit_beside(root: &File, rng: &mut Rng) -> Result<()> {
+    let owner = match rng.u8(..3) {
+        0 if firmware::exists() => return hit_superblock(root, rng),
+        0 => XFS_FMR_OWN_LOG,
         1 if !firmware::exists() => METADATA[rng.usize(..METADATA.len())],
         _ => FMR_OWN_FREE,
-    }
+    };
+
+    hit_owned_by(root, owner, rng)
 }
 
 /// Takes most of the space away.

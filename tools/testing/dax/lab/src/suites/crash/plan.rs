@@ -13,7 +13,7 @@ use fs_err as fs;
 /// The kernel's functions that the work goes through, from the report of an error to
 /// the end of its repair; and those that the filesystem calls meanwhile. How many calls
 /// there are in some seconds, more or less.
-const STAGES: [(&str, u32); 28] = [
+const STAGES: [(&str, u32); 27] = [
     ("pmem_pagemap_memory_failure", 20),
     ("xfs_rust_lock_group", 20),
     ("xfs_rust_query_rmap", 20),
@@ -40,7 +40,6 @@ const STAGES: [(&str, u32); 28] = [
     ("xfs_free_extent_later", 20),
     ("xlog_ioend_work", 3),
     ("xfs_rust_heal", 20),
-    ("xfs_rust_heal_log", 20),
     ("xfs_rust_write_sectors", 20),
 ];
 /// So many runs, one after the other, get to each stage: a seed has the stages of its turn.
