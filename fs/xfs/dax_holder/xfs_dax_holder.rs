@@ -35,7 +35,8 @@
 //! 3. IOLOCK and MMAPLOCK of an inode. A repair of unwritten space takes them, with trylock.
 //! 4. `sb_start_intwrite()`, as for a transaction: a repair waits for a thaw here.
 //! 5. The group: the AGF buffer, or the bitmap and rmap inodes of a realtime group. Repairs and
-//!    queries lock one group at a time.
+//!    queries lock one group at a time. To tell the inode btrees of a group apart, the AGI buffer
+//!    is locked, without the AGF.
 //! 6. Btree buffers of the group, and `eb_lock` of its busy extents.
 //! 7. The lock of the worker's queue. XFS calls `xfs_dax_holder_freed()` under `eb_lock`. Only
 //!    locks of the workqueue are taken under it.
