@@ -24,10 +24,11 @@ pub const SECONDS: u64 = 60;
 pub const SHORT: u64 = 20;
 
 /// Those that XFS's holder in C passes, on a kernel without the one in Rust. It neither repairs
-/// nor reports files that are not in memory. The last one hangs where the holder deadlocks.
+/// nor reports files that are not in memory, and shuts down for metadata and the log. The last
+/// one hangs where the holder deadlocks.
 const CHOLDER: &str = "
-    one-mapper shared partly-shared deleted metadata no-rmapbt log-device realtime huge-page
-    not-consumed free-space many-owners sysctl filter exiting cow-stores refuse-faults refuse-cow
+    one-mapper shared partly-shared deleted no-rmapbt realtime huge-page not-consumed
+    free-space many-owners sysctl filter exiting cow-stores refuse-faults refuse-cow
     refuse-huge refuse-calls refuse-full refuse-sync heal-ways heal-shared heal-sectors
     staging-inject verify-exact verify-deleted partitions log-writes generic-huge lock-shared ext4
     cow-race";
