@@ -54,7 +54,7 @@ impl_flags!(
         SwSimulated = bindings::mf_flags_MF_SW_SIMULATED,
         /// The device is about to be removed, the memory is still good.
         MemPreRemove = bindings::mf_flags_MF_MEM_PRE_REMOVE,
-        /// A scrub has found the error; nothing has consumed it.
+        /// A scrub or a read by the kernel has found the error; no process has consumed it.
         Found = bindings::mf_flags_MF_FOUND,
         /// The holder's device is suspended: I/O waits until user space resumes it.
         NoIo = bindings::mf_flags_MF_NO_IO,

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 
 use crate::console::Console;
+use crate::load;
 use crate::qemu::QEMU;
 
 /// Printed by the guest's init when the command has ended, with its exit status.
@@ -44,6 +45,7 @@ impl Guest {
             .stderr(fs::File::create(dir.join(QEMU_LOG))?.into_parts().0)
             .spawn()
             .context(QEMU)?;
+        load::serve(&dir);
         Ok(Self {
             lines: follow(child.stdout.take().context("no stdout")?),
             child,

@@ -153,14 +153,17 @@ impl Platform {
 const CPU: &str = "max,vendor=GenuineIntel";
 const BARE: &str = "-nodefaults -no-reboot -display none";
 /// A line to the monitor, and another one for programs in the guest: a server and its client,
-/// joined by a socket.
+/// joined by a socket. For these, too, a line to dax-lab. And one for a debugger.
 const PORTS: &str = "
     -qmp unix:qmp.sock,server=on,wait=off
+    -gdb unix:gdb.sock,server=on,wait=off
     -chardev socket,id=monitor,path=guest-qmp.sock,server=on,wait=off
     -mon chardev=monitor,mode=control
     -chardev socket,id=to-monitor,path=guest-qmp.sock
     -device virtio-serial
     -device virtserialport,chardev=to-monitor,name=dax-lab.monitor
+    -chardev socket,id=host,path=host.sock,server=on,wait=off
+    -device virtserialport,chardev=host,name=dax-lab.host
     -serial file:console.log";
 
 /// The check whether the timer interrupts fails when the host is busy, and ends in

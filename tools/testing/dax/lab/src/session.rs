@@ -13,8 +13,6 @@ use crate::vm::{self, Vm};
 
 /// The kernel with symbols.
 const SYMBOLS: &str = "build/kernels/gdb";
-/// Where QEMU's stub for gdb listens, in the guest's directory.
-const SOCKET: &str = "gdb.sock";
 
 /// A shell in `vm`, with build/share at /share.
 pub fn shell(lab: &Lab, vm: Vm<'_>) -> Result<u8> {
@@ -25,7 +23,6 @@ pub fn shell(lab: &Lab, vm: Vm<'_>) -> Result<u8> {
 /// still until gdb says otherwise.
 pub fn gdb(lab: &Lab, wait: bool) -> Result<u8> {
     let mut words = share(lab)?;
-    words.extend(["-gdb".into(), format!("unix:{SOCKET},server=on,wait=off")]);
     if wait {
         words.push("-S".into());
         eprintln!("dax-lab: the guest does not start before gdb continues it");

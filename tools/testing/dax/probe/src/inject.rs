@@ -10,10 +10,9 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use crate::kernel::Setting;
+use crate::kernel::{Setting, SYMBOLS};
 
 const DEBUG: &str = "/sys/kernel/debug";
-const SYMBOLS: &str = "/proc/kallsyms";
 
 /// Allocations of one function count while this lives.
 pub struct Failing {

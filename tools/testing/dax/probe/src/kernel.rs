@@ -62,6 +62,31 @@ pub fn hardware_corrupted() -> io::Result<u64> {
     value.ok_or_else(|| io::Error::other("no HardwareCorrupted in /proc/meminfo"))
 }
 
+/// The address of a function of the kernel.
+pub fn symbol(name: &str) -> Result<u64> {
+    let text = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
+    let line = text
+        .lines()
+        .find(|line| line.split(' ').nth(2) == Some(name));
+    let line = line.with_context(|| format!("{name} is not in {SYMBOLS}"))?;
+    let address = line.split(' ').next().unwrap_or_default();
+    u64::from_str_radix(address, 16).with_context(|| line.to_string())
+}
+
+/// How many machine checks the CPUs have taken.
+pub fn machine_checks() -> Result<u64> {
+    const INTERRUPTS: &str = "/proc/interrupts";
+    let text = fs::read_to_string(INTERRUPTS)?;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("MCE:"));
+    let counts = line.with_context(|| format!("no MCE in {INTERRUPTS}"))?;
+    Ok(counts
+        .split_whitespace()
+        .map_while(|word| word.parse::<u64>().ok())
+        .sum())
+}
+
 /// Whether the page at a physical address is in the direct map (CONFIG_PTDUMP_DEBUGFS).
 pub fn is_mapped(physical: u64) -> io::Result<bool> {
     let tables = File::open("/sys/kernel/debug/page_tables/kernel")?;
@@ -107,6 +132,8 @@ const REFERENCE: Reference = Reference {
     spin: Duration::from_millis(10),
     spawn: Duration::from_millis(100),
 };
+/// The kernel's functions.
+pub const SYMBOLS: &str = "/proc/kallsyms";
 const PACE: &str = "/run/dax-probe.pace";
 
 /// A limit of so many seconds, or more where the machine is slow.

@@ -27,6 +27,7 @@ mod mce;
 mod pace;
 mod peer;
 mod pmem;
+mod port;
 mod process;
 mod qmp;
 mod report;

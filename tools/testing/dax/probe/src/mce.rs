@@ -7,10 +7,11 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use crate::kernel;
 use crate::kmsg;
+use crate::port::Port;
 use crate::qmp::Monitor;
 use crate::units::PAGE;
 
@@ -22,6 +23,10 @@ const ONE_PAGE: u32 = 0x8c;
 fn patience() -> Duration {
     kernel::limit(20)
 }
+/// Status of the bank and of the machine check: action is required, and the program can go on.
+const SRAR: (u64, u32) = (0xbd80_0000_0000_0134, 0xf);
+/// The port at whose other end dax-lab is.
+const HOST: &str = "dax-lab.host";
 const SYSFS: &str = "/sys/devices/system/machinecheck/machinecheck0";
 
 /// An error at physical address `addr` (in bytes) that no load has consumed: action
@@ -33,13 +38,67 @@ pub fn srao(addr: u64) -> Result<()> {
 /// An error that a load on `cpu` consumes: action is required (SRAR). The guest
 /// panics if that CPU is in the kernel just then: let a process spin there.
 pub fn srar(cpu: u32, addr: u64) -> Result<()> {
-    Monitor::open()?.human(&command(cpu, 0xbd80_0000_0000_0134, 0xf, addr))
+    let (status, mcg_status) = SRAR;
+    Monitor::open()?.human(&command(cpu, status, mcg_status, addr))
+}
+
+/// Loads of the kernel that are to consume an error.
+pub struct Load {
+    port: Port,
+    addr: u64,
+    log: Log,
+}
+
+impl Load {
+    /// The next load by copy_mc_to_kernel() or copy_mc_to_user() from the page at physical address
+    /// `addr` consumes an error there (SRAR). dax-lab stops the CPU at it.
+    pub fn once(addr: u64) -> Result<Self> {
+        Self::of("once", addr)
+    }
+
+    /// All do, until there was none for some seconds: what is written there is lost, too.
+    pub fn always(addr: u64) -> Result<Self> {
+        Self::of("always", addr)
+    }
+
+    fn of(which: &str, addr: u64) -> Result<Self> {
+        const FUNCTION: &str = "copy_mc_enhanced_fast_string";
+        let (status, mcg_status) = SRAR;
+        let mut port = Port::open(HOST)?;
+        let (function, last) = (kernel::symbol(FUNCTION)?, addr + PAGE - 1);
+        port.send(&format!(
+            "{which} {function:x} {addr:x} {last:x} {}",
+            error(status, mcg_status, addr)
+        ))?;
+        let log = Log::new()?;
+        let said = port.line(Instant::now() + patience())?;
+        ensure!(said == "armed", "dax-lab does not wait for a load: {said}");
+        Ok(Self { port, addr, log })
+    }
+
+    /// Waits until that has happened and the kernel is through with it: what memory_failure() made of
+    /// the page, "not called", or "no load".
+    pub fn handled(mut self) -> Result<String> {
+        // dax-lab, too, waits for the load.
+        let said = self.port.line(Instant::now() + 3 * patience())?;
+        if said == "none" {
+            return Ok("no load".into());
+        }
+        ensure!(said == "met", "dax-lab waits for a load: {said}");
+        let outcome = self.log.consumed(self.addr)?;
+        Ok(outcome.unwrap_or_else(|| "not called".into()))
+    }
 }
 
 /// QEMU's `mce` command, for one CPU (LMCE): Linux panics if the others do not join
 /// in otherwise, and QEMU's CPU is too old a model for a broadcast.
 fn command(cpu: u32, status: u64, mcg_status: u32, addr: u64) -> String {
-    format!("mce {cpu} {BANK} {status:#x} {mcg_status:#x} {addr:#x} {ONE_PAGE:#x}")
+    format!("mce {cpu} {}", error(status, mcg_status, addr))
+}
+
+/// The words of it behind the CPU.
+fn error(status: u64, mcg_status: u32, addr: u64) -> String {
+    format!("{BANK} {status:#x} {mcg_status:#x} {addr:#x} {ONE_PAGE:#x}")
 }
 
 /// [`srao`], and waits until the kernel is through with it: what memory_failure()

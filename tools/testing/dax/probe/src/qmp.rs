@@ -3,19 +3,14 @@
 //! QEMU's monitor, as seen from inside the guest: dax-lab joins it to a port of the
 //! guest (QMP: one JSON object a line).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, Result};
 use serde_json::{json, Value};
 
 use crate::kernel;
-use crate::talk::is_ready;
+use crate::port::Port;
 
-const PORTS: &str = "/sys/class/virtio-ports";
 /// The name that dax-lab gives to the port.
 const NAME: &str = "dax-lab.monitor";
 /// QEMU answers at once, but an emulated machine may be slow.
@@ -24,9 +19,7 @@ fn patience() -> Duration {
 }
 
 pub struct Monitor {
-    port: File,
-    /// Read, but no whole line yet.
-    rest: Vec<u8>,
+    port: Port,
     /// Number of the latest command.
     command: u32,
 }
@@ -34,16 +27,8 @@ pub struct Monitor {
 impl Monitor {
     /// Opens the port; one process at a time may have it.
     pub fn open() -> Result<Self> {
-        let path = find()?;
-        let port = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(&path)
-            .with_context(|| format!("monitor port {}", path.display()))?;
         let mut monitor = Self {
-            port,
-            rest: Vec::new(),
+            port: Port::open(NAME)?,
             command: 0,
         };
         // An error says that an earlier process has done this: the connection
@@ -76,56 +61,15 @@ impl Monitor {
         // Answers that an earlier process has not waited for may still come.
         let id = format!("{}-{}", std::process::id(), self.command);
         command["id"] = id.as_str().into();
-        self.port
-            .write_all(format!("{command}\n").as_bytes())
-            .context("monitor port")?;
+        self.port.send(&command.to_string())?;
         let deadline = Instant::now() + patience();
         loop {
-            let line = self.line(deadline)?;
+            let line = self.port.line(deadline)?;
             if let Some(answer) = answer(&line, &id) {
                 return Ok(answer);
             }
         }
     }
-
-    fn line(&mut self, deadline: Instant) -> Result<String> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return Ok(String::from_utf8_lossy(&line).into());
-            }
-            self.wait(deadline)?;
-            let mut chunk = [0; 4096];
-            match self.port.read(&mut chunk) {
-                Ok(0) => bail!("nobody is at the other end of the monitor port"),
-                Ok(n) => self.rest.extend(&chunk[..n]),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => (),
-                Err(e) => return Err(e).context("monitor port"),
-            }
-        }
-    }
-
-    /// Until there is something to read.
-    fn wait(&self, deadline: Instant) -> Result<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        ensure!(
-            is_ready(&self.port, left),
-            "QEMU's monitor: no answer in {} s",
-            patience().as_secs()
-        );
-        Ok(())
-    }
-}
-
-/// The port's device.
-fn find() -> Result<PathBuf> {
-    for entry in fs::read_dir(PORTS).into_iter().flatten().flatten() {
-        let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-        if name.trim() == NAME {
-            return Ok(Path::new("/dev").join(entry.file_name()));
-        }
-    }
-    bail!("no monitor port named {NAME}: only guests that dax-lab started have one")
 }
 
 /// The answer to command `id`, if the line holds it. Other lines are a greeting,

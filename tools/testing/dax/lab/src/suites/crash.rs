@@ -16,7 +16,6 @@ use crate::side::Out;
 use crate::vm::{Vm, PATCHED};
 
 mod found;
-mod gdb;
 mod guest;
 mod memory;
 mod plan;
@@ -108,8 +107,7 @@ pub fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
     {
         let vm = Vm::new(lab, "crash", kernel, 0)
             .platform(platform)
-            .memory(memory.path.clone())
-            .words(guest::words());
+            .memory(memory.path.clone());
         let mut suite = Suite {
             seed,
             vm: &vm,

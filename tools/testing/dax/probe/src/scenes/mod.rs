@@ -29,6 +29,7 @@ mod direct_map;
 mod end;
 mod error_tags;
 mod files;
+mod first_touch;
 mod found;
 mod fsdev;
 mod grow;
@@ -125,7 +126,8 @@ pub const ALL: &[Scene] = &[
     mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
     hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
     short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME, metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED, metadata::HEAL_READDIR, metadata::FOUND_HEALED, metadata::FOUND_LOST,
-    metadata::healer::HEALER,
+    metadata::healer::HEALER, first_touch::FIRST_READ, first_touch::FIRST_BIO,
+    first_touch::FIRST_COPY, first_touch::READ_BACK,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

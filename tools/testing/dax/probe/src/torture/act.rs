@@ -37,8 +37,7 @@ impl World {
         }
         let lost = self.model.lost();
         let done = self.take(op)?;
-        // What of it was freed is bad until the worker has been there.
-        self.loose |= self.model.lost() < lost;
+        self.freed |= self.model.lost() < lost;
         self.actors.run()?;
         Ok(done)
     }

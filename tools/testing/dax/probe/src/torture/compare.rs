@@ -228,7 +228,7 @@ impl World {
         ensure!(end, "{said}");
         self.staging = staging;
         self.forget_struck()?;
-        self.loose = false;
+        (self.loose, self.freed) = (false, false);
         Ok(())
     }
 }

@@ -42,8 +42,11 @@ pub struct World {
     pub staging: BTreeSet<u64>,
     /// On ext4: blocks that have failed. They stay marked until they are written as a whole.
     pub struck: BTreeSet<u64>,
-    /// A block that is not a file's has failed, or was freed, and may not be repaired yet.
+    /// A block that is not a file's has failed, and may not be repaired yet.
     pub loose: bool,
+    /// A bad block was freed. XFS tells the worker when that is in the log, and the block may be
+    /// taken again before the worker has been there: only a comparison knows that it has.
+    pub freed: bool,
     /// Errors that the mount must have counted so far.
     pub reported: u64,
     /// What the firmware is told of each error: nothing if there is none.
@@ -88,6 +91,7 @@ impl World {
             staging: BTreeSet::new(),
             struck: BTreeSet::new(),
             loose: false,
+            freed: false,
             reported: 0,
             firmware: firmware::exists(),
             actors: Actors::start()?,
@@ -106,7 +110,7 @@ impl World {
     /// Whether a copy may be made to a block that is bad: the call that makes it fails.
     pub fn may_meet(&self) -> bool {
         // ext4 zeroes new blocks as wholes before it uses them.
-        !self.fs.is_ext4() && (self.loose || !self.staging.is_empty())
+        !self.fs.is_ext4() && (self.loose || self.freed || !self.staging.is_empty())
     }
 
     pub fn path(&self, slot: u64) -> PathBuf {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::gdb::Gdb;
 use super::plan::Kill;
+use crate::gdb::{self, Gdb};
 use crate::guest::{Guest as Running, Heard, EXIT};
 use crate::pace;
 use crate::vm::Vm;
@@ -21,12 +21,6 @@ fn patience() -> Duration {
 /// To get to where the guest is to be killed.
 fn hit_patience() -> Duration {
     pace::limit(20)
-}
-const SOCKET: &str = "gdb.sock";
-
-/// Words for QEMU that have it listen to a debugger.
-pub fn words() -> Vec<String> {
-    vec!["-gdb".into(), format!("unix:{SOCKET},server=on,wait=off")]
 }
 
 /// What a guest says.
@@ -158,7 +152,7 @@ impl Guest {
                 gdb.stop()?;
                 Ok(gdb)
             }
-            None => Gdb::connect(&self.running.dir.join(SOCKET)),
+            None => Gdb::connect(&self.running.dir.join(gdb::SOCKET)),
         }
     }
 

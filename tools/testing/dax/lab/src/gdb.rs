@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 
+/// Where it listens, in the guest's directory.
+pub const SOCKET: &str = "gdb.sock";
 /// For an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +41,32 @@ impl Gdb {
         self.set(&format!("z1,{addr:x},1"))
     }
 
+    /// Memory of the guest's kernel.
+    pub fn read(&mut self, addr: u64, len: usize) -> Result<Vec<u8>> {
+        let said = self.ask(&format!("m{addr:x},{len:x}"))?;
+        bytes(&said).with_context(|| format!("QEMU's debugger on memory at {addr:#x}: {said:?}"))
+    }
+
+    /// %rsi of the CPU that stopped.
+    pub fn rsi(&mut self) -> Result<u64> {
+        // After %rax, %rbx, %rcx and %rdx.
+        let said = self.ask("g")?;
+        let rsi = said.get(4 * 16..5 * 16).and_then(bytes);
+        let rsi = rsi.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+        rsi.with_context(|| format!("QEMU's debugger on registers: {said:?}"))
+    }
+
+    /// A command of QEMU's monitor that prints nothing.
+    pub fn monitor(&mut self, command: &str) -> Result<()> {
+        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
+        self.set(&format!("qRcmd,{hex}"))
+    }
+
+    /// Leaves; the guest goes on.
+    pub fn detach(mut self) -> Result<()> {
+        self.set("D")
+    }
+
     /// Has a function return 0 at once, from now on: xor %eax,%eax; ret.
     pub fn gut(&mut self, addr: u64) -> Result<()> {
         self.set(&format!("M{addr:x},3:31c0c3"))
@@ -65,6 +93,15 @@ impl Gdb {
     /// Whether the guest has stopped, or does within this time.
     pub fn has_stopped(&mut self, time: Duration) -> Result<bool> {
         Ok(self.packet(time)?.is_some())
+    }
+
+    /// The number of the CPU that has stopped, or does within this time.
+    pub fn stopped_cpu(&mut self, time: Duration) -> Result<Option<u32>> {
+        let Some(said) = self.packet(time)? else {
+            return Ok(None);
+        };
+        let cpu = thread(&said).with_context(|| format!("QEMU's debugger stops: {said:?}"))?;
+        Ok(Some(cpu))
     }
 
     /// Stops the guest.
@@ -109,6 +146,20 @@ impl Gdb {
     }
 }
 
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = (0..hex.len()).step_by(2);
+    let byte = |n| u8::from_str_radix(hex.get(n..n + 2)?, 16).ok();
+    pairs.map(byte).collect()
+}
+
+/// The CPU of a stop reply: QEMU counts threads from 1.
+fn thread(stop: &str) -> Option<u32> {
+    let (_, id) = stop.split_once("thread:")?;
+    let id = id.split(';').next()?;
+    let id = id.rsplit('.').next()?;
+    u32::from_str_radix(id, 16).ok()?.checked_sub(1)
+}
+
 fn packet(text: &str) -> Vec<u8> {
     let sum = text.bytes().fold(0u8, u8::wrapping_add);
     format!("${text}#{sum:02x}").into()
@@ -133,5 +184,14 @@ mod tests {
         assert_eq!(unpack(b"+$OK#9a+$"), Some(("OK".into(), 7)));
         assert_eq!(unpack(b"+$OK#9"), None);
         assert_eq!(unpack(b"+"), None);
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(bytes("00f3a4"), Some(vec![0, 0xf3, 0xa4]));
+        assert_eq!(bytes("0"), None);
+        assert_eq!(thread("T05thread:02;"), Some(1));
+        assert_eq!(thread("T05thread:p01.01;"), Some(0));
+        assert_eq!(thread("W00"), None);
     }
 }
