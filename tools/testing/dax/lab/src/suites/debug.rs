@@ -16,7 +16,7 @@ use crate::side::Out;
 use crate::vm::Vm;
 
 /// How long the races run.
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 20;
 /// How much slower than others the kernel may be.
 pub const SLOWER: u64 = 4;
 /// Printed by the guest after the scenes.

@@ -20,7 +20,7 @@ use crate::side::Out;
 use crate::vm::{Outcome, Vm, PATCHED};
 
 /// How long the races run; and where fewer scenes are played.
-pub const SECONDS: u64 = 60;
+pub const SECONDS: u64 = 40;
 pub const SHORT: u64 = 20;
 
 /// Those that XFS's holder in C passes, on a kernel without the one in Rust. It neither repairs
