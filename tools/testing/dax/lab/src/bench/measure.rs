@@ -47,6 +47,15 @@ pub struct Locked {
     pub longest: Vec<Pair<f64>>,
 }
 
+/// Pages that failed right after one another, in milliseconds.
+pub struct Failed {
+    pub pages: usize,
+    /// From the first injection to the last signal.
+    pub told: Vec<Pair<f64>>,
+    /// From the first injection to the last repair, of free blocks. The stock kernel repairs none.
+    pub repaired: Vec<f64>,
+}
+
 /// What a page of healthy memory took, in microseconds.
 pub struct Used {
     pub kind: &'static Kind,
@@ -103,6 +112,42 @@ fn parse_injections(answer: &str) -> Result<(Vec<f64>, Vec<f64>)> {
     let list: Option<Vec<_>> = answer.split_whitespace().map(injection).collect();
     let list = list.with_context(|| answer.to_string())?;
     Ok(list.into_iter().unzip())
+}
+
+pub fn failed(
+    plan: &Plan,
+    pages: usize,
+    guests: &mut Guests,
+    samples: &mut Samples,
+) -> Result<Failed> {
+    let cell = Cell {
+        owners: pages,
+        mapped: pages,
+        idle: 0,
+    };
+    let ms = |ns: &f64| ns / NS_PER_MS;
+    guests.both(&format!("pages {pages}"))?;
+    let (mut told, mut repaired) = (Vec::new(), Vec::new());
+    // The first one finds cold caches.
+    guests.both("told")?;
+    for round in 0..plan.fewest {
+        let ns = guests.round(round, "told")?;
+        let ns = ns.try_map(|answer| first_number(answer))?;
+        samples.add("pages-told", &cell, round, &ns.map(|ns| vec![*ns]))?;
+        told.push(ns.map(ms));
+        let ns = first_number(&guests.ask(Side::Patched, "repaired")?)?;
+        let pair = Pair {
+            stock: Vec::new(),
+            patched: vec![ns],
+        };
+        samples.add("pages-repaired", &cell, round, &pair)?;
+        repaired.push(ms(&ns));
+    }
+    Ok(Failed {
+        pages,
+        told,
+        repaired,
+    })
 }
 
 /// In samples of their own: tracing takes time.

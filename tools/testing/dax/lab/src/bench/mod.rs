@@ -20,7 +20,7 @@ mod verdict;
 
 use driver::Guests;
 use fit::Growth;
-use measure::{Locked, Notified, Used};
+use measure::{Failed, Locked, Notified, Used};
 pub use plan::Args;
 use plan::{Cell, Plan};
 use progress::Progress;
@@ -34,6 +34,7 @@ pub struct Results {
     pub notified: Vec<Notified>,
     pub locked: Vec<Locked>,
     pub healthy: Vec<Used>,
+    pub failed: Vec<Failed>,
     /// What the times are given in; healthy memory has a thousandth of it.
     pub unit: &'static str,
     /// None if there were too few cells for one.
@@ -68,6 +69,9 @@ pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
     if !results.notified.is_empty() {
         plot::draw(&results, &dir)?;
     }
+    if results.failed.len() > 1 {
+        plot::draw_pages(&results, &dir)?;
+    }
     println!("plot, samples and this report: {}", dir.display());
     let good = complaints.is_empty() && (plan.quick || verdict::good(&results));
     Ok(u8::from(!good))
@@ -80,6 +84,11 @@ fn measure(
     progress: &Progress,
 ) -> Result<Results> {
     let healthy = measure::healthy(plan, guests, &mut samples, progress)?;
+    let mut failed = Vec::new();
+    for &pages in plan.pages.iter().filter(|pages| **pages > 0) {
+        progress.step(&format!("{pages} pages at once"));
+        failed.push(measure::failed(plan, pages, guests, &mut samples)?);
+    }
     for owners in &plan.owners {
         progress.step(&format!("{owners} files that share a block"));
         guests.both(&format!("owners {owners}"))?;
@@ -100,6 +109,7 @@ fn measure(
         notified,
         locked,
         healthy,
+        failed,
         unit: ["ms", "million instructions"][usize::from(plan.counted)],
         growth: None,
     };

@@ -41,6 +41,9 @@ pub struct Args {
     /// Numbers of idle processes
     #[arg(long, value_delimiter = ',')]
     idle: Vec<usize>,
+    /// Numbers of pages that fail at once; 0 leaves it out
+    #[arg(long, value_delimiter = ',')]
+    pages: Vec<usize>,
     /// Fewest rounds of a notification
     #[arg(long)]
     rounds: Option<usize>,
@@ -58,6 +61,8 @@ pub struct Plan {
     pub quick: bool,
     pub owners: Vec<usize>,
     idle: Vec<usize>,
+    /// Pages that fail at once.
+    pub pages: Vec<usize>,
     /// Rounds of a cell: no fewer, and no more than `most` while there is time.
     pub fewest: usize,
     pub most: usize,
@@ -88,6 +93,11 @@ impl Plan {
             true => (&[1, 100, 1000], &[0, 200], 0),
             false => (&[1, 100, 1000, 4000, 20000], &[0, 500, 2000], 6),
         };
+        let pages: &[_] = if args.quick {
+            &[1, 100]
+        } else {
+            &[1, 100, 10_000]
+        };
         let owners = or(&args.owners, owners);
         let plan = Self {
             dir,
@@ -99,6 +109,7 @@ impl Plan {
             },
             owners,
             idle: or(&args.idle, idle),
+            pages: or(&args.pages, pages),
             fewest: args.rounds.unwrap_or(fewest),
             most,
             per_cell: Duration::from_secs(seconds),
@@ -110,6 +121,8 @@ impl Plan {
         let fit = plan.owners.iter().all(|n| (1..=60_000).contains(n));
         ensure!(fit, "--owners: 1 to 60000");
         ensure!(plan.idle.iter().all(|n| *n <= 4000), "--idle: 4000 at most");
+        let fit = plan.pages.iter().all(|n| *n <= 20_000);
+        ensure!(fit, "--pages: 20000 at most");
         ensure!(plan.fewest > 0, "--rounds: 1 at least");
         Ok(plan)
     }
@@ -142,7 +155,7 @@ impl Plan {
             0 => 0,
             rounds => STATES.len() * rounds + 1,
         };
-        2 + healthy + self.owners.len() + self.cells().len()
+        2 + healthy + self.pages.len() + self.owners.len() + self.cells().len()
     }
 
     pub fn watches_lock(&self, cell: &Cell) -> bool {

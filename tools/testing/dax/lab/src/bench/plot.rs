@@ -11,7 +11,7 @@ use plotters::prelude::*;
 use plotters::style::{register_font, FontStyle};
 
 use super::fit::Growth;
-use super::measure::Notified;
+use super::measure::{Failed, Notified};
 use super::stats::{Pair, Summary};
 use super::Results;
 
@@ -34,6 +34,71 @@ pub fn draw(results: &Results, dir: &Path) -> Result<()> {
     let (svg, png) = (dir.join("notification.svg"), dir.join("notification.png"));
     notifications(results, SVGBackend::new(&svg, SIZE).into_drawing_area())?;
     notifications(results, BitMapBackend::new(&png, SIZE).into_drawing_area())
+}
+
+/// Draws how long it takes until all pages are told of, or repaired, into `dir`.
+pub fn draw_pages(results: &Results, dir: &Path) -> Result<()> {
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
+        .map_err(|_| anyhow!("the font can't be read"))?;
+    let (svg, png) = (dir.join("pages.svg"), dir.join("pages.png"));
+    pages(results, SVGBackend::new(&svg, SIZE).into_drawing_area())?;
+    pages(results, BitMapBackend::new(&png, SIZE).into_drawing_area())
+}
+
+fn pages<B: DrawingBackend>(results: &Results, area: Area<B>) -> Result<()> {
+    area.fill(&WHITE).map_err(failed)?;
+    let side = |of: fn(&Pair<f64>) -> f64| -> Vec<(f64, Summary)> {
+        let line = |n: &Failed| (n.pages as f64, Summary::of(n.told.iter().map(of)));
+        results.failed.iter().map(line).collect()
+    };
+    let repaired = |n: &Failed| (n.pages as f64, Summary::of(n.repaired.iter().copied()));
+    let lines = [
+        ("told, stock", side(|round| round.stock)),
+        ("told, patched", side(|round| round.patched)),
+        (
+            "repaired, patched",
+            results.failed.iter().map(repaired).collect(),
+        ),
+    ];
+    let all = lines.iter().flat_map(|(_, line)| line);
+    let times = all.clone().flat_map(|(_, s)| [s.min, s.max]);
+    let counts = all.clone().map(|(pages, _)| *pages);
+    let mut chart = ChartBuilder::on(&area)
+        .caption("Pages that fail one right after the other", (FONT, 22))
+        .margin(10)
+        .x_label_area_size(45)
+        .y_label_area_size(60)
+        .build_cartesian_2d(room(counts).log_scale(), room(times).log_scale())
+        .map_err(failed)?;
+    chart
+        .configure_mesh()
+        .x_desc("pages")
+        .y_desc(results.unit)
+        .x_label_formatter(&|n| format!("{n:.0}"))
+        .y_label_formatter(&|ms| axis(*ms))
+        .label_style((FONT, 14))
+        .light_line_style(BLACK.mix(0.04))
+        .draw()
+        .map_err(failed)?;
+    for ((name, line), color) in lines.iter().zip(COLORS) {
+        let medians = line.iter().map(|(pages, s)| (*pages, s.median));
+        chart
+            .draw_series(LineSeries::new(medians, color.stroke_width(2)))
+            .map_err(failed)?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
+        let bars = line.iter().map(|(pages, s)| {
+            PathElement::new([(*pages, s.min), (*pages, s.max)], color.stroke_width(2))
+        });
+        chart.draw_series(bars).map_err(failed)?;
+    }
+    chart
+        .configure_series_labels()
+        .border_style(BLACK.mix(0.3))
+        .label_font((FONT, 14))
+        .draw()
+        .map_err(failed)?;
+    area.present().map_err(failed)
 }
 
 /// The backends' errors can't be kept: they borrow.

@@ -2,7 +2,7 @@
 
 //! The results as text.
 
-use super::measure::{Notified, Used};
+use super::measure::{Failed, Notified, Used};
 use super::plan::Cell;
 use super::stats::{median, speedups, Pair, Summary};
 use super::Results;
@@ -60,6 +60,7 @@ pub fn results(results: &Results) -> String {
         let sides = [side(|round| round.stock), side(|round| round.patched)];
         text += &row(&cell(&l.cell), WIDE, l.longest.len(), &sides, &ratio);
     }
+    text += &pages(&results.failed, unit);
     if !results.healthy.is_empty() {
         let small = match unit {
             "ms" => "us",
@@ -73,6 +74,32 @@ pub fn results(results: &Results) -> String {
     }
     for used in &results.healthy {
         text += &healthy(used);
+    }
+    text
+}
+
+fn pages(failed: &[Failed], unit: &str) -> String {
+    if failed.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\nPages that fail one right after the other, from the first injection, {unit}: to the last\n\
+         signal to the process that maps them; and, free ones, until the last is repaired, which\n\
+         the stock kernel does not do.\n\n"
+    );
+    text += &header(&cells("pages", "", ""), WIDE);
+    for n in failed {
+        let told = |of: fn(&Pair<f64>) -> f64| summary(&Summary::of(n.told.iter().map(of)));
+        let sides = [told(|round| round.stock), told(|round| round.patched)];
+        let ratio = format!("{:.2}", median(speedups(&n.told)));
+        let first = cells(n.pages, "told", "");
+        text += &row(&first, WIDE, n.told.len(), &sides, &ratio);
+        let sides = [
+            "-".into(),
+            summary(&Summary::of(n.repaired.iter().copied())),
+        ];
+        let first = cells(n.pages, "", "repaired");
+        text += &row(&first, WIDE, n.repaired.len(), &sides, "-");
     }
     text
 }

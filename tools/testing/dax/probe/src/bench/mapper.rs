@@ -63,6 +63,12 @@ impl Mapper {
         Ok(())
     }
 
+    /// Maps the pages of a file.
+    pub fn map_file(&mut self, path: &Path, pages: usize) -> Result<()> {
+        self.ask(&format!("file {pages} {}", path.display()))?;
+        Ok(())
+    }
+
     pub fn unmap(&mut self) -> Result<()> {
         self.ask("unmap").map(drop)
     }
@@ -75,6 +81,11 @@ impl Mapper {
     /// How many of the mapped pages are page frame `pfn`.
     pub fn count(&mut self, pfn: u64) -> Result<usize> {
         Ok(self.ask(&format!("count {pfn}"))? as usize)
+    }
+
+    /// How many pages are mapped.
+    pub fn present(&mut self) -> Result<usize> {
+        Ok(self.ask("present")? as usize)
     }
 
     /// Forgets the signals so far.
@@ -135,6 +146,10 @@ fn obey(area: &mut Option<Area>, line: &str) -> Result<u64> {
             *area = None;
             *area = Some(map_owners(Path::new(dir), owners.parse()?, count.parse()?)?);
         }
+        (["file", pages, path], _) => {
+            *area = None;
+            *area = Some(map_file(Path::new(path), pages.parse()?)?);
+        }
         (["unmap"], _) => *area = None,
         (["touch"], Some(area)) => {
             for page in 0..area.pages() {
@@ -146,9 +161,26 @@ fn obey(area: &mut Option<Area>, line: &str) -> Result<u64> {
             let (pfn, frames): (u64, _) = (pfn.parse()?, area.frames(0, area.pages())?);
             return Ok(frames.iter().filter(|frame| **frame == pfn).count() as u64);
         }
+        (["present"], Some(area)) => {
+            let frames = area.frames(0, area.pages())?;
+            return Ok(frames.iter().filter(|frame| **frame != 0).count() as u64);
+        }
         _ => bail!("not now: {line}"),
     }
     Ok(0)
+}
+
+/// All pages of a file.
+fn map_file(path: &Path, pages: usize) -> Result<Area> {
+    let name = path.display();
+    let view = View {
+        file: &File::open(path).with_context(|| name.to_string())?,
+        first: 0,
+        pages,
+        prot: READ,
+        flags: MapFlags::MAP_SHARED,
+    };
+    Area::map(view, Fit::Any).with_context(|| name.to_string())
 }
 
 /// One page of each file, side by side.

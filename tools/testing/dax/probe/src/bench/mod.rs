@@ -23,12 +23,14 @@ mod lock;
 mod mapper;
 mod notify;
 mod owners;
+mod pages;
 mod state;
 
 use healthy::Healthy;
 use lock::Trace;
 use mapper::Mapper;
 use owners::Group;
+use pages::Pages;
 use state::State;
 
 /// Where the injector runs, and with it the mapper: taking mappings away from a
@@ -58,6 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
         groups: Vec::new(),
         mapped: None,
         healthy: None,
+        pages: None,
         state: State::default(),
         xfs: Xfs::new(&Options::default())?,
     };
@@ -107,6 +110,8 @@ struct Bench {
     /// What the mapper maps.
     mapped: Option<notify::Mapped>,
     healthy: Option<Healthy>,
+    /// Those that fail next.
+    pages: Option<Pages>,
     state: State,
     xfs: Xfs,
 }
@@ -123,6 +128,18 @@ impl Bench {
             Some("map") => self.map(number(1)?, number(2)?)?,
             Some("unmap") => self.unmap()?,
             Some("inject") => return self.inject(number(1)?),
+            Some("pages") => {
+                self.unmap()?;
+                self.pages = Some(Pages::new(&self.xfs, number(1)?)?);
+            }
+            Some("told") => {
+                let pages = self.pages.as_ref().context("no pages")?;
+                return Ok(pages.told(&mut self.mapper)?.to_string());
+            }
+            Some("repaired") => {
+                let pages = self.pages.as_ref().context("no pages")?;
+                return Ok(pages.repaired()?.to_string());
+            }
             Some("lock") => return self.lock(),
             Some("state") => self
                 .state

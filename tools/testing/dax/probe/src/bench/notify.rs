@@ -18,7 +18,7 @@ use crate::worker;
 /// expected. One that came later would be found by the next sample.
 const QUIET_NS: u64 = 5_000_000;
 /// A kernel that does not signal at all.
-const PATIENCE_NS: u64 = 20_000_000_000;
+pub const PATIENCE_NS: u64 = 60_000_000_000;
 
 /// What the mapper maps: `count` times page frame `pfn`, in the group of the AGF at
 /// sector `agf`.
@@ -80,7 +80,8 @@ pub fn sample(mapper: &mut Mapper, mapped: &Mapped) -> Result<Sample> {
     })
 }
 
-fn wait(mapper: &Mapper, returned: u64) -> Result<(u64, u64)> {
+/// Waits for the last signal: their number, and its time.
+pub fn wait(mapper: &Mapper, returned: u64) -> Result<(u64, u64)> {
     loop {
         let (signals, last) = mapper.seen();
         let time = now();

@@ -40,7 +40,7 @@ fn race(_: u64) -> Result<()> {
         let counters = counters::<8>()?;
         let mapper = Worker::start(|| change_often(file, len, change, counters))?;
         let pfn = Pmem(0).pfn(place(file, 0)?)?;
-        let outcome = inject_often(pfn, len, counters, Duration::from_secs(seconds));
+        let outcome = inject_often(pfn, len, counters, kernel::limit(seconds));
         counters[STOP].store(1, SeqCst);
         expect(&format!("{name}: mapper"), "done", mapper.end(patience()))?;
         let (rounds, left) = outcome?;
