@@ -14,10 +14,9 @@ use crate::sys;
 use crate::units::PAGE;
 
 pub use crate::abi::{
-    fiemap_extent as FiemapExtent, fsmap as Fsmap, xfs_fsop_geom as Geometry, FMR_OF_ATTR_FORK,
-    FMR_OF_EXTENT_MAP, FMR_OWN_FREE, XFS_FMR_OWN_AG, XFS_FMR_OWN_COW, XFS_FMR_OWN_FS,
-    XFS_FMR_OWN_INOBT, XFS_FMR_OWN_INODES, XFS_FMR_OWN_LOG, XFS_FMR_OWN_REFC,
-    XFS_HEALTH_MONITOR_CLEARED as HEALTH_MONITOR_CLEARED,
+    file_extents, fsmap as Fsmap, geometry, FMR_OF_ATTR_FORK, FMR_OF_EXTENT_MAP, FMR_OWN_FREE,
+    XFS_FMR_OWN_AG, XFS_FMR_OWN_COW, XFS_FMR_OWN_FS, XFS_FMR_OWN_INOBT, XFS_FMR_OWN_INODES,
+    XFS_FMR_OWN_LOG, XFS_FMR_OWN_REFC, XFS_HEALTH_MONITOR_CLEARED as HEALTH_MONITOR_CLEARED,
 };
 
 /// # Safety
@@ -111,54 +110,12 @@ pub fn thaw(file: &File) -> io::Result<()> {
     sys::ioctl_file(file, FITHAW, file)
 }
 
-impl FiemapExtent {
-    /// Whether it holds data, and not only space for them.
-    pub fn is_written(&self) -> bool {
-        self.flags & FIEMAP_EXTENT_UNWRITTEN == 0
-    }
-}
-
-/// The first `N` extents from byte `at` of a file on, or fewer.
-fn extents_from<const N: usize>(file: &File, at: u64, len: u64) -> io::Result<Vec<FiemapExtent>> {
-    let mut arg = With::<_, FiemapExtent, N>::new(fiemap {
-        start: at,
-        length: len,
-        extent_count: N as u32,
-        ..Default::default()
-    });
-    // SAFETY: FIEMAP takes a fiemap with room for extent_count extents.
-    unsafe { ioctl(file, FS_IOC_FIEMAP, &mut *arg)? };
-    Ok(arg.list[..arg.head.mapped_extents as usize].to_vec())
-}
-
-/// The extents of a file, in their order.
-pub fn file_extents(file: &File) -> io::Result<Vec<FiemapExtent>> {
-    const ROOM: usize = 128;
-    let mut all: Vec<FiemapExtent> = Vec::new();
-    loop {
-        let next = all.last().map_or(0, |e| e.logical + e.length);
-        let more = extents_from::<ROOM>(file, next, u64::MAX - next)?;
-        all.extend(&more);
-        if more.len() < ROOM {
-            return Ok(all);
-        }
-    }
-}
-
 /// Where byte `at` of the file lies on its device.
 pub fn physical(file: &File, at: u64) -> io::Result<u64> {
     match extents_from::<1>(file, at, 1)?[..] {
         [extent, ..] => Ok(extent.physical + at - extent.logical),
         [] => Err(io::Error::other("FIEMAP: a hole")),
     }
-}
-
-/// How XFS divides its data device.
-pub fn geometry(file: &File) -> io::Result<Geometry> {
-    let mut geometry = Geometry::default();
-    // SAFETY: FSGEOMETRY takes an xfs_fsop_geom.
-    unsafe { ioctl(file, XFS_IOC_FSGEOMETRY, &mut geometry)? };
-    Ok(geometry)
 }
 
 /// Ends all use of the filesystem, with the log on disk: `xfs_io -x -c 'shutdown -f'`.
@@ -229,41 +186,9 @@ pub fn verify_media(root: &File, first: u64, last: u64) -> io::Result<(u64, i32)
     Ok((arg.start_daddr, arg.ioerror as i32))
 }
 
-const FSMAP_RECORDS: usize = 8192;
-
-impl Fsmap {
-    fn is_of(&self, special: u64) -> bool {
-        self.flags & FMR_OF_SPECIAL_OWNER != 0 && self.owner == special
-    }
-
-    /// Whether it holds data of a file, or of a directory.
-    fn is_data(&self) -> bool {
-        self.flags & (FMR_OF_SPECIAL_OWNER | FMR_OF_ATTR_FORK | FMR_OF_EXTENT_MAP) == 0
-    }
-
-    /// Whether byte `at` of its device lies in it.
-    fn contains(&self, at: u64) -> bool {
-        (self.physical..self.physical + self.length).contains(&at)
-    }
-}
-
-/// The extents of all devices up to byte `last` of the last one, or the first of them.
+/// The extents of all devices up to byte `last` of the last one.
 fn extents(file: &File, device: u32, last: u64) -> io::Result<Vec<Fsmap>> {
-    let mut arg = With::<_, Fsmap, FSMAP_RECORDS>::new(fsmap_head {
-        count: FSMAP_RECORDS as u32,
-        ..Default::default()
-    });
-    arg.head.keys[1] = Fsmap {
-        device,
-        flags: u32::MAX,
-        physical: last,
-        owner: u64::MAX,
-        offset: u64::MAX,
-        ..Default::default()
-    };
-    // SAFETY: GETFSMAP takes an fsmap_head with room for count records.
-    unsafe { ioctl(file, FS_IOC_GETFSMAP, &mut *arg)? };
-    Ok(arg.list[..arg.head.entries as usize].to_vec())
+    records(file, Fsmap::default(), Fsmap::high(device, last))
 }
 
 fn all_that(file: &File, is_meant: impl Fn(&Fsmap) -> bool) -> io::Result<Vec<Fsmap>> {
@@ -272,26 +197,24 @@ fn all_that(file: &File, is_meant: impl Fn(&Fsmap) -> bool) -> io::Result<Vec<Fs
     Ok(all)
 }
 
-/// The extents of a special owner, from the first records of the map.
+/// The extents of a special owner.
 pub fn all_owned_by(file: &File, owner: u64) -> io::Result<Vec<Fsmap>> {
     all_that(file, |extent| extent.is_of(owner))
 }
 
 /// The extents of an inode, with those that hold its attributes and its own metadata.
 pub fn all_of_inode(file: &File, ino: u64) -> io::Result<Vec<Fsmap>> {
-    all_that(file, |extent| {
-        extent.flags & FMR_OF_SPECIAL_OWNER == 0 && extent.owner == ino
-    })
+    all_that(file, |extent| !extent.is_special() && extent.owner == ino)
 }
 
 /// The extents of all inodes on a device.
 pub fn all_of_inodes(file: &File, device: u64) -> io::Result<Vec<Fsmap>> {
     all_that(file, |extent| {
-        extent.flags & FMR_OF_SPECIAL_OWNER == 0 && u64::from(extent.device) == device
+        !extent.is_special() && u64::from(extent.device) == device
     })
 }
 
-/// The extents that are free or hold data of files, from the first records of the map.
+/// The extents that are free or hold data of files.
 pub fn all_data_or_free(file: &File) -> io::Result<Vec<Fsmap>> {
     all_that(file, |extent| {
         extent.is_data() || extent.is_of(FMR_OWN_FREE)
@@ -338,9 +261,6 @@ pub fn is_free_on(file: &File, device: u32, at: u64) -> io::Result<bool> {
     // A user who may not know of owners is told of free space as such. Others are told of space
     // without an owner, which is not free for some moments yet.
     let found = as_nobody(|| extents(file, device, at))??;
-    if found.len() == FSMAP_RECORDS {
-        return Err(io::Error::other("GETFSMAP: too many extents"));
-    }
     Ok(found
         .iter()
         .any(|extent| extent.device == device && extent.is_of(FMR_OWN_FREE) && extent.contains(at)))

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{bail, Result};
 use clap::{Parser, Subcommand};
+use dax_abi as abi;
 
-mod abi;
 mod area;
 mod bench;
 mod calls;

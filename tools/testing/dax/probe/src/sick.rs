@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 
 use crate::abi::*;
-use crate::ioctl::{geometry, ioctl};
+use crate::ioctl::ioctl;
 
 type Names = [(u32, &'static str)];
 
@@ -84,17 +84,5 @@ pub fn realtime_group(root: &File, number: u32) -> io::Result<String> {
 
 /// Of an inode.
 pub fn inode(root: &File, ino: u64) -> io::Result<String> {
-    let mut arg = With::<_, xfs_bulkstat, 1>::new(xfs_bulk_ireq {
-        ino,
-        icount: 1,
-        ..Default::default()
-    });
-    // SAFETY: BULKSTAT takes an xfs_bulkstat_req, which is an xfs_bulk_ireq, with room for icount
-    // inodes.
-    unsafe { ioctl(root, XFS_IOC_BULKSTAT, &mut *arg)? };
-    let [stat] = arg.list;
-    if arg.head.ocount != 1 || stat.ino != ino {
-        return Err(io::Error::other("BULKSTAT: no such inode"));
-    }
-    Ok(names(INODE, stat.sick.into()))
+    Ok(names(INODE, bulkstat(root, ino)?.sick.into()))
 }

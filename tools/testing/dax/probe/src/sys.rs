@@ -13,17 +13,9 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::Result;
 
-use crate::abi::STATX_ATTR_DAX;
+pub use crate::abi::ioctl;
 
-/// Calls an ioctl whose argument is a pointer to `arg`.
-///
-/// # Safety
-///
-/// `arg` is what `request` expects.
-pub unsafe fn ioctl<T>(file: &File, request: u64, arg: *mut T) -> Result<i32> {
-    // SAFETY: the caller's promise.
-    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), request, arg) })
-}
+use crate::abi::STATX_ATTR_DAX;
 
 /// Calls an ioctl whose argument is a file, or of no meaning.
 pub fn ioctl_file(file: &File, request: u64, arg: &File) -> io::Result<()> {

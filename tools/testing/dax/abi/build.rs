@@ -11,10 +11,12 @@ const XFS: &str = "../../../../build/linux/fs/xfs/libxfs";
 const HEADER: &str = "src/abi.h";
 const TYPES: &str = "blkpg_.*|file_clone_range|file_dedupe_range|fiemap|fsxattr|fsmap_head|\
                      nd_cmd_pkg|xfs_(ag_geometry|bulkstat_req|device|exchange_range|fsop_geom|\
-                     health_monitor|rtgroup_geometry|verify_media)";
-const VALUES: &str = "VALUE_.*|BLKPG_.*_PARTITION|FIEMAP_EXTENT_UNWRITTEN|FS_XFLAG_.*|FMR_OF_.*|\
+                     fsop_handlereq|getparents_by_handle|getparents_rec|health_monitor|\
+                     rtgroup_geometry|verify_media)";
+const VALUES: &str = "VALUE_.*|BLKPG_.*_PARTITION|FIEMAP_EXTENT_.*|FS_XFLAG_.*|FMR_OF_.*|\
                       FILE_DEDUPE_RANGE_.*|STATX_ATTR_DAX|XFS_(AG|FSOP|RTGROUP)_GEOM_SICK_.*|\
-                      XFS_BS_SICK_.*|XFS_FSOP_GOING_FLAGS_.*|XFS_VERIFY_MEDIA_.*";
+                      XFS_BS_SICK_.*|XFS_FSOP_GEOM_FLAGS_.*|XFS_FSOP_GOING_FLAGS_.*|\
+                      XFS_GETPARENTS_OFLAG_.*|XFS_VERIFY_MEDIA_.*";
 
 fn main() -> Result<(), String> {
     let xfs = format!("{XFS}/xfs_fs.h");
@@ -37,7 +39,8 @@ fn main() -> Result<(), String> {
     let mut text = String::from_utf8_lossy(&made.stdout).into_owned();
     text = text.replace("pub const VALUE_", "pub const ");
     for prefix in [
-        "ag_", "bs_", "fe_", "fm_", "fmh_", "fmr_", "fsx_", "me_", "nd_", "rg_",
+        "ag_", "bs_", "fe_", "fm_", "fmh_", "fmr_", "fsx_", "gp_", "gph_", "gpr_", "ha_", "me_",
+        "nd_", "rg_",
     ] {
         text = text.replace(&format!(" pub {prefix}"), " pub ");
     }
