@@ -15,6 +15,9 @@ use crate::results::Run;
 /// given, beside a build.
 const MEMORY_FOR_TWO: u64 = 10 << 10;
 
+/// What runs in the guest.
+const PROGRAMS: [&str; 2] = ["dax-probe", "dax-owners"];
+
 /// The repository and its build directory.
 pub struct Lab {
     pub top: PathBuf,
@@ -88,12 +91,17 @@ impl Lab {
         self.top.join("tools/testing/lab").join(name)
     }
 
-    /// The programs for the guest, which were built beside this one.
+    /// The program that plays scenes in the guest.
     pub fn probe() -> Result<PathBuf> {
-        let probe = env::current_exe()?.with_file_name("dax-probe");
-        let there = probe.is_file();
-        ensure!(there, "{} is missing: make tools", probe.display());
-        Ok(probe)
+        Self::program(PROGRAMS[0])
+    }
+
+    /// A program for the guest, which was built beside this one.
+    fn program(name: &str) -> Result<PathBuf> {
+        let program = env::current_exe()?.with_file_name(name);
+        let there = program.is_file();
+        ensure!(there, "{} is missing: make tools", program.display());
+        Ok(program)
     }
 
     /// The bootable image in a kernel's build directory.
@@ -119,18 +127,21 @@ impl Lab {
         let _one = ONE.lock();
         let bin = self.build("guest/bin");
         fs::create_dir_all(&bin)?;
-        let probe = Self::probe()?;
-        // A guest that boots may be copying it.
-        let installed = bin.join("dax-probe");
-        let program = fs::read(&probe)?;
-        if fs::read(&installed).is_ok_and(|old| old == program) {
-            return Ok(());
+        for name in PROGRAMS {
+            let built = Self::program(name)?;
+            // A guest that boots may be copying it.
+            let installed = bin.join(name);
+            let program = fs::read(&built)?;
+            if fs::read(&installed).is_ok_and(|old| old == program) {
+                continue;
+            }
+            // One that runs keeps the old file. Two of these programs, each in a namespace of its
+            // own, may have the same number.
+            let new = bin.join(format!(".{name}.{:x}", fastrand::u64(..)));
+            fs::copy(&built, &new)?;
+            fs::rename(new, installed)?;
         }
-        // One that runs keeps the old file. Two of these programs, each in a namespace of its
-        // own, may have the same number.
-        let new = bin.join(format!(".dax-probe.{:x}", fastrand::u64(..)));
-        fs::copy(&probe, &new)?;
-        Ok(fs::rename(new, installed)?)
+        Ok(())
     }
 }
 

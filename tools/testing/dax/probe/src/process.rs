@@ -14,6 +14,7 @@ use anyhow::{bail, ensure, Context, Result};
 use crate::fault::Signal;
 use crate::kernel::{self, errno_name};
 use crate::talk::Talk;
+use crate::units::PAGE_SIZE;
 
 /// Longest time a probe may take to answer; emulated machines are slow.
 fn patience() -> Duration {
@@ -131,6 +132,11 @@ impl Probe {
         let answer = self.ask(&format!("forget {page}"))?;
         ensure!(answer == "errno 0", "MADV_DONTNEED: {answer}");
         Ok(())
+    }
+
+    /// Where it has a page mapped.
+    pub fn address(&self, page: usize) -> u64 {
+        self.base + ((page - self.first) * PAGE_SIZE) as u64
     }
 
     pub fn pid(&self) -> u32 {

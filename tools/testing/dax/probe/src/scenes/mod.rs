@@ -42,6 +42,7 @@ mod machine_check;
 mod mapped;
 mod metadata;
 mod no_rmap;
+mod owners;
 pub mod partitions;
 pub mod platform;
 mod prelude;
@@ -125,9 +126,13 @@ pub const ALL: &[Scene] = &[
     mapped::LVM_EXTENDED, mapped::LVM_MOVED, mapped::LVM_SCRUB, mapped::LVM_REMOVED,
     mapped::DM_STACKED, mapped::DM_STACKED_REMOVED, mapped::DM_SUSPENDED,
     hole::parked::PARKED_REMOVED, hole::writer::WINDOW_COPIED,
-    short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME, metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED, metadata::HEAL_READDIR, metadata::FOUND_HEALED, metadata::FOUND_LOST,
+    short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME,
+    metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED, metadata::HEAL_READDIR,
+    metadata::FOUND_HEALED, metadata::FOUND_LOST,
     metadata::healer::HEALER, first_touch::FIRST_READ, first_touch::FIRST_BIO,
     first_touch::FIRST_COPY, first_touch::READ_BACK,
+    owners::OWNERS, owners::OWNERS_BAD, owners::OWNERS_PATHS,
+    owners::OWNERS_VOLUME, owners::OWNERS_SCAN,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {
