@@ -132,7 +132,7 @@ pub const ALL: &[Scene] = &[
     metadata::healer::HEALER, first_touch::FIRST_READ, first_touch::FIRST_BIO,
     first_touch::FIRST_COPY, first_touch::READ_BACK,
     owners::OWNERS, owners::OWNERS_BAD, owners::OWNERS_PATHS,
-    owners::OWNERS_VOLUME, owners::OWNERS_SCAN,
+    owners::OWNERS_VOLUME, owners::OWNERS_SCAN, owners::FSMAP,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

@@ -268,3 +268,14 @@ fn scan(_: u64) -> Result<()> {
     let both = "data 4096 clone; data 4096 file";
     expect("XFS without rmapbt", both, page("pmem0", at)?)
 }
+
+scene!(FSMAP = 266 "fsmap" fsmap: "a block that a file has more often than GETFSMAP returns at once";
+    differs("records of the file", ""));
+fn fsmap(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 1)?;
+    often(&xfs, &file)?;
+    let (root, ino) = (xfs.root()?, inode(&xfs.path("often"))?);
+    let all = ioctl::all_of_inode(&root, ino)?.into_iter();
+    let data = all.filter(|extent| extent.is_data()).count().to_string();
+    expect("records of the file", &MANY.to_string(), data)
+}
