@@ -117,6 +117,7 @@ mod tests {
             notified: notified.collect(),
             locked: Vec::new(),
             healthy: Vec::new(),
+            failed: Vec::new(),
             unit: "ms",
             growth: None,
         }
