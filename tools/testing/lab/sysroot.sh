@@ -12,6 +12,8 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 release=$(pinned release)
 from_testing='xfsprogs xfslibs-dev'
 unwanted='/usr/share/man/* /usr/share/doc/* /usr/share/locale/*'
+# What stress-ng and PostgreSQL bring for graphics and for a compiler of their own.
+unwanted="$unwanted /usr/lib/x86_64-linux-gnu/libgallium-* /usr/lib/postgresql/*/lib/bitcode/*"
 
 # The first Debian mirror in the host's apt settings. Origin is empty when the
 # host has not fetched its package lists yet.
@@ -163,6 +165,8 @@ rm -rf --one-file-system "$tmp"
 set -- --mode=root --verbose --variant=minbase --dpkgopt=force-unsafe-io \
 	--include="$(printf '%s\n' "$packages" "$source_package" | paste -sd ,)" \
 	--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Check-Valid-Until "false"' \
+	--setup-hook="mkdir -p \"\$1/etc/postgresql-common\"" \
+	--setup-hook="echo create_main_cluster = false >\"\$1/etc/postgresql-common/createcluster.conf\"" \
 	--setup-hook="cp '$build/preferences' \"\$1/etc/apt/preferences.d/versions\"" \
 	--customize-hook="'$lab/sysroot.sh' finish \"\$1\" '$mirror'"
 set -f
