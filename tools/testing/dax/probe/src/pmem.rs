@@ -77,13 +77,7 @@ impl Pmem {
     /// The bad blocks that the driver knows of: "none", or ranges of sectors, each
     /// FIRST+LENGTH.
     pub fn badblocks(self) -> Result<String> {
-        let path = format!("/sys/block/pmem{}/badblocks", self.0);
-        let text = fs::read_to_string(&path).context(path)?;
-        let ranges: Vec<_> = text.lines().map(|line| line.replace(' ', "+")).collect();
-        if ranges.is_empty() {
-            return Ok("none".into());
-        }
-        Ok(ranges.join(" "))
+        bad_list(&format!("/sys/block/pmem{}/badblocks", self.0))
     }
 
     /// The bytes at which the bad sectors begin.
@@ -197,6 +191,16 @@ impl Pmem {
             at += size as u64;
         }
     }
+}
+
+/// A list of bad sectors in sysfs: "none", or ranges, each FIRST+LENGTH.
+pub fn bad_list(path: &str) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| path.to_string())?;
+    let ranges: Vec<_> = text.lines().map(|line| line.replace(' ', "+")).collect();
+    if ranges.is_empty() {
+        return Ok("none".into());
+    }
+    Ok(ranges.join(" "))
 }
 
 /// Aligned as O_DIRECT asks for.

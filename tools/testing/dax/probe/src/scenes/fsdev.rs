@@ -9,12 +9,12 @@ use crate::scenes::prelude::*;
 
 const HUGE: usize = 2 << 20;
 const BUS: &str = "/sys/bus/dax";
-const DEVICE: Pmem = Pmem(1);
+pub const DEVICE: Pmem = Pmem(1);
 /// The page that fails, from the start of the device's data.
-const BAD: u64 = 100;
+pub const BAD: u64 = 100;
 
 /// The device that has taken the memory, on the bus of DAX devices.
-struct DaxDevice {
+pub struct DaxDevice {
     namespace: String,
     name: String,
     start: u64,
@@ -23,7 +23,7 @@ struct DaxDevice {
 
 impl DaxDevice {
     /// Takes it from pmem. It is bound to device_dax then.
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let pfn = fs::read_to_string(format!("/sys/block/pmem{}/device/namespace", DEVICE.0));
         let namespace = match pfn {
             Ok(name) => name.trim().into(),
@@ -61,6 +61,34 @@ impl DaxDevice {
         Ok(())
     }
 
+    pub fn path(&self) -> PathBuf {
+        Path::new("/dev").join(&self.name)
+    }
+
+    /// `ndctl inject-error` of the page that fails.
+    pub fn inject(&self) -> Result<()> {
+        let block = format!("--block={}", BAD * PAGE / SECTOR);
+        let words = [
+            "inject-error",
+            &self.namespace,
+            &block,
+            "--count=8",
+            "--saturate",
+        ];
+        ndctl(&words).map(drop)
+    }
+
+    /// The bad sectors that the driver of the region lists, counted from its start.
+    pub fn region_list(&self) -> Result<String> {
+        let path = format!("/sys/bus/nd/devices/{}/../badblocks", self.namespace);
+        pmem::bad_list(&path)
+    }
+
+    /// The same as ndctl tells, from the start of the device's data.
+    pub fn listed(&self) -> Result<String> {
+        super::platform::listed(&self.namespace)
+    }
+
     /// A machine check.
     fn fail(&self) -> Result<u64> {
         let at = self.start + BAD * PAGE;
@@ -70,7 +98,7 @@ impl DaxDevice {
     }
 
     /// Gives it back to pmem, as it was.
-    fn give_back(self) -> Result<()> {
+    pub fn give_back(self) -> Result<()> {
         self.tell("unbind")?;
         if self.driver != "device_dax" {
             self.tell("remove_id")?;
@@ -123,8 +151,7 @@ scene!(DEVDAX = 170 "devdax" devdax: "memory that failed under device_dax, then 
 /// leaves the direct map.
 fn devdax(_: u64) -> Result<()> {
     play(|device| {
-        let path = Path::new("/dev").join(&device.name);
-        let area = Area::shared(&path, HUGE / PAGE_SIZE)?;
+        let area = Area::shared(&device.path(), HUGE / PAGE_SIZE)?;
         // Not the byte that files have.
         area.load(0);
         // It stays until this process ends, or is killed.

@@ -66,9 +66,7 @@ impl Device {
 
     /// The bad blocks that the driver lists, as ndctl tells.
     fn listed(&self) -> Result<String> {
-        let list = ndctl(&["list", "-N", "-M", "-n", &self.namespace()?])?;
-        let namespace = list.get(0).unwrap_or(&list);
-        ranges(&namespace["badblocks"], "offset", "length")
+        listed(&self.namespace()?)
     }
 
     /// The errors that the firmware knows of: bytes from the device's start.
@@ -91,6 +89,13 @@ impl Device {
             },
         }
     }
+}
+
+/// The bad blocks of a namespace, as ndctl tells.
+pub fn listed(namespace: &str) -> Result<String> {
+    let list = ndctl(&["list", "-N", "-M", "-n", namespace])?;
+    let namespace = list.get(0).unwrap_or(&list);
+    ranges(&namespace["badblocks"], "offset", "length")
 }
 
 pub fn ndctl(words: &[&str]) -> Result<Value> {

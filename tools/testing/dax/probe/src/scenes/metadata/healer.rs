@@ -27,17 +27,17 @@ const REBUILT: [&str; 11] = [
 const WELL: &str = "sick: none, bad: none";
 
 /// xfs_healer, while it lives. It ends with the mount.
-struct Healer(Child);
+pub struct Healer(pub Child);
 
 impl Healer {
-    fn start() -> Result<Self> {
+    pub fn start(words: &[&str], out: Stdio) -> Result<Self> {
         ensure!(
             Path::new(PROGRAM).exists(),
             "{PROGRAM} is missing: xfsprogs 7.2 has it"
         );
         let mut healer = Command::new(PROGRAM);
-        healer.args(["--repair", "--quiet", MOUNT_POINT]);
-        let child = healer.stdout(Stdio::null()).spawn().context(PROGRAM)?;
+        healer.args(words).arg(MOUNT_POINT);
+        let child = healer.stdout(out).spawn().context(PROGRAM)?;
         let healer = Self(child);
         // It has the only health monitor of the mount then.
         let taken = until(
@@ -66,7 +66,7 @@ fn play(_: u64) -> Result<()> {
         let tree = Tree::new()?;
         let at = place(&tree)?;
         let tree = tree.mount_again()?;
-        let healer = Healer::start()?;
+        let healer = Healer::start(&["--repair", "--quiet"], Stdio::null())?;
         let (whose, what) = *sick;
         let counted = hit(name, at)?;
         let lost = counted.contains("1 stuck");
