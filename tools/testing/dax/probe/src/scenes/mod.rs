@@ -20,6 +20,7 @@ macro_rules! scene {
 }
 
 mod alloc_fails;
+mod applications;
 mod bad;
 mod cached;
 mod cow_race;
@@ -133,6 +134,11 @@ pub const ALL: &[Scene] = &[
     first_touch::FIRST_COPY, first_touch::READ_BACK,
     owners::OWNERS, owners::OWNERS_BAD, owners::OWNERS_PATHS,
     owners::OWNERS_VOLUME, owners::OWNERS_SCAN, owners::FSMAP,
+    applications::sqlite::SQLITE, applications::backup::BACKUP, applications::postgres::POSTGRES,
+    applications::pmempool::PMEMPOOL, applications::daxio::DAXIO,
+    applications::clear_errors::CLEAR_ERRORS, applications::rasdaemon::RASDAEMON,
+    applications::healer::HEALER_NAMES, applications::fio::FIO, applications::stress::STRESS_NG,
+    applications::guest_memory::GUEST_MEMORY,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {
