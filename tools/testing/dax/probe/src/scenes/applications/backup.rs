@@ -19,7 +19,7 @@ fn alike(copy: &[u8], original: &[u8]) -> usize {
 }
 
 scene!(BACKUP = 271 "backup" play: "copies of a file with a bad page: dd, rsync, xfs_io";
-    differs("cp", "Bad address"));
+    fast, differs("cp", "Bad address"));
 fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let from = xfs.path("from");

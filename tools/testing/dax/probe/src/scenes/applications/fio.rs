@@ -65,7 +65,7 @@ impl Drop for Job {
 }
 
 scene!(FIO = 278 "fio" play: "fio's engines libpmem, mmap and psync on a bad page";
-    differs("libpmem", ""));
+    fast, differs("libpmem", ""));
 fn play(_: u64) -> Result<()> {
     const READ: [&str; 4] = [
         "--rw=read",

@@ -27,7 +27,7 @@ fn pmempool(words: &[&str]) -> Result<Command> {
 }
 
 scene!(PMEMPOOL = 273 "pmempool" play: "PMDK: a pool with a bad page, and what its replica has";
-    both, differs("sync", ""));
+    both, fast, differs("sync", ""));
 fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     fs::write(xfs.path("pool.set"), MADE_OF)?;

@@ -41,7 +41,7 @@ impl Database {
 }
 
 scene!(SQLITE = 270 "sqlite" play: "SQLite: a bad page in a table, restored from a backup";
-    differs("all rows, mapped", "exit 0"));
+    fast, differs("all rows, mapped", "exit 0"));
 fn play(_: u64) -> Result<()> {
     let xfs = Xfs::new(&Options::default())?;
     let db = Database(xfs.path("db"));
