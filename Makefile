@@ -28,7 +28,10 @@ help:
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; ON=realtime, linear, ext4: what the tests run on;'
 	@echo '             QUICK=1: the stock kernel runs only what does not pass on the patched one)'
-	@echo 'make ndctl-test NDCTL=path    the same with the tests in a checkout of ndctl (TESTS="dax-xfs.sh")'
+	@echo 'make ndctl-test NDCTL=path'
+	@echo '             the same with the tests in a checkout of ndctl'
+	@echo '             (TESTS="dax-xfs.sh mmap.sh": these alone)'
+	@echo 'make selftests   the same with the tests in mm of the kernel tree itself (TESTS="memory-failure")'
 	@echo 'make shell   a guest with /dev/pmem0, /dev/pmem1 and build/share at /share (KERNEL=);'
 	@echo '             Ctrl-a x ends it'
 	@echo 'make gdb     a guest that gdb can be attached to (WAIT=1: from its first instruction)'
@@ -50,7 +53,8 @@ help:
 	@echo 'ACCEL=auto: guests by KVM where it works (kvm: or not at all; tcg, the default: never).'
 
 # What is wrong with the machine, or with a name, is said before anything is built.
-needs := $(if $(filter xfstests ndctl-test,$(MAKECMDGOALS)),guests,$(if \
+foreign := xfstests ndctl-test selftests
+needs := $(if $(filter $(foreign),$(MAKECMDGOALS)),guests,$(if \
 	$(filter run test crash torture mutants bench shell gdb,$(MAKECMDGOALS)),guest,build))
 
 preflight:
@@ -117,10 +121,14 @@ xfstests: preflight
 	@$(MAKE) --no-print-directory foreign-kernels image tools
 	@$(LAB)/guest.sh xfstests $(if $(ON),--on $(ON)) $(if $(QUICK),--quick) -- $(ARGS)
 
-ndctl-test: preflight
-	@$(LAB)/foreign.sh ndctl '$(NDCTL)'
+ndctl-test: checkout = ndctl '$(NDCTL)'
+selftests: checkout = selftests
+selftests: tree
+
+ndctl-test selftests: preflight
+	@$(LAB)/foreign.sh $(checkout)
 	@$(MAKE) --no-print-directory foreign-kernels image tools
-	@$(LAB)/guest.sh ndctl-test $(TESTS)
+	@$(LAB)/guest.sh $@ $(or $(TESTS),$(ARGS))
 
 foreign-kernels: tree
 	@$(LAB)/kernel.sh xfstests
@@ -170,7 +178,7 @@ lint: patched
 clean:
 	@$(LAB)/clean.sh
 
-.PHONY: help run test list crash torture bench xfstests ndctl-test foreign-kernels shell gdb decode \
+.PHONY: help run test list crash torture bench $(foreign) foreign-kernels shell gdb decode \
 	preflight known-flavour known-kernel known-names guest-kernel sysroot tree refresh \
 	kernel patched debug stock image tools series steps lint clean mutants-host mutants
 .NOTPARALLEL:

@@ -1,14 +1,41 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# foreign.sh SUITE CHECKOUT: build/SUITE/SUITE.img, a disk with the checkout of
-# xfstests or ndctl that the user names, built. The checkout stays as it is.
+# foreign.sh SUITE CHECKOUT: build/SUITE/SUITE.img, a disk with the checkout that the user
+# names, built, of xfstests or ndctl. "selftests" are those of build/linux.
+# The checkout stays as it is. Of all suites but xfstests and ndctl, build/SUITE/tests has a
+# line for each test: its name, and the command that runs it.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
 
 suite=$1 checkout=${2-}
 dir=$build/$suite
+jobs=-j${JOBS:-$(($(nproc) + 1))}
+
+# Each program that run_vmtests.sh runs is a test, with those that destroy pages, but for the
+# matrix of gup_test. Its arguments are a part of its name.
+compile_selftests() {
+	kernel_make "$build/linux" "$dir/out" headers
+	cd "$dir/src/tools/testing/selftests/mm"
+	make "$jobs" "KHDR_INCLUDES=-isystem $dir/out/usr/include"
+	# shellcheck disable=SC2016 # their variables
+	sed -n -e 's/sudo -u nobody/runuser -u nobody --/' -e 's,${uffd_stress_bin},./uffd-stress,' \
+		-e 's,bash ./test_hmm.sh smoke,./hmm-tests,' \
+		-e 's/^[[:space:]]*CATEGORY="[^"]*" run_test //p' run_vmtests.sh |
+		awk '!/\\$/ {
+			name = $0
+			gsub(/^(bash |runuser.* )?\.\/| *\$.*/, "", name)
+			gsub(/[ \/]+/, "_", name)
+			print name, $0
+		}' >"$dir/tests"
+	image . 512M
+}
+
+# image DIR SIZE
+image() {
+	mke2fs -q -F -t ext4 -O ^has_journal -d "$1" "$dir/image.tmp" "$2"
+}
 
 # Inside the sysroot.
 compile() {
@@ -17,7 +44,8 @@ compile() {
 	xfstests)
 		# What the user has built may be for another system.
 		[ ! -e include/builddefs ] || make distclean
-		make -j"${JOBS:-$(($(nproc) + 1))}"
+		make "$jobs"
+		image . 1G
 		;;
 	ndctl)
 		meson setup built -Ddocs=disabled -Dsystemd=disabled \
@@ -26,9 +54,10 @@ compile() {
 		meson introspect --tests built >built/tests.json
 		mkdir lab
 		cp "$lab/trace-cmd" lab
+		image . 1G
 		;;
+	selftests) compile_selftests ;;
 	esac
-	mke2fs -q -F -t ext4 -O ^has_journal -d "$dir/src" "$dir/image.tmp" 1G
 }
 
 if [ "$checkout" = compile ]; then
@@ -36,13 +65,20 @@ if [ "$checkout" = compile ]; then
 	exit
 fi
 
+parts=.
 case $suite in
 xfstests) variable=XFSTESTS file=check ;;
 ndctl) variable=NDCTL file=test/dax-poison.c ;;
+selftests)
+	# The tree is big, and its own build must not meet what is built here.
+	variable=build/linux file=tools/testing/selftests/mm checkout=$build/linux
+	parts='tools/arch tools/include tools/scripts tools/testing/selftests include/vdso
+		lib/test_hmm_uapi.h mm/gup_test.h'
+	;;
 *) die "there is no suite $suite" ;;
 esac
 [ -n "$checkout" ] || die "name a checkout of $suite: make ... $variable=path"
-[ -f "$checkout/$file" ] || die "$variable=$checkout is no checkout of $suite: $file is missing"
+[ -e "$checkout/$file" ] || die "$variable=$checkout is no checkout of $suite: $file is missing"
 checkout=$(CDPATH='' cd -- "$checkout" && pwd -P)
 
 need_root
@@ -52,14 +88,16 @@ need_space 3
 key=$({
 	cat "$sysroot/.stamp" "$lab/foreign.sh" "$lab/trace-cmd"
 	printf '%s\n' "$checkout"
-	(cd "$checkout" && find . -name .git -prune -o -type f -printf '%p %s %T@ %m\n') |
+	# shellcheck disable=SC2086 # a list
+	(cd "$checkout" && find $parts -name .git -prune -o -type f -printf '%p %s %T@ %m\n') |
 		LC_ALL=C sort
 } | digest)
 ! stamped "$dir/.stamp" "$key" || exit 0
 rm -rf --one-file-system "$dir"
 mkdir -p "$dir/src"
 # Their own configuration names devices that the guest lacks.
-tar -C "$checkout" --exclude=./.git --exclude=./local.config -cf - . |
+# shellcheck disable=SC2086 # a list
+tar -C "$checkout" --exclude=./.git --exclude=./local.config -cf - $parts |
 	tar -C "$dir/src" --no-same-owner -xf -
 git -c safe.directory='*' -C "$checkout" describe --tags --always --dirty \
 	>"$dir/version" 2>/dev/null || echo 'of unknown version' >"$dir/version"

@@ -11,6 +11,7 @@ use regex_lite::Regex;
 
 #[path = "../../probe/src/trouble.rs"]
 mod trouble;
+pub use trouble::WORDS;
 
 /// After these nothing more is to be expected of the guest.
 const FATAL: &str = "Kernel panic|Oops: |kernel BUG at";
@@ -79,7 +80,7 @@ impl Rules {
             .allow
             .as_ref()
             .is_some_and(|allow| allow.is_match(line));
-        trouble::WORDS.iter().any(|word| line.contains(word)) && !allowed
+        WORDS.iter().any(|word| line.contains(word)) && !allowed
     }
 }
 

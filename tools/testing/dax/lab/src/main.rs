@@ -144,7 +144,10 @@ enum Action {
     Torture(suites::torture::Args),
     Mutants(suites::mutants::Args),
     Xfstests(foreign::xfstests::Args),
-    NdctlTest(foreign::ndctl::Args),
+    /// Run the tests of ndctl, which foreign.sh has built, on the stock and on the patched kernel
+    NdctlTest(foreign::commands::Args),
+    /// The same with the kernel tree's tests of memory management
+    Selftests(foreign::commands::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
@@ -245,6 +248,7 @@ fn run(action: Action) -> Result<u8> {
         Action::Mutants(args) => suites::mutants::command(&lab, &args),
         Action::Xfstests(args) => foreign::xfstests::run(&lab, &args),
         Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),
+        Action::Selftests(args) => foreign::selftests::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);

@@ -66,13 +66,18 @@ pub struct Disk {
     pub keep: bool,
 }
 
+/// A word for a shell.
+pub fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// A shell script that runs `command`. One word is a script already.
 pub fn script(command: &[String]) -> String {
     match command {
         [script] => script.clone(),
         words => {
-            let quote = |word: &String| format!("'{}'", word.replace('\'', r"'\''"));
-            words.iter().map(quote).collect::<Vec<_>>().join(" ")
+            let words: Vec<_> = words.iter().map(|word| quote(word)).collect();
+            words.join(" ")
         }
     }
 }

@@ -14,8 +14,12 @@ use crate::side::by_side;
 use crate::vm::{End, Outcome};
 
 mod check;
+pub mod commands;
+mod guests;
 pub mod ndctl;
 mod report;
+pub mod selftests;
+mod transcript;
 pub mod xfstests;
 
 /// The kernel with what these suites ask for beside lab.config.

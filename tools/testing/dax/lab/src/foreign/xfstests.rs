@@ -2,7 +2,6 @@
 
 //! xfstests on DAX, with reflink and reverse mapping.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,7 +11,7 @@ use fs_err as fs;
 use regex_lite::Regex;
 
 use super::report::report;
-use super::{at_once, both, check, kernel, why, Progress};
+use super::{at_once, both, check, guests, kernel, Progress};
 use crate::ktap::{Test, Verdict};
 use crate::lab::{Lab, Side};
 use crate::program::output;
@@ -157,7 +156,7 @@ pub fn run(lab: &Lab, args: &Args) -> Result<u8> {
     let progress = Progress::new(names.len());
     if !args.quick {
         return both(lab, name, &names, &|side| {
-            suite.side(side, "", &names, &progress)
+            guests::side(&suite, side, "", &names, &progress)
         });
     }
     let patched = suite.halves(Side::Patched, &names, &progress)?;
@@ -175,7 +174,7 @@ impl Suite<'_> {
     /// The tests that check's arguments stand for.
     fn list(&self) -> Result<Vec<String>> {
         let words = [&["-n".into()][..], &self.args.check].concat();
-        let outcome = self.guest("list", Side::Patched, &words, &mut |_| ())?;
+        let outcome = self.boot("list", Side::Patched, &words, &mut |_| ())?;
         let lines = outcome.output.iter();
         let names: Vec<_> = lines
             .filter_map(|line| check::name(line.trim()))
@@ -193,59 +192,12 @@ impl Suite<'_> {
     /// Runs every other test in a guest of its own, which makes two guests.
     fn halves(&self, side: Side, names: &[String], progress: &Progress) -> Result<Vec<Test>> {
         let half = |n: usize| -> Vec<_> { names.iter().skip(n).step_by(2).cloned().collect() };
-        let run = |n: usize| self.side(side, ["a", "b"][n], &half(n), progress);
+        let run = |n: usize| guests::side(self, side, ["a", "b"][n], &half(n), progress);
         Ok(at_once(run)?.concat())
     }
 
-    /// Runs tests until each has a result. One that takes the guest with it has failed.
-    fn side(
-        &self,
-        side: Side,
-        lane: &str,
-        names: &[String],
-        progress: &Progress,
-    ) -> Result<Vec<Test>> {
-        let mut tests: Vec<Test> = Vec::new();
-        let mut boots = 0;
-        loop {
-            let done: HashSet<_> = tests.iter().map(|test| test.name.clone()).collect();
-            let left: Vec<_> = names
-                .iter()
-                .filter(|n| !done.contains(*n))
-                .cloned()
-                .collect();
-            if left.is_empty() {
-                return Ok(tests);
-            }
-            boots += 1;
-            let guest = format!("{}{lane}-{boots}", side.name());
-            let words = [&["--exact-order".into()][..], &left].concat();
-            let before = tests.len();
-            let outcome = self.guest(&guest, side, &words, &mut |line| {
-                if let Some(test) = check::result(line).filter(|test| left.contains(&test.name)) {
-                    progress.tell(side, &test);
-                    tests.push(test);
-                }
-            })?;
-            let console = outcome.console().unwrap_or_default();
-            let known = |name: &&str| tests.iter().all(|test| test.name != *name);
-            if let Some(name) = check::begun(&console).filter(known) {
-                let test = Test::failed(name, &why(&outcome));
-                progress.tell(side, &test);
-                tests.push(test);
-            }
-            if tests.len() == before {
-                let said = outcome.output.last().map_or("nothing", |line| line);
-                bail!(
-                    "{guest}: {} before the first test; it said: {said}",
-                    why(&outcome)
-                );
-            }
-        }
-    }
-
     /// check in a guest; its results go to the folder results beside the guest's files.
-    fn guest(
+    fn boot(
         &self,
         guest: &str,
         side: Side,
@@ -286,5 +238,26 @@ impl Suite<'_> {
         output(Command::new("debugfs").args(["-R", &dump]).arg(&results))?;
         fs::remove_file(&results)?;
         Ok(outcome)
+    }
+}
+
+impl guests::Suite for Suite<'_> {
+    fn guest(
+        &self,
+        guest: &str,
+        side: Side,
+        tests: &[String],
+        sink: &mut dyn FnMut(Test),
+    ) -> Result<Outcome> {
+        let words = [&["--exact-order".into()][..], tests].concat();
+        self.boot(guest, side, &words, &mut |line| {
+            let test = check::result(line).filter(|test| tests.contains(&test.name));
+            test.into_iter().for_each(&mut *sink);
+        })
+    }
+
+    fn begun(&self, outcome: &Outcome) -> Result<Option<String>> {
+        let console = outcome.console().unwrap_or_default();
+        Ok(check::begun(&console).map(String::from))
     }
 }
