@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # foreign.sh SUITE CHECKOUT: build/SUITE/SUITE.img, a disk with the checkout that the user
-# names, built, of xfstests or ndctl. "selftests" are those of build/linux.
+# names, built, of xfstests, ndctl or mce-test. "selftests" are those of build/linux.
 # The checkout stays as it is. Of all suites but xfstests and ndctl, build/SUITE/tests has a
 # line for each test: its name, and the command that runs it.
 set -eu
@@ -32,6 +32,26 @@ compile_selftests() {
 	image . 512M
 }
 
+# The runners are functions of the suite, which count what failed; the parts of run_thp.sh,
+# which prints no result of each, are tests here.
+compile_mce_test() {
+	mkdir -p bin work
+	# Its parent has to wake up before that, or waits for good (SEM_UNDO).
+	sed -i 's/usleep(1000)/usleep(1000000)/' cases/function/hwpoison/thugetlb.c
+	make -C tools/page-types install
+	make -C cases/function/hwpoison install
+	{
+		for name in hard soft hugepage hugepage_overcommit; do
+			echo "run_$name.sh ./run_$name.sh"
+		done
+		for words in '--early-kill --offset 0' '--offset 0' '--avoid-touch --offset 0' \
+			'--early-kill --offset 1' '--offset 1' '--avoid-touch --offset 1'; do
+			echo "ttranshuge$(printf %s "$words" | tr -d ' ') ./ttranshuge $words"
+		done
+	} >"$dir/tests"
+	image . 256M
+}
+
 # image DIR SIZE
 image() {
 	mke2fs -q -F -t ext4 -O ^has_journal -d "$1" "$dir/image.tmp" "$2"
@@ -57,6 +77,7 @@ compile() {
 		image . 1G
 		;;
 	selftests) compile_selftests ;;
+	mce-test) compile_mce_test ;;
 	esac
 }
 
@@ -69,6 +90,7 @@ parts=.
 case $suite in
 xfstests) variable=XFSTESTS file=check ;;
 ndctl) variable=NDCTL file=test/dax-poison.c ;;
+mce-test) variable=MCE_TEST file=cases/function/hwpoison/tinjpage.c ;;
 selftests)
 	# The tree is big, and its own build must not meet what is built here.
 	variable=build/linux file=tools/testing/selftests/mm checkout=$build/linux

@@ -148,6 +148,8 @@ enum Action {
     NdctlTest(foreign::commands::Args),
     /// The same with the kernel tree's tests of memory management
     Selftests(foreign::commands::Args),
+    /// The same with mce-test's functions for poisoned memory
+    MceTest(foreign::commands::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
@@ -249,6 +251,7 @@ fn run(action: Action) -> Result<u8> {
         Action::Xfstests(args) => foreign::xfstests::run(&lab, &args),
         Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),
         Action::Selftests(args) => foreign::selftests::run(&lab, &args),
+        Action::MceTest(args) => foreign::mce_test::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);
