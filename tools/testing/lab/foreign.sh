@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # foreign.sh SUITE CHECKOUT: build/SUITE/SUITE.img, a disk with the checkout that the user
-# names, built, of xfstests, ndctl or mce-test. "selftests" are those of build/linux.
+# names, built, of xfstests, ndctl, mce-test or ltp. "selftests" are those of build/linux.
 # The checkout stays as it is. Of all suites but xfstests and ndctl, build/SUITE/tests has a
 # line for each test: its name, and the command that runs it.
 set -eu
@@ -12,6 +12,16 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 suite=$1 checkout=${2-}
 dir=$build/$suite
 jobs=-j${JOBS:-$(($(nproc) + 1))}
+
+# What of LTP is built: what maps, moves and poisons memory, and what reads and writes files
+# that are mapped.
+ltp_dirs='lib mem fs/fsx-linux fs/ftest io/aio io/direct_io
+	syscalls/fallocate syscalls/fsync syscalls/ftruncate syscalls/get_mempolicy
+	syscalls/madvise syscalls/mbind syscalls/memfd_create syscalls/migrate_pages
+	syscalls/mincore syscalls/mlock syscalls/mlock2 syscalls/mlockall syscalls/mmap
+	syscalls/move_pages syscalls/mprotect syscalls/mremap syscalls/msync syscalls/munlock
+	syscalls/munmap syscalls/pkeys syscalls/process_madvise syscalls/remap_file_pages
+	syscalls/set_mempolicy syscalls/truncate syscalls/userfaultfd'
 
 # Each program that run_vmtests.sh runs is a test, with those that destroy pages, but for the
 # matrix of gup_test. Its arguments are a part of its name.
@@ -52,6 +62,29 @@ compile_mce_test() {
 	image . 256M
 }
 
+compile_ltp() {
+	make autotools
+	./configure --prefix=/suite
+	make "$jobs" -C lib
+	make "$jobs" -C libs
+	for part in $ltp_dirs; do
+		at=testcases/kernel/$part
+		[ "$part" != lib ] || at=testcases/lib
+		[ -d "$at" ] || continue
+		make "$jobs" -C "$at"
+		make -C "$at" "DESTDIR=$dir/root" install
+	done
+	cat runtest/mm runtest/syscalls runtest/hugetlb runtest/numa |
+		awk -v bin="$dir/root/suite/testcases/bin" '
+			/^[a-z]/ && !seen[$1]++ {
+				program = bin "/" $2
+				if ((getline line <program) > 0)
+					print
+				close(program)
+			}' >"$dir/tests"
+	image "$dir/root/suite" 1G
+}
+
 # image DIR SIZE
 image() {
 	mke2fs -q -F -t ext4 -O ^has_journal -d "$1" "$dir/image.tmp" "$2"
@@ -78,6 +111,7 @@ compile() {
 		;;
 	selftests) compile_selftests ;;
 	mce-test) compile_mce_test ;;
+	ltp) compile_ltp ;;
 	esac
 }
 
@@ -91,6 +125,7 @@ case $suite in
 xfstests) variable=XFSTESTS file=check ;;
 ndctl) variable=NDCTL file=test/dax-poison.c ;;
 mce-test) variable=MCE_TEST file=cases/function/hwpoison/tinjpage.c ;;
+ltp) variable=LTP file=runtest/mm ;;
 selftests)
 	# The tree is big, and its own build must not meet what is built here.
 	variable=build/linux file=tools/testing/selftests/mm checkout=$build/linux

@@ -150,6 +150,8 @@ enum Action {
     Selftests(foreign::commands::Args),
     /// The same with mce-test's functions for poisoned memory
     MceTest(foreign::commands::Args),
+    /// The same with tests of the Linux Test Project
+    Ltp(foreign::commands::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
@@ -252,6 +254,7 @@ fn run(action: Action) -> Result<u8> {
         Action::NdctlTest(args) => foreign::ndctl::run(&lab, &args),
         Action::Selftests(args) => foreign::selftests::run(&lab, &args),
         Action::MceTest(args) => foreign::mce_test::run(&lab, &args),
+        Action::Ltp(args) => foreign::ltp::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);

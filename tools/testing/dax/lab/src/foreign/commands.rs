@@ -71,6 +71,15 @@ impl Default for Spec {
     }
 }
 
+/// The first line with one of these words: the first word that there is a line with. Without any,
+/// the last line.
+pub fn telling(lines: &[String], words: &[&str]) -> String {
+    let mut lines_with = words
+        .iter()
+        .filter_map(|word| lines.iter().find(|line| line.contains(word)));
+    lines_with.next().cloned().unwrap_or_else(|| last(lines))
+}
+
 /// A test's name, and a script.
 pub struct Command {
     pub name: String,

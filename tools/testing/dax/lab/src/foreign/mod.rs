@@ -16,6 +16,7 @@ use crate::vm::{End, Outcome};
 mod check;
 pub mod commands;
 mod guests;
+pub mod ltp;
 pub mod mce_test;
 pub mod ndctl;
 mod report;
