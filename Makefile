@@ -28,8 +28,8 @@ help:
 	@echo 'make xfstests XFSTESTS=path   a checkout of xfstests on the stock and the patched kernel'
 	@echo '             (ARGS="-g dax": what check gets; ON=realtime, linear, ext4: what the tests run on;'
 	@echo '             QUICK=1: the stock kernel runs only what does not pass on the patched one)'
-	@echo 'make ndctl-test NDCTL=path, mce-test MCE_TEST=path, ltp LTP=path'
-	@echo '             the same with the tests in a checkout of ndctl, mce-test or LTP'
+	@echo 'make ndctl-test NDCTL=path, mce-test MCE_TEST=path, ltp LTP=path, pmdk-test PMDK=path'
+	@echo '             the same with the tests in a checkout of ndctl, mce-test, LTP or PMDK'
 	@echo '             (TESTS="madvise07 move_pages12": these alone)'
 	@echo 'make selftests   the same with the tests in mm of the kernel tree itself (TESTS="memory-failure")'
 	@echo 'make shell   a guest with /dev/pmem0, /dev/pmem1 and build/share at /share (KERNEL=);'
@@ -53,7 +53,7 @@ help:
 	@echo 'ACCEL=auto: guests by KVM where it works (kvm: or not at all; tcg, the default: never).'
 
 # What is wrong with the machine, or with a name, is said before anything is built.
-foreign := xfstests ndctl-test selftests mce-test ltp
+foreign := xfstests ndctl-test selftests mce-test ltp pmdk-test
 needs := $(if $(filter $(foreign),$(MAKECMDGOALS)),guests,$(if \
 	$(filter run test crash torture mutants bench shell gdb,$(MAKECMDGOALS)),guest,build))
 
@@ -124,10 +124,11 @@ xfstests: preflight
 ndctl-test: checkout = ndctl '$(NDCTL)'
 mce-test: checkout = mce-test '$(MCE_TEST)'
 ltp: checkout = ltp '$(LTP)'
+pmdk-test: checkout = pmdk '$(PMDK)'
 selftests: checkout = selftests
 selftests: tree
 
-ndctl-test mce-test ltp selftests: preflight
+ndctl-test mce-test ltp pmdk-test selftests: preflight
 	@$(LAB)/foreign.sh $(checkout)
 	@$(MAKE) --no-print-directory foreign-kernels image tools
 	@$(LAB)/guest.sh $@ $(or $(TESTS),$(ARGS))

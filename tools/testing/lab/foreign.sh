@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # foreign.sh SUITE CHECKOUT: build/SUITE/SUITE.img, a disk with the checkout that the user
-# names, built, of xfstests, ndctl, mce-test or ltp. "selftests" are those of build/linux.
+# names, built, of xfstests, ndctl, mce-test, ltp or pmdk. "selftests" are those of build/linux.
 # The checkout stays as it is. Of all suites but xfstests and ndctl, build/SUITE/tests has a
 # line for each test: its name, and the command that runs it.
 set -eu
@@ -85,6 +85,30 @@ compile_ltp() {
 	image "$dir/root/suite" 1G
 }
 
+# Tests that inject errors, by ndctl, into what the firmware keeps account of.
+compile_pmdk() {
+	set -- DOC=n BUILD_EXAMPLES=n BUILD_BENCHMARKS=n EXTRA_CFLAGS=-Wno-error
+	make "$jobs" -C src tools libpmem2 "$@"
+	cd src/test
+	for part in unittest tools obj_badblock util_badblock; do
+		make "$jobs" -C "$part" "$@"
+	done
+	make envconfig.sh envconfig.py "$@"
+	grep -l require_badblock_tests_enabled ./*/TEST* | sort -V |
+		sed -n 's,^\./\(.*\)/\(TEST[0-9]*\)$,\1/\2 ./RUNTESTS.sh -s \2 \1,p' >"$dir/tests"
+	mkdir "$dir/src/lab"
+	# In the guest, all is root's.
+	printf '#!/bin/sh\nexec "$@"\n' >"$dir/src/lab/sudo"
+	# They count on the names of DIMMs behind the length of a bad block. There are none.
+	cat >"$dir/src/lab/ndctl" <<-'END'
+		#!/bin/sh
+		[ "$1" = list ] || exec /usr/bin/ndctl "$@"
+		/usr/bin/ndctl "$@" | sed 's/"length":[0-9]*$/&,/'
+	END
+	chmod +x "$dir/src/lab/sudo" "$dir/src/lab/ndctl"
+	image "$dir/src" 2G
+}
+
 # image DIR SIZE
 image() {
 	mke2fs -q -F -t ext4 -O ^has_journal -d "$1" "$dir/image.tmp" "$2"
@@ -112,6 +136,7 @@ compile() {
 	selftests) compile_selftests ;;
 	mce-test) compile_mce_test ;;
 	ltp) compile_ltp ;;
+	pmdk) compile_pmdk ;;
 	esac
 }
 
@@ -126,6 +151,7 @@ xfstests) variable=XFSTESTS file=check ;;
 ndctl) variable=NDCTL file=test/dax-poison.c ;;
 mce-test) variable=MCE_TEST file=cases/function/hwpoison/tinjpage.c ;;
 ltp) variable=LTP file=runtest/mm ;;
+pmdk) variable=PMDK file=src/test/common_badblock.sh ;;
 selftests)
 	# The tree is big, and its own build must not meet what is built here.
 	variable=build/linux file=tools/testing/selftests/mm checkout=$build/linux

@@ -76,7 +76,7 @@ esac
 
 case ${1-} in
 # Two guests at a time, with more pmem.
-xfstests | ndctl-test | selftests | mce-test | ltp) need_memory 16384 ;;
+xfstests | ndctl-test | selftests | mce-test | ltp | pmdk-test) need_memory 16384 ;;
 *) need_memory 6144 ;;
 esac
 # It builds kernels, over the one that is there.

@@ -152,6 +152,8 @@ enum Action {
     MceTest(foreign::commands::Args),
     /// The same with tests of the Linux Test Project
     Ltp(foreign::commands::Args),
+    /// The same with PMDK's tests of bad blocks
+    PmdkTest(foreign::commands::Args),
     /// An interactive guest; Ctrl-a x ends it
     Shell {
         /// Build directory of the kernel, or its bzImage
@@ -255,6 +257,7 @@ fn run(action: Action) -> Result<u8> {
         Action::Selftests(args) => foreign::selftests::run(&lab, &args),
         Action::MceTest(args) => foreign::mce_test::run(&lab, &args),
         Action::Ltp(args) => foreign::ltp::run(&lab, &args),
+        Action::PmdkTest(args) => foreign::pmdk::run(&lab, &args),
         Action::Bench(args) => bench::run(&lab, &args),
         Action::Shell { kernel, platform } => {
             let vm = Vm::new(&lab, "shell", &kernel, 0).platform(platform);

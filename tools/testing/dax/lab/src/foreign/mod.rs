@@ -19,6 +19,7 @@ mod guests;
 pub mod ltp;
 pub mod mce_test;
 pub mod ndctl;
+pub mod pmdk;
 mod report;
 pub mod selftests;
 mod transcript;
