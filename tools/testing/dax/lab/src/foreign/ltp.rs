@@ -12,6 +12,10 @@ mkdir /suite /mnt/ltp && mount /dev/vdb /suite || exit
 mkfs.xfs -q -f -m reflink=1,rmapbt=1 /dev/pmem0 || exit
 mkswap /dev/pmem3 >/dev/null && swapon /dev/pmem3 || exit
 mount -o dax=always /dev/pmem0 /mnt/ltp && chmod 1777 /mnt/ltp && cd /mnt/ltp || exit
+# What is built in is looked up where modules would be.
+modules=/lib/modules/$(uname -r)
+mkdir -p $modules && touch $modules/modules.dep || exit
+echo kernel/mm/hwpoison-inject.ko >$modules/modules.builtin
 export LTPROOT=/suite PATH=/suite/testcases/bin:$PATH TMPDIR=/mnt/ltp
 # Where a test wants a device of its own.
 export LTP_DEV=/dev/pmem1 LTP_DEV_FS_TYPE=xfs LTP_SINGLE_FS_TYPE=xfs
@@ -36,7 +40,7 @@ const DEFAULT: &str = "
     fsync03 fsync04 ftruncate01 ftruncate03 ftruncate04
     mmapstress01 mmapstress02 mmapstress03 mmapstress04 mmapstress05
     mmapstress06 mmapstress09 mmapstress10 page01 page02 data_space stack_space vma01 vma02 vma03
-    ksm01 ksm02 ksm03 ksm04 ksm05 ksm06 ksm07 thp01 thp02 thp03 thp04
+    ksm01 ksm05 ksm06 ksm07 thp01 thp02 thp03 thp04
     hugemmap01 hugemmap02 hugemmap04 hugemmap05 hugemmap06 hugemmap07 hugemmap08 hugemmap09
     hugefallocate01 hugefallocate02 hugefork01 hugefork02 hugeshmat01 hugeshmat02 hugeshmat03
     hugeshmat04 hugeshmat05";
