@@ -58,8 +58,11 @@ impl Gdb {
 
     /// A command of QEMU's monitor that prints nothing.
     pub fn monitor(&mut self, command: &str) -> Result<()> {
-        let hex: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.set(&format!("qRcmd,{hex}"))
+        let mut words = String::from("qRcmd,");
+        for byte in command.bytes() {
+            words += &format!("{byte:02x}");
+        }
+        self.set(&words)
     }
 
     /// Leaves; the guest goes on.

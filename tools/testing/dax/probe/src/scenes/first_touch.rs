@@ -70,7 +70,7 @@ fn read(_: u64) -> Result<()> {
     expect("marks", MARKED, bad.marks()?)?;
     expect("pread again", "EIO, 0 machine checks", again(pread)?)?;
     worker::settle()?;
-    expect("counted", "1", counts.more("poisoned").to_string())?;
+    expect("counted", "1", counts.more("poisoned"))?;
 
     // A write to a shared block would only take another block.
     drop(late);
