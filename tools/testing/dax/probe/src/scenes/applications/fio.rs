@@ -4,7 +4,7 @@
 
 use std::process::{Child, Stdio};
 
-use super::{tool, Said, Victim};
+use super::{cleared, tool, Said, Victim};
 use crate::scenes::prelude::*;
 
 const HIT: usize = 5;
@@ -82,7 +82,9 @@ fn play(_: u64) -> Result<()> {
     let again = || -> Result<()> {
         let _ = fs::remove_file(&file);
         fs::write(&file, vec![BYTE; LENGTH])?;
-        sync_and_settle(&xfs)
+        let bad = cleared(&xfs, || Pmem(0).badblocks())?;
+        ensure!(bad == "none", "the file that was deleted leaves {bad}");
+        Ok(())
     };
     let say = |engine, words| -> Result<Said> { Said::of(&mut fio(&file, engine, words)?) };
     again()?;

@@ -20,6 +20,16 @@ pub mod sqlite;
 pub mod stress;
 mod tool;
 
+/// Whether no mark is left once blocks of deleted files are free on disk. XFS inactivates inodes
+/// in the background, so that one sync may come too early.
+fn cleared(xfs: &Xfs, marks: impl Fn() -> Result<String>) -> Result<String> {
+    until(|| {
+        sync_and_settle(xfs)?;
+        Ok(marks()? == "none")
+    })?;
+    marks()
+}
+
 /// A page of an application's file that fails by a machine check, and all that was in the file.
 struct Victim {
     path: PathBuf,

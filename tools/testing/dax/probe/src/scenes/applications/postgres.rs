@@ -6,7 +6,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
-use super::{good, tool, Said, Victim};
+use super::{cleared, good, tool, Said, Victim};
 use crate::scenes::prelude::*;
 
 const PACKAGE: &str = "postgresql-17";
@@ -174,6 +174,6 @@ fn play(_: u64) -> Result<()> {
     expect("restored: rows", &before, get(&all("hit"))?)?;
     server.stop()?;
     // The file is gone, and its blocks are free.
-    sync_and_settle(&xfs)?;
-    expect("restored: marks", "none", victim.bad.marks()?)
+    let marks = cleared(&xfs, || victim.bad.marks())?;
+    expect("restored: marks", "none", marks)
 }

@@ -3,7 +3,7 @@
 //! stress-ng poisons two pages of what it maps, as it comes: mostly private copies, which are lost
 //! for good, and seldom pages of its file.
 
-use super::{tool, Said};
+use super::{cleared, tool, Said};
 use crate::scenes::prelude::*;
 
 scene!(STRESS_NG = 279 "stress-ng" play: "stress-ng's madvise with hwpoison, and memthrash";
@@ -31,7 +31,7 @@ fn play(_: u64) -> Result<()> {
     }
     note(&format!("{all} pages failed, {dax} of DAX files"))?;
     expect_so("pages failed", all > 0, "some", "none")?;
-    sync_and_settle(&xfs)?;
-    expect("bad sectors", "none", Pmem(0).badblocks()?)?;
+    let bad = cleared(&xfs, || Pmem(0).badblocks())?;
+    expect("bad sectors", "none", bad)?;
     expect("a file of others", INTACT, xfs::intact(&file, 16))
 }
