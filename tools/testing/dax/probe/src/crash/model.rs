@@ -31,6 +31,10 @@ impl Content {
         }
     }
 
+    fn is_of(self, write: u64) -> bool {
+        matches!(self, Self::Data { tag, .. } if tag == write)
+    }
+
     pub fn bytes(self) -> Vec<u8> {
         (0..WORDS)
             .flat_map(|n| self.word(n).to_le_bytes())
@@ -187,21 +191,39 @@ impl Files {
         let mut files = Self::default();
         for (n, step) in steps.iter().enumerate() {
             files.take(*step);
-            let (Step::Write(pages, _), outcome) = (*step, steps.get(n + 1)) else {
+            let (Step::Write(pages, tag), outcome) = (*step, steps.get(n + 1)) else {
                 continue;
             };
             if outcome == Some(&Step::Done) {
                 continue;
             }
-            for page in files.pages(pages) {
-                page.torn = true;
-                // Space may have been made for what then could not be written.
-                if outcome.is_some() {
+            for page in files.every_page() {
+                page.torn = page.torn || page.all().any(|content| content.is_of(tag));
+            }
+            // Space may have been made for what then could not be written.
+            if outcome.is_some() {
+                for page in files.pages(pages) {
                     page.old.push(Content::Zero);
                 }
             }
         }
         files
+    }
+
+    fn every_page(&mut self) -> impl Iterator<Item = &mut Page> {
+        self.0.values_mut().flat_map(|file| &mut file.pages)
+    }
+
+    /// A write to a page that shares its block with none goes there. Until it is in the log that
+    /// the others left that block, a crash brings them back to it: XFS does not wait for that.
+    fn write_in_place(&mut self, was: Content, content: Content) {
+        if matches!(was, Content::Data { .. }) {
+            for page in self.every_page() {
+                if page.old.contains(&was) {
+                    page.old.push(content);
+                }
+            }
+        }
     }
 
     fn file(&mut self, number: u64) -> &mut File {
@@ -216,6 +238,10 @@ impl Files {
         match step {
             Step::Write(pages, tag) => {
                 self.file(pages.file).create();
+                let old: Vec<_> = self.pages(pages).iter().map(|page| page.now).collect();
+                for (was, page) in old.into_iter().zip(pages.first..) {
+                    self.write_in_place(was, Content::Data { tag, page });
+                }
                 for (page, n) in self.pages(pages).iter_mut().zip(pages.first..) {
                     page.set(Content::Data { tag, page: n });
                 }
@@ -262,6 +288,7 @@ mod tests {
     use super::*;
 
     const WRITE: Step = Step::Write(pages(0, 2), 0x100);
+    const WRITE_AGAIN: Step = Step::Write(pages(1, 1), 0x200);
 
     const fn pages(first: u64, pages: u64) -> Pages {
         let file = 7;
@@ -292,12 +319,11 @@ mod tests {
 
     #[test]
     fn what_is_not_synced_may_be_old_or_new() {
-        let again = Step::Write(pages(1, 1), 0x200);
         let synced = Step::Synced(7);
         let (old, new) = (data(0x100, 1), data(0x200, 1));
         let half = [&new[..2048], &old[2048..]].concat();
-        let under_way = page(&[WRITE, Step::Done, synced, again], 1);
-        let done = page(&[WRITE, Step::Done, synced, again, Step::Done], 1);
+        let under_way = page(&[WRITE, Step::Done, synced, WRITE_AGAIN], 1);
+        let done = page(&[WRITE, Step::Done, synced, WRITE_AGAIN, Step::Done], 1);
         for page in [&under_way, &done] {
             assert_eq!(page.judge(&old), None);
             assert_eq!(page.judge(&new), None);
@@ -305,7 +331,7 @@ mod tests {
         }
         assert_eq!(under_way.judge(&half), None);
         assert!(done.judge(&half).is_some());
-        let failed = page(&[WRITE, Step::Done, synced, again, Step::Failed], 1);
+        let failed = page(&[WRITE, Step::Done, synced, WRITE_AGAIN, Step::Failed], 1);
         assert_eq!(failed.judge(&[0; PAGE_SIZE]), None);
     }
 
@@ -365,5 +391,36 @@ mod tests {
         let files = Files::after(&steps);
         assert!(files.0[&8].must_exist());
         assert_eq!(files.0[&8].pages[1].judge(&data(0x100, 1)), None);
+    }
+
+    #[test]
+    fn what_left_a_shared_block_may_come_back_to_it() {
+        let mut steps = vec![
+            WRITE,
+            Step::Done,
+            Step::Clone(8, 7),
+            Step::Done,
+            Step::SyncedAll,
+            WRITE_AGAIN,
+            Step::Done,
+            Step::Write(
+                Pages {
+                    file: 8,
+                    ..pages(1, 1)
+                },
+                0x300,
+            ),
+        ];
+        let (old, new, other) = (data(0x100, 1), data(0x200, 1), data(0x300, 1));
+        let half = [&other[..2048], &old[2048..]].concat();
+        assert_eq!(page(&steps, 1).judge(&half), None);
+        steps.push(Step::Done);
+        assert!(page(&steps, 1).judge(&half).is_some());
+        for may_be in [old, new, other.clone()] {
+            assert_eq!(page(&steps, 1).judge(&may_be), None);
+        }
+        // The one that wrote first, and is in the log, is where it was.
+        steps.insert(7, Step::Synced(7));
+        assert!(page(&steps, 1).judge(&other).is_some());
     }
 }
