@@ -202,7 +202,8 @@ fn again(_: u64) -> Result<()> {
         || bad.report(),
     )?;
     expect("machine check, write", "Recovered, done", got)?;
-    expect("cleared", "2", window::hits()?)?;
+    // Each time twice: before it is written, and before it is read back.
+    expect("cleared", "4", window::hits()?)?;
     worker::settle()?;
     expect("marks", "none", bad.marks()?)?;
     expect("file", INTACT, xfs::intact(&file, 4))
