@@ -49,7 +49,8 @@ help:
 	@echo 'Variables: KSRC=path of a kernel tree, 7.2 or later, to patch instead of the one from'
 	@echo 'Debian; DEBIAN_MIRROR=url; JOBS=number; SECONDS=number: no guest of run and test runs'
 	@echo 'longer; GUESTS=1: test runs one suite at a time, not two;'
-	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe;'
+	@echo 'PLATFORM=nfit: run and shell with pmem that ACPI tables describe; cxl, cxl-interleaved: of CXL'
+	@echo 'memory devices;'
 	@echo 'ACCEL=auto: guests by KVM where it works (kvm: or not at all; tcg, the default: never).'
 
 # What is wrong with the machine, or with a name, is said before anything is built.
@@ -79,7 +80,7 @@ endif
 
 run: preflight known-kernel known-names guest-kernel image
 	@KERNEL=$(filter-out patched,$(KERNEL)) $(LAB)/guest.sh run $(SCENES) $(platform) $(limit)
-	@$(if $(SCENES),,$(LAB)/guest.sh run scrub-mapped scrub-free $(limit))
+	@$(if $(SCENES)$(filter cxl,$(PLATFORM)),,$(LAB)/guest.sh run scrub-mapped scrub-free $(limit))
 
 also := $(if $(STOCK)$(FULL),stock) $(if $(DEBUG)$(FULL),debug-nfit) $(if $(FULL),scrub kunit-py configs)
 

@@ -230,10 +230,15 @@ fn run(action: Action) -> Result<u8> {
             seconds,
         } => {
             let lines = known::scene_lines(&scenes)?;
-            let nfit = |line: &String| line.contains(" (nfit)");
+            let only = |what: &str| lines.iter().any(|line| line.contains(what));
             let platform = match scenes.is_empty() {
-                false if lines.iter().any(nfit) => Platform::Nfit,
+                false if only(" (nfit)") => Platform::Nfit,
+                false if only(" (cxl)") => Platform::Cxl,
                 _ => platform,
+            };
+            let scenes = match platform {
+                Platform::Cxl if scenes.is_empty() => suites::scenes::on_cxl()?,
+                _ => scenes,
             };
             let limit = suites::scenes::time_limit(seconds);
             let vm = Vm::new(&lab, "run", &kernel, limit).platform(platform);

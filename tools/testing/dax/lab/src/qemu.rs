@@ -17,6 +17,8 @@ use crate::program::output;
 pub const MEMORY: u64 = 5 << 30;
 /// The same for [`Platform::Large`].
 const LARGE_MEMORY: u64 = (2 << 30) + (15 << 30);
+/// Of RAM alone: CXL memory is a device's.
+const CXL_MEMORY: u64 = 2 << 30;
 
 /// What of it is RAM, and lost when the guest is gone. The rest is pmem, and where the
 /// firmware keeps account of errors.
@@ -91,6 +93,10 @@ pub enum Platform {
     Nfit,
     /// As legacy, but four of 4, 4, 2 and 4 GiB: for the test suites of others
     Large,
+    /// Each is a CXL memory device: regions made by cxl, namespaces by ndctl
+    Cxl,
+    /// One region, interleaved over two CXL memory devices
+    CxlInterleaved,
 }
 
 impl Platform {
@@ -100,6 +106,8 @@ impl Platform {
             Self::Legacy => "legacy",
             Self::Nfit => "nfit",
             Self::Large => "large",
+            Self::Cxl => "cxl",
+            Self::CxlInterleaved => "cxl-interleaved",
         }
     }
 
@@ -112,6 +120,7 @@ impl Platform {
             // which the firmware keeps its account.
             Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7 memmap=64K$0x70000000",
             Self::Large => "memmap=4G!4G memmap=4G!8448M memmap=2G!12800M memmap=4G!15104M",
+            Self::Cxl | Self::CxlInterleaved => "",
         }
     }
 
@@ -120,14 +129,15 @@ impl Platform {
         match self {
             Self::Legacy | Self::Nfit => MEMORY,
             Self::Large => LARGE_MEMORY,
+            Self::Cxl | Self::CxlInterleaved => CXL_MEMORY,
         }
     }
 
     /// The ACPI tables, which nfit.sh has compiled.
     pub fn tables(self, lab: &Lab) -> Vec<PathBuf> {
         let names: &[_] = match self {
-            Self::Legacy | Self::Large => &[],
             Self::Nfit => &["nfit.aml", "ssdt.aml"],
+            _ => &[],
         };
         let path = |name| lab.build("nfit").join(name);
         names.iter().map(path).collect()
@@ -146,9 +156,54 @@ impl Platform {
                  done
 "
             }
+            Self::Cxl => "dax-probe cxl setup || exit\n",
+            Self::CxlInterleaved => "dax-probe cxl setup --interleaved || exit\n",
         }
     }
+
+    /// Words for QEMU. The devices that CXL memory is behind come from a bridge of their own, on
+    /// which no other device may be.
+    fn devices(self) -> Vec<String> {
+        if !matches!(self, Self::Cxl | Self::CxlInterleaved) {
+            return Vec::new();
+        }
+        let mut words = vec![
+            "-machine".into(),
+            "cxl=on".into(),
+            "-machine".into(),
+            "cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size=4G".into(),
+            "-device".into(),
+            "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl".into(),
+        ];
+        for n in 0..CXL_DEVICES {
+            for object in [
+                format!("memory-backend-ram,id=cxl-memory{n},share=on,size={CXL_SIZE}"),
+                format!("memory-backend-ram,id=cxl-labels{n},share=on,size=256K"),
+            ] {
+                words.extend(["-object".into(), object]);
+            }
+            for device in [
+                format!(
+                    "cxl-rp,port={n},bus=cxl,id=cxl-port{n},chassis=0,slot={}",
+                    n + 2
+                ),
+                format!(
+                    "cxl-type3,bus=cxl-port{n},persistent-memdev=cxl-memory{n},\
+                     lsa=cxl-labels{n},id=cxl-mem{n},sn={:#x}",
+                    n + 1
+                ),
+            ] {
+                words.extend(["-device".into(), device]);
+            }
+        }
+        words
+    }
 }
+
+/// CXL memory devices, each with so many bytes. The probe tells them apart by their serial
+/// numbers, from 1 on.
+const CXL_DEVICES: u32 = 2;
+const CXL_SIZE: u64 = 1 << 30;
 
 const CPU: &str = "max,vendor=GenuineIntel";
 const BARE: &str = "-nodefaults -no-reboot -display none";
@@ -160,7 +215,7 @@ const PORTS: &str = "
     -chardev socket,id=monitor,path=guest-qmp.sock,server=on,wait=off
     -mon chardev=monitor,mode=control
     -chardev socket,id=to-monitor,path=guest-qmp.sock
-    -device virtio-serial
+    -device virtio-serial,bus=pcie.0
     -device virtserialport,chardev=to-monitor,name=dax-lab.monitor
     -chardev socket,id=host,path=host.sock,server=on,wait=off
     -device virtserialport,chardev=host,name=dax-lab.host
@@ -186,13 +241,15 @@ pub fn memory_file(path: &Path) -> [String; 4] {
     ]
 }
 
-/// Words for QEMU that have another disk.
-pub fn disk(image: &Path, keep: bool) -> [String; 2] {
+/// Words for QEMU that have disk number `n`.
+pub fn disk(n: usize, image: &Path, keep: bool) -> [String; 4] {
     let fate = if keep { "cache=unsafe" } else { "snapshot=on" };
     let image = image.display();
     [
         "-drive".into(),
-        format!("file={image},format=raw,if=virtio,{fate}"),
+        format!("file={image},format=raw,if=none,id=disk{n},{fate}"),
+        "-device".into(),
+        format!("virtio-blk-pci,bus=pcie.0,drive=disk{n}"),
     ]
 }
 
@@ -226,12 +283,17 @@ pub fn command(
     qemu.current_dir(dir)
         .args(words.split(' '))
         .args(["-accel", &accel_for(kernel)])
-        .args(disk(&lab.build("guest.img"), false))
-        .arg("-virtfs")
+        .args(disk(0, &lab.build("guest.img"), false))
+        .arg("-fsdev")
         .arg(format!(
-            "local,path={},mount_tag=lab,security_model=none,readonly=on",
+            "local,id=lab,path={},security_model=none,readonly=on",
             share.display()
         ))
+        .args([
+            "-device",
+            "virtio-9p-pci,bus=pcie.0,fsdev=lab,mount_tag=lab",
+        ])
+        .args(platform.devices())
         .args(PORTS.split_whitespace())
         .arg("-kernel")
         .arg(image)

@@ -230,8 +230,8 @@ impl<'a> Vm<'a> {
             qemu.args(qemu::memory_file(memory));
         }
         qemu.args(["-smp", &self.cpus.to_string()]);
-        for disk in &self.disks {
-            qemu.args(qemu::disk(&disk.image, disk.keep));
+        for (disk, n) in self.disks.iter().zip(1..) {
+            qemu.args(qemu::disk(n, &disk.image, disk.keep));
         }
         qemu.args(&self.words);
         // SAFETY: prctl is async-signal-safe. A guest nobody watches must not go on.

@@ -13,6 +13,7 @@ mod area;
 mod bench;
 mod calls;
 mod crash;
+mod cxl;
 mod dm;
 mod fanotify;
 mod fault;
@@ -115,6 +116,8 @@ enum Action {
     },
     #[command(subcommand)]
     Firmware(firmware::Command),
+    #[command(subcommand)]
+    Cxl(cxl::Command),
 }
 
 fn main() -> ExitCode {
@@ -132,7 +135,7 @@ fn main() -> ExitCode {
 fn run(action: Action) -> Result<bool> {
     match action {
         Action::Scenes { list, json, .. } if list || json => (),
-        Action::Map(_) | Action::Firmware(_) => (),
+        Action::Map(_) | Action::Firmware(_) | Action::Cxl(cxl::Command::List) => (),
         // All others write to the pmem devices.
         _ => pmem::in_guest()?,
     }
@@ -169,6 +172,7 @@ fn run(action: Action) -> Result<bool> {
         Action::Crash(args) => crash::run(&args),
         Action::Torture(args) => torture::run(&args),
         Action::Firmware(command) => firmware::run(&command).map(|()| true),
+        Action::Cxl(command) => cxl::run(&command).map(|()| true),
         Action::Mce { addr, cpu } => {
             println!("{}", mce::deliver_to(cpu, addr)?);
             Ok(true)

@@ -55,6 +55,15 @@ impl Monitor {
         }
     }
 
+    /// Runs a command that returns nothing.
+    pub fn command(&mut self, name: &str, arguments: Value) -> Result<()> {
+        let said = self.execute(json!({ "execute": name, "arguments": arguments }))?;
+        match said {
+            Ok(_) => Ok(()),
+            Err(text) => bail!("QEMU's monitor on {name}: {text}"),
+        }
+    }
+
     /// What a command returned, or the error that it was answered with.
     fn execute(&mut self, mut command: Value) -> Result<Result<Value, String>> {
         self.command += 1;

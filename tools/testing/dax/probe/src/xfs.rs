@@ -24,7 +24,7 @@ pub const MOUNT_POINT: &str = "/mnt/scene";
 /// Which devices and features.
 #[derive(Default)]
 pub struct Options {
-    /// A mapped device on all of /dev/pmem0, in its place.
+    /// /dev/pmem1, or a mapped device on all of /dev/pmem0, in its place.
     pub device: Option<String>,
     pub no_rmapbt: bool,
     pub stripe: bool,
@@ -58,9 +58,10 @@ pub fn last() -> Option<Xfs> {
 impl Xfs {
     /// mkfs and mount on /dev/pmem0.
     pub fn new(options: &Options) -> Result<Self> {
+        let device = (options.device.clone()).unwrap_or_else(|| Pmem(0).path());
         let xfs = Self {
-            data: Pmem(0),
-            device: (options.device.clone()).unwrap_or_else(|| Pmem(0).path()),
+            data: Pmem((device == Pmem(1).path()).into()),
+            device,
             no_dax: options.no_dax,
             log: options.log.clone(),
             realtime: options.realtime,

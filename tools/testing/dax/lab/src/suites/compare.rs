@@ -117,9 +117,12 @@ struct Guest {
 
 fn guests(listed: &[Listed]) -> Vec<Guest> {
     let mut guests = Vec::new();
-    for (name, platform) in [("stock", Platform::Legacy), ("stock-nfit", Platform::Nfit)] {
-        // Those of both are played where all others are.
-        let here = |scene: &&Listed| scene.legacy == (platform == Platform::Legacy);
+    for (name, platform) in [
+        ("stock", Platform::Legacy),
+        ("stock-nfit", Platform::Nfit),
+        ("stock-cxl", Platform::Cxl),
+    ] {
+        let here = |scene: &&Listed| scene.platform() == platform;
         let (together, apart): (Vec<_>, Vec<_>) =
             listed.iter().filter(here).partition(|scene| scene.harmless);
         let names: Vec<_> = together.iter().map(|scene| scene.name.clone()).collect();
@@ -314,6 +317,7 @@ mod tests {
                 name: "free".into(),
                 legacy: true,
                 nfit: false,
+                cxl: false,
                 debug: false,
                 scrub: false,
                 fast: false,

@@ -39,6 +39,8 @@ pub enum Name {
     Scenes,
     /// Scenes on the patched kernel, with pmem that ACPI describes
     Nfit,
+    /// Scenes on the patched kernel, with pmem of CXL memory devices
+    Cxl,
     /// The patched kernel panics when memory fails, where it is told to
     Recovery,
     /// Guests that are killed, and what is left of their filesystems
@@ -76,7 +78,7 @@ impl Name {
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 16] = [
+const ORDER: [Name; 17] = [
     Name::Debug,
     Name::Scenes,
     Name::DebugNfit,
@@ -90,6 +92,7 @@ const ORDER: [Name; 16] = [
     Name::Kunit,
     Name::Recovery,
     Name::Cholder,
+    Name::Cxl,
     Name::Nfit,
     Name::Crash,
     Name::Torture,
@@ -115,7 +118,7 @@ pub fn run(lab: &Lab, names: &[Name], also: &[Name], at_a_time: usize) -> Result
     let compare = named(&Name::Stock);
     let wanted = |name: &Name| match name {
         // The comparison needs both sides.
-        Name::Scenes | Name::Nfit if compare => true,
+        Name::Scenes | Name::Nfit | Name::Cxl if compare => true,
         _ => named(name) || (names.is_empty() && !LONG.contains(name)),
     };
     let start = Instant::now();
@@ -194,12 +197,12 @@ fn slowest<'a>(suites: &'a [(String, &[Test])]) -> Vec<(Duration, &'a str, &'a s
     all
 }
 
-/// What the stock kernel is compared with: the scenes, and of those on the other platform
-/// those that are not played on both.
-fn to_compare(played: &[Played], only_nfit: &[String]) -> Vec<Test> {
+/// What the stock kernel is compared with: the scenes, and of those on other platforms those that
+/// are not played here.
+fn to_compare(played: &[Played], elsewhere: &[String]) -> Vec<Test> {
     let compared = |suite: Name, test: &Test| match suite {
         Name::Scenes => true,
-        Name::Nfit => only_nfit.contains(&test.name),
+        Name::Nfit | Name::Cxl => elsewhere.contains(&test.name),
         _ => false,
     };
     let tests = played
@@ -233,6 +236,7 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Kunit => kunit::run(lab),
         Name::Scenes => scenes::all(lab, out),
         Name::Nfit => scenes::nfit(lab, out),
+        Name::Cxl => scenes::cxl(lab, out),
         Name::Recovery => recovery::run(lab, out),
         Name::Crash => crash::play(lab, &crash::Args::default(), out),
         Name::Torture => torture::run(lab, out),

@@ -38,6 +38,7 @@ pub struct Listed {
     pub name: String,
     pub legacy: bool,
     pub nfit: bool,
+    pub cxl: bool,
     /// Whether it needs the debug kernel.
     pub debug: bool,
     /// Whether it needs one with XFS's online scrub.
@@ -51,6 +52,15 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Where it is compared with the stock kernel: those of several are where all others are.
+    pub fn platform(&self) -> Platform {
+        match self {
+            Self { legacy: true, .. } => Platform::Legacy,
+            Self { cxl: true, .. } => Platform::Cxl,
+            _ => Platform::Nfit,
+        }
+    }
+
     /// From dax-probe's words.
     fn parse(scene: &Value) -> Option<Self> {
         let flag = |key: &str| scene[key].as_bool();
@@ -58,6 +68,7 @@ impl Listed {
             name: scene["name"].as_str()?.into(),
             legacy: flag("legacy")?,
             nfit: flag("nfit")?,
+            cxl: flag("cxl")?,
             debug: flag("debug")?,
             scrub: flag("scrub")?,
             fast: flag("fast")?,
@@ -104,6 +115,11 @@ pub fn on_nfit() -> Result<Vec<String>> {
     names(|scene| scene.nfit)
 }
 
+/// Those that are played with CXL memory devices.
+pub fn on_cxl() -> Result<Vec<String>> {
+    names(|scene| scene.cxl)
+}
+
 /// The guest's time limit: each scene has a deadline of its own, which is what
 /// should strike first.
 pub fn time_limit(seconds: u64) -> u64 {
@@ -132,6 +148,12 @@ pub fn nfit(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
     let vm = Vm::new(lab, "nfit", Path::new(PATCHED), time_limit(SHORT));
     let script = script(&on_nfit()?, &[], SHORT);
     play(&vm.platform(Platform::Nfit), &script, out)
+}
+
+pub fn cxl(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
+    let vm = Vm::new(lab, "cxl", Path::new(PATCHED), time_limit(SHORT));
+    let script = script(&on_cxl()?, &[], SHORT);
+    play(&vm.platform(Platform::Cxl), &script, out)
 }
 
 pub fn cholder(lab: &Lab, out: &Out) -> Result<Vec<Test>> {
@@ -169,7 +191,7 @@ mod tests {
     #[test]
     fn the_list_is_understood() {
         let scene = |stock: &str| {
-            let flags = r#""legacy":true,"nfit":false,"debug":false,"scrub":false,"fast":true,"harmless":false"#;
+            let flags = r#""legacy":true,"nfit":false,"cxl":false,"debug":false,"scrub":false,"fast":true,"harmless":false"#;
             format!(r#"[{{"name":"free",{flags},"stock":{stock}}}]"#)
         };
         let list = parse(&scene(r#"[{"differs":["block","EIO"]}]"#)).unwrap();

@@ -3,6 +3,7 @@
 //! The end of each scene, when all that it started is gone: what it must not leave behind.
 
 use super::prelude::*;
+use crate::cxl;
 
 /// What the kernel knows of failed memory before a scene.
 pub struct Before {
@@ -41,6 +42,10 @@ impl Before {
         if firmware::exists() {
             let known = firmware::errors()?.len();
             expect("firmware", "0 errors", format!("{known} errors"))?;
+        }
+        if cxl::exists() {
+            let listed = cxl::errors()?.len();
+            expect("devices", "0 errors", format!("{listed} errors"))?;
         }
         match xfs::last() {
             Some(xfs) if xfs::is_mounted() => ended(xfs),

@@ -25,6 +25,7 @@ mod bad;
 mod cached;
 mod cow_race;
 mod cow_stores;
+mod cxl;
 mod devices;
 mod direct_map;
 mod end;
@@ -139,6 +140,8 @@ pub const ALL: &[Scene] = &[
     applications::clear_errors::CLEAR_ERRORS, applications::rasdaemon::RASDAEMON,
     applications::healer::HEALER_NAMES, applications::fio::FIO, applications::stress::STRESS_NG,
     applications::guest_memory::GUEST_MEMORY,
+    cxl::CXL_EVENT, cxl::CXL_CLEARED, cxl::CXL_FREE, cxl::CXL_ORDERS, cxl::list::CXL_LIST,
+    cxl::list::CXL_LISTED, cxl::regions::CXL_INTERLEAVED, cxl::regions::CXL_REMOVED,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

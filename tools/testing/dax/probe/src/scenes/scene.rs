@@ -11,12 +11,13 @@ use serde_json::{json, Value};
 use super::end::Before;
 use crate::kernel::limit;
 
-/// Where pmem comes from: the kernel's command line, or an ACPI NFIT.
+/// Where pmem comes from: the kernel's command line, an ACPI NFIT, either of them, or CXL devices.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Platforms {
     Legacy,
     Nfit,
     Both,
+    Cxl,
 }
 
 /// What it needs of the kernel.
@@ -112,6 +113,12 @@ impl Scene {
         Self { platforms, ..self }
     }
 
+    /// It needs CXL memory devices.
+    pub const fn cxl(self) -> Self {
+        let platforms = Platforms::Cxl;
+        Self { platforms, ..self }
+    }
+
     pub const fn debug(self) -> Self {
         let needs = Needs::Debug;
         Self { needs, ..self }
@@ -161,7 +168,8 @@ impl Scene {
 impl Scene {
     /// Whether it can be played anywhere: the others are played when named only.
     pub fn is_for_all(&self) -> bool {
-        self.platforms != Platforms::Nfit && self.needs == Needs::Nothing
+        matches!(self.platforms, Platforms::Legacy | Platforms::Both)
+            && self.needs == Needs::Nothing
     }
 
     /// Seconds beyond the deadline: those that the user asks for, and more where the machine is
@@ -200,8 +208,9 @@ impl Scene {
             "number": self.number,
             "name": self.name,
             "about": self.about,
-            "legacy": self.platforms != Platforms::Nfit,
-            "nfit": self.platforms != Platforms::Legacy,
+            "legacy": matches!(self.platforms, Platforms::Legacy | Platforms::Both),
+            "nfit": matches!(self.platforms, Platforms::Nfit | Platforms::Both),
+            "cxl": self.platforms == Platforms::Cxl,
             "debug": self.needs == Needs::Debug,
             "scrub": self.needs == Needs::Scrub,
             "fast": self.fast,
@@ -215,8 +224,10 @@ impl Scene {
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:3} {:18} {}", self.number, self.name, self.about)?;
-        if self.platforms == Platforms::Nfit {
-            write!(f, " (nfit)")?;
+        match self.platforms {
+            Platforms::Nfit => write!(f, " (nfit)")?,
+            Platforms::Cxl => write!(f, " (cxl)")?,
+            Platforms::Legacy | Platforms::Both => (),
         }
         match self.passes_on_stock() {
             Some(why) => write!(f, " (stock passes it too: {why})"),

@@ -26,7 +26,7 @@ impl Options {
         }
     }
 
-    /// On a mapped device.
+    /// On another device than /dev/pmem0.
     pub fn on(device: String) -> Self {
         Self {
             device: Some(device),

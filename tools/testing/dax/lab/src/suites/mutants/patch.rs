@@ -108,7 +108,7 @@ impl Mutant {
     pub fn scenes(&self, platform: Platform) -> &[String] {
         match platform {
             Platform::Nfit => &self.nfit,
-            Platform::Legacy | Platform::Large => &self.legacy,
+            _ => &self.legacy,
         }
     }
 }

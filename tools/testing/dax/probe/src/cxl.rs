@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The CXL memory devices of `--platform cxl`: regions of them, where a byte of a pmem device is in
+//! them, and their errors. QEMU lists an error that it is told of, and reports nothing; an event
+//! that it is told of, it reports, and lists nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Process;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use clap::Subcommand;
+use serde_json::{json, Value};
+
+use crate::kernel::until;
+use crate::pmem::{parse_address, Pmem};
+use crate::qmp::Monitor;
+
+pub const DEVICES: &str = "/sys/bus/cxl/devices";
+/// QEMU has so many, with the serial numbers from 1 on.
+const COUNT: u64 = 2;
+/// What is bad at least, in bytes.
+pub const LINE: u64 = 64;
+
+/// Look at the memory devices of `--platform cxl`, or set them up
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make regions and namespaces of the devices, or find those that were made
+    Setup {
+        /// One region over all devices
+        #[arg(long)]
+        interleaved: bool,
+    },
+    /// The errors that the devices list: device, address in it and length
+    List,
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Setup { interleaved } => setup(*interleaved),
+        Command::List => {
+            for error in errors()? {
+                println!(
+                    "{} {:#x} {}",
+                    error.line.device, error.line.address, error.len
+                );
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether there are such devices.
+pub fn exists() -> bool {
+    memdev(1).is_ok()
+}
+
+fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(text.trim().into())
+}
+
+fn number(path: impl AsRef<Path>) -> Result<u64> {
+    Ok(parse_address(&read(path)?)?)
+}
+
+/// The kernel's name of the device with this serial number.
+pub fn memdev(serial: u64) -> Result<String> {
+    for entry in fs::read_dir(DEVICES).context(DEVICES)? {
+        let path = entry?.path();
+        // Devices of other kinds have none.
+        if number(path.join("serial")).is_ok_and(|is| is == serial) {
+            let name = path.file_name().context("no name")?;
+            return Ok(name.to_string_lossy().into());
+        }
+    }
+    bail!("no CXL memory device with serial number {serial}")
+}
+
+/// Whether the drivers have the device.
+pub fn is_ready(serial: u64) -> Result<bool> {
+    Ok(decoder(serial).is_ok_and(|path| path.exists()))
+}
+
+/// The regions, and pmem of them.
+fn setup(interleaved: bool) -> Result<()> {
+    // They are probed one after the other.
+    let patience = crate::kernel::limit(20);
+    let there = until(patience, Duration::from_millis(20), || {
+        (1..=COUNT).try_fold(true, |all, serial| Ok(all && is_ready(serial)?))
+    })?;
+    ensure!(there, "{COUNT} CXL memory devices are not there");
+    if interleaved {
+        return make(&[1, 2]);
+    }
+    (1..=COUNT).try_for_each(|serial| make(&[serial]))
+}
+
+/// Makes a region over devices, and a namespace, if labels do not have one.
+pub fn make(serials: &[u64]) -> Result<()> {
+    let memdevs: Vec<_> = serials.iter().map(|n| memdev(*n)).collect::<Result<_>>()?;
+    let ways = serials.len().to_string();
+    let words = [
+        "create-region",
+        "-t",
+        "pmem",
+        "-d",
+        "decoder0.0",
+        "-w",
+        &ways,
+        "-m",
+    ];
+    let said = tool(
+        "cxl",
+        &[
+            &words[..],
+            &memdevs.iter().map(String::as_str).collect::<Vec<_>>(),
+        ]
+        .concat(),
+    )?;
+    let region = said["region"].as_str().context("cxl made no region")?;
+    let number = region.trim_start_matches("region");
+    if !Path::new(&format!("/sys/block/pmem{number}")).exists() {
+        tool(
+            "ndctl",
+            &[
+                "create-namespace",
+                "-t",
+                "pmem",
+                "-m",
+                "fsdax",
+                "--map=mem",
+                "-r",
+                region,
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Gives a region of one device, which has lost it, that device again: cxl can't. Decoders are
+/// programmed in the order of their numbers, so no region may have come after it.
+pub fn attach(pmem: Pmem, serial: u64) -> Result<()> {
+    let region = region(pmem);
+    let decoder = decoder(serial)?;
+    let name = decoder.file_name().context("no name")?.to_string_lossy();
+    let size = read(region.join("size"))?;
+    for (file, text) in [
+        (decoder.join("mode"), "pmem"),
+        (decoder.join("dpa_size"), &size),
+        (region.join("target0"), &name),
+        (region.join("commit"), "1"),
+        (
+            PathBuf::from("/sys/bus/cxl/drivers/cxl_region/bind"),
+            &format!("region{}", pmem.0),
+        ),
+    ] {
+        fs::write(&file, text).with_context(|| format!("{text} > {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// The first decoder of a device.
+fn decoder(serial: u64) -> Result<PathBuf> {
+    for entry in fs::read_dir(DEVICES).context(DEVICES)? {
+        let endpoint = entry?.path();
+        // Only an endpoint's has one.
+        if number(endpoint.join("uport/serial")).is_ok_and(|is| is == serial) {
+            let name = endpoint
+                .file_name()
+                .context("no name")?
+                .to_string_lossy()
+                .into_owned();
+            let number = name.trim_start_matches("endpoint");
+            return Ok(endpoint.join(format!("decoder{number}.0")));
+        }
+    }
+    bail!("no endpoint of serial number {serial}")
+}
+
+/// What one of the tools says, in JSON.
+pub fn tool(name: &str, words: &[&str]) -> Result<Value> {
+    let output = Process::new(name)
+        .args(words)
+        .output()
+        .context(name.to_string())?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let what = format!("{name} {}", words.join(" "));
+    ensure!(output.status.success(), "{what}: {}", told.trim());
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(match text.find(['{', '[']) {
+        Some(start) => serde_json::from_str(&text[start..]).context(what)?,
+        None => Value::Null,
+    })
+}
+
+/// A place in a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Its serial number.
+    pub device: u64,
+    /// In bytes, from its start (DPA).
+    pub address: u64,
+}
+
+impl Line {
+    /// Where byte `at` of a pmem device is.
+    pub fn of(pmem: Pmem, at: u64) -> Result<Self> {
+        let region = region(pmem);
+        let base = number(region.join("resource"))?;
+        let ways = number(region.join("interleave_ways"))?;
+        let granularity = number(region.join("interleave_granularity"))?;
+        let offset = pmem.address(at)? - base;
+        let target = read(region.join(format!("target{}", offset / granularity % ways)))?;
+        let decoder = fs::canonicalize(Path::new(DEVICES).join(target))?;
+        let memdev = decoder.join("../uport");
+        Ok(Self {
+            device: number(memdev.join("serial"))?,
+            address: number(decoder.join("dpa_resource"))?
+                + offset / (granularity * ways) * granularity
+                + offset % granularity,
+        })
+    }
+
+    fn path(self) -> String {
+        format!("/machine/peripheral/cxl-mem{}", self.device - 1)
+    }
+
+    /// Has the device list an error of `len` bytes, and say nothing.
+    pub fn inject(self, len: u64) -> Result<()> {
+        Monitor::open()?.command(
+            "cxl-inject-poison",
+            json!({ "path": self.path(), "start": self.address, "length": len }),
+        )
+    }
+
+    /// Has it report an error of the line that can't be corrected, and list nothing.
+    pub fn report(self, event: Event) -> Result<()> {
+        self.report_as(event, 1)
+    }
+
+    /// The same with this descriptor; bit 0: it can't be corrected.
+    pub fn report_as(self, event: Event, descriptor: u8) -> Result<()> {
+        let mut arguments = json!({
+            "path": self.path(),
+            "log": "failure",
+            "flags": 1,
+            "dpa": self.address,
+            "descriptor": descriptor,
+            "type": 0,
+            "transaction-type": 5,
+        });
+        // Of a DRAM's event, QEMU wants to know more.
+        let command = match event {
+            Event::Media => "cxl-inject-general-media-event",
+            Event::Dram => {
+                arguments["channel"] = 0.into();
+                "cxl-inject-dram-event"
+            }
+        };
+        Monitor::open()?.command(command, arguments)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Media,
+    Dram,
+}
+
+/// sysfs's directory of the region that a pmem device is in.
+pub fn region(pmem: Pmem) -> PathBuf {
+    Path::new(DEVICES).join(format!("region{}", pmem.0))
+}
+
+/// An error that a device lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Error {
+    pub line: Line,
+    pub len: u64,
+}
+
+/// All that the devices list, as `cxl` tells.
+pub fn errors() -> Result<Vec<Error>> {
+    let mut errors = Vec::new();
+    for device in 1..=COUNT {
+        let list = tool("cxl", &["list", "-m", &memdev(device)?, "--media-errors"])?;
+        for error in list[0]["media_errors"].as_array().into_iter().flatten() {
+            let number = |key: &str| error[key].as_u64().context("cxl: not a media error");
+            errors.push(Error {
+                line: Line {
+                    device,
+                    address: number("offset")?,
+                },
+                len: number("length")?,
+            });
+        }
+    }
+    Ok(errors)
+}
