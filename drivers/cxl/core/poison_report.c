@@ -8,6 +8,7 @@
  * cleared meanwhile.
  */
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <cxlmem.h>
 #include <cxl.h>
@@ -15,19 +16,61 @@
 
 static struct workqueue_struct *cxl_poison_wq;
 
-/* A range of a device in which there may be poison. */
+/* A range of a device in which there may be poison, or of bad memory. */
 struct cxl_poison_report {
 	struct list_head list;
-	u64 dpa;
+	u64 start;
 	u64 len;
 };
 
-static void cxl_poison_queue_pages(void *data, const struct range *hpa)
+static int cxl_poison_add(struct list_head *reports, u64 start, u64 len)
 {
-	unsigned long pfn = PHYS_PFN(hpa->start);
+	struct cxl_poison_report *report = kmalloc_obj(*report, GFP_NOIO);
 
-	for (; pfn <= PHYS_PFN(hpa->end); pfn++)
-		memory_failure_queue(pfn, 0);
+	if (!report) {
+		pr_err_ratelimited("cxl: poison at %#llx is not reported\n",
+				   start);
+		return -ENOMEM;
+	}
+	report->start = start;
+	report->len = len;
+	list_add_tail(&report->list, reports);
+	return 0;
+}
+
+static void cxl_poison_add_ram(void *ram, const struct range *hpa)
+{
+	cxl_poison_add(ram, hpa->start, range_len(hpa));
+}
+
+static void cxl_poison_fail_page(struct cxl_region *cxlr, unsigned long pfn)
+{
+	u64 cache_size = cxlr->params.cache_size;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		return;
+	memory_failure(pfn, 0);
+	/* An extended linear cache has the memory at two addresses. */
+	if (cache_size)
+		memory_failure(pfn - PHYS_PFN(cache_size), 0);
+}
+
+/* RAM: its pages fail, each once. */
+static void cxl_poison_fail(struct cxl_region *cxlr, struct list_head *ram)
+{
+	struct cxl_poison_report *bad, *next;
+	unsigned long last = ULONG_MAX;
+
+	list_for_each_entry_safe(bad, next, ram, list) {
+		unsigned long pfn = PHYS_PFN(bad->start);
+
+		for (; pfn <= PHYS_PFN(bad->start + bad->len - 1); pfn++) {
+			if (pfn != last)
+				cxl_poison_fail_page(cxlr, pfn);
+			last = pfn;
+		}
+		kfree(bad);
+	}
 }
 
 /* The pmem region of a region, if it has one now. */
@@ -45,10 +88,12 @@ static void cxl_poison_tell(struct cxl_region *cxlr, struct cxl_memdev *cxlmd,
 			    struct cxl_poison_report *report)
 {
 	struct device *dev;
+	LIST_HEAD(ram);
 
 	if (cxlr->mode == CXL_PARTMODE_RAM) {
-		cxl_region_list_poison(cxlr, cxlmd, report->dpa, report->len,
-				       cxl_poison_queue_pages, NULL);
+		cxl_region_list_poison(cxlr, cxlmd, report->start, report->len,
+				       cxl_poison_add_ram, &ram);
+		cxl_poison_fail(cxlr, &ram);
 		return;
 	}
 
@@ -60,7 +105,7 @@ static void cxl_poison_tell(struct cxl_region *cxlr, struct cxl_memdev *cxlmd,
 			dev->driver ? to_cxl_drv(dev->driver) : NULL;
 
 		if (drv && drv->poison)
-			drv->poison(dev, cxlmd, report->dpa, report->len);
+			drv->poison(dev, cxlmd, report->start, report->len);
 	}
 	put_device(dev);
 }
@@ -90,7 +135,7 @@ static void cxl_poison_work(struct work_struct *work)
 		list_splice_init(&cxlmd->poison_reports, &reports);
 
 	list_for_each_entry_safe(report, next, &reports, list) {
-		cxlr = cxl_poison_region(cxlmd, report->dpa);
+		cxlr = cxl_poison_region(cxlmd, report->start);
 		if (cxlr) {
 			cxl_poison_tell(cxlr, cxlmd, report);
 			put_device(&cxlr->dev);
@@ -110,18 +155,12 @@ static void cxl_poison_work(struct work_struct *work)
  */
 void cxl_poison_report(struct cxl_memdev *cxlmd, u64 dpa, u64 len)
 {
-	struct cxl_poison_report *report;
+	LIST_HEAD(report);
 
-	report = kmalloc_obj(*report, GFP_NOIO);
-	if (!report) {
-		dev_err_ratelimited(&cxlmd->dev,
-				    "poison at dpa:%#llx is not reported\n", dpa);
+	if (cxl_poison_add(&report, dpa, len))
 		return;
-	}
-	report->dpa = dpa;
-	report->len = len;
 	scoped_guard(spinlock, &cxlmd->poison_lock)
-		list_add_tail(&report->list, &cxlmd->poison_reports);
+		list_splice_tail(&report, &cxlmd->poison_reports);
 	get_device(&cxlmd->dev);
 	if (!queue_work(cxl_poison_wq, &cxlmd->poison_work))
 		put_device(&cxlmd->dev);

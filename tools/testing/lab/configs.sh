@@ -12,8 +12,8 @@ out=$build/kernels/configs
 patched=$build/kernels/patched/.config
 
 # Each list is a configuration, with these off.
-off='RUST,XFS_RT FS_DAX MEMORY_FAILURE BLK_DEV_PMEM'
-objects='arch/x86/mm/ arch/x86/kernel/cpu/mce/ block/ drivers/dax/ drivers/nvdimm/ fs/inode.o
+off='RUST,XFS_RT FS_DAX MEMORY_FAILURE BLK_DEV_PMEM CXL_REGION CXL_PMEM'
+objects='arch/x86/mm/ arch/x86/kernel/cpu/mce/ block/ drivers/cxl/ drivers/dax/ drivers/nvdimm/ fs/inode.o
 	fs/super.o fs/fserror.o fs/xfs/ mm/'
 
 # With the configuration whose options $1 are off.

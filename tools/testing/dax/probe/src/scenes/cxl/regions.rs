@@ -20,7 +20,7 @@ fn destroy() -> Result<()> {
 
 scene!(CXL_INTERLEAVED = 287 "cxl-interleaved" interleaved:
     "a region that is interleaved over two CXL devices"; cxl, long,
-    differs("second device: marks", "none"));
+    differs("first device: marks", "none"));
 fn interleaved(_: u64) -> Result<()> {
     destroy()?;
     cxl::make(&[1, 2])?;
