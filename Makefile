@@ -82,7 +82,7 @@ run: preflight known-kernel known-names guest-kernel image
 	@KERNEL=$(filter-out patched,$(KERNEL)) $(LAB)/guest.sh run $(SCENES) $(platform) $(limit)
 	@$(if $(SCENES)$(filter cxl,$(PLATFORM)),,$(LAB)/guest.sh run scrub-mapped scrub-free $(limit))
 
-also := $(if $(STOCK)$(FULL),stock) $(if $(DEBUG)$(FULL),debug-nfit) $(if $(FULL),scrub kunit-py configs)
+also := $(if $(STOCK)$(FULL),stock) $(if $(DEBUG)$(FULL),debug-long debug-nfit debug-cxl) $(if $(FULL),scrub kunit-py configs)
 
 # The other flavours of the kernel are built while guests run.
 test: preflight known-names $(if $(filter-out host,$(or $(SUITES),all)),patched image)

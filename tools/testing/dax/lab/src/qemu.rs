@@ -14,7 +14,7 @@ use crate::lab::Lab;
 use crate::program::output;
 
 /// Bytes of memory: 2 GiB lie below the PCI hole, the rest from 4 GiB on.
-pub const MEMORY: u64 = 5 << 30;
+const MEMORY: u64 = 5 << 30;
 /// The same for [`Platform::Large`].
 const LARGE_MEMORY: u64 = (2 << 30) + (15 << 30);
 /// Of RAM alone: CXL memory is a device's.
@@ -22,7 +22,7 @@ const CXL_MEMORY: u64 = 2 << 30;
 
 /// What of it is RAM, and lost when the guest is gone. The rest is pmem, and where the
 /// firmware keeps account of errors.
-pub const VOLATILE: [Range<u64>; 2] = [0..0x7000_0000, 0x7001_0000..0x8000_0000];
+const VOLATILE: [Range<u64>; 2] = [0..0x7000_0000, 0x7001_0000..0x8000_0000];
 
 /// What runs the guests' instructions.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -112,7 +112,7 @@ impl Platform {
     }
 
     /// Words for the kernel's command line.
-    fn memory(self) -> &'static str {
+    fn memmap(self) -> &'static str {
         match self {
             Self::Legacy => "memmap=1G!4G memmap=1G!6G",
             // As firmware would report them (e820 type 7), or the legacy driver would
@@ -130,6 +130,22 @@ impl Platform {
             Self::Legacy | Self::Nfit => MEMORY,
             Self::Large => LARGE_MEMORY,
             Self::Cxl | Self::CxlInterleaved => CXL_MEMORY,
+        }
+    }
+
+    /// Bytes of a file that keeps what outlives a guest.
+    pub fn kept(self) -> u64 {
+        match self {
+            Self::Cxl | Self::CxlInterleaved => u64::from(CXL_DEVICES) * (CXL_SIZE + CXL_LABELS),
+            _ => self.size(),
+        }
+    }
+
+    /// What of such a file does not.
+    pub fn volatile(self) -> &'static [Range<u64>] {
+        match self {
+            Self::Cxl | Self::CxlInterleaved => &[],
+            _ => &VOLATILE,
         }
     }
 
@@ -161,42 +177,22 @@ impl Platform {
         }
     }
 
-    /// Words for QEMU. The devices that CXL memory is behind come from a bridge of their own, on
-    /// which no other device may be.
-    fn devices(self) -> Vec<String> {
-        if !matches!(self, Self::Cxl | Self::CxlInterleaved) {
-            return Vec::new();
-        }
-        let mut words = vec![
-            "-machine".into(),
-            "cxl=on".into(),
-            "-machine".into(),
-            "cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size=4G".into(),
-            "-device".into(),
-            "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl".into(),
-        ];
-        for n in 0..CXL_DEVICES {
-            for object in [
-                format!("memory-backend-ram,id=cxl-memory{n},share=on,size={CXL_SIZE}"),
-                format!("memory-backend-ram,id=cxl-labels{n},share=on,size=256K"),
-            ] {
-                words.extend(["-object".into(), object]);
-            }
-            for device in [
+    /// Words for QEMU that have what outlives the guest in a file.
+    pub fn memory(self, kept: Option<&Path>) -> Vec<String> {
+        match (self, kept) {
+            (Self::Cxl | Self::CxlInterleaved, _) => cxl(kept),
+            (_, None) => Vec::new(),
+            (_, Some(path)) => vec![
+                "-object".into(),
                 format!(
-                    "cxl-rp,port={n},bus=cxl,id=cxl-port{n},chassis=0,slot={}",
-                    n + 2
+                    "memory-backend-file,id=memory,size={},mem-path={},share=on",
+                    self.size(),
+                    path.display()
                 ),
-                format!(
-                    "cxl-type3,bus=cxl-port{n},persistent-memdev=cxl-memory{n},\
-                     lsa=cxl-labels{n},id=cxl-mem{n},sn={:#x}",
-                    n + 1
-                ),
-            ] {
-                words.extend(["-device".into(), device]);
-            }
+                "-machine".into(),
+                "memory-backend=memory".into(),
+            ],
         }
-        words
     }
 }
 
@@ -204,6 +200,50 @@ impl Platform {
 /// numbers, from 1 on.
 const CXL_DEVICES: u32 = 2;
 const CXL_SIZE: u64 = 1 << 30;
+const CXL_LABELS: u64 = 256 << 10;
+
+/// The devices that CXL memory is behind come from a bridge of their own, on which no other device
+/// may be.
+fn cxl(kept: Option<&Path>) -> Vec<String> {
+    let backend = |name: &str, at: u64, size: u64| match kept {
+        None => format!("memory-backend-ram,id={name},share=on,size={size}"),
+        Some(path) => format!(
+            "memory-backend-file,id={name},share=on,size={size},mem-path={},offset={at}",
+            path.display()
+        ),
+    };
+    let mut words = vec![
+        "-machine".into(),
+        "cxl=on".into(),
+        "-machine".into(),
+        "cxl-fmw.0.targets.0=cxl,cxl-fmw.0.size=4G".into(),
+        "-device".into(),
+        "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl".into(),
+    ];
+    for n in 0..CXL_DEVICES {
+        let at = u64::from(n) * (CXL_SIZE + CXL_LABELS);
+        for object in [
+            backend(&format!("cxl-memory{n}"), at, CXL_SIZE),
+            backend(&format!("cxl-labels{n}"), at + CXL_SIZE, CXL_LABELS),
+        ] {
+            words.extend(["-object".into(), object]);
+        }
+        for device in [
+            format!(
+                "cxl-rp,port={n},bus=cxl,id=cxl-port{n},chassis=0,slot={}",
+                n + 2
+            ),
+            format!(
+                "cxl-type3,bus=cxl-port{n},persistent-memdev=cxl-memory{n},\
+                     lsa=cxl-labels{n},id=cxl-mem{n},sn={:#x}",
+                n + 1
+            ),
+        ] {
+            words.extend(["-device".into(), device]);
+        }
+    }
+    words
+}
 
 const CPU: &str = "max,vendor=GenuineIntel";
 const BARE: &str = "-nodefaults -no-reboot -display none";
@@ -229,17 +269,6 @@ const EMULATION: &str = "no_timer_check";
 /// holds a lock then would only hang the rest. The log buffer takes what a race of
 /// some hundred thousand injections prints.
 const POLICY: &str = "panic=-1 oops=panic log_buf_len=4M";
-
-/// Words for QEMU that have the guest's memory in a file.
-pub fn memory_file(path: &Path) -> [String; 4] {
-    let (path, size) = (path.display(), MEMORY >> 20);
-    [
-        "-object".into(),
-        format!("memory-backend-file,id=memory,size={size}M,mem-path={path},share=on"),
-        "-machine".into(),
-        "memory-backend=memory".into(),
-    ]
-}
 
 /// Words for QEMU that have disk number `n`.
 pub fn disk(n: usize, image: &Path, keep: bool) -> [String; 4] {
@@ -293,7 +322,6 @@ pub fn command(
             "-device",
             "virtio-9p-pci,bus=pcie.0,fsdev=lab,mount_tag=lab",
         ])
-        .args(platform.devices())
         .args(PORTS.split_whitespace())
         .arg("-kernel")
         .arg(image)
@@ -301,7 +329,7 @@ pub fn command(
         .arg(format!(
             "root=/dev/vda rw console=ttyS0 init=/sbin/lab-init lab.name={name} \
              {} {EMULATION} {POLICY} {append}",
-            platform.memory()
+            platform.memmap()
         ));
     for table in platform.tables(lab) {
         qemu.arg("-acpitable")

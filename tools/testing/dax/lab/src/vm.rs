@@ -118,7 +118,7 @@ impl<'a> Vm<'a> {
         Self { append, ..self }
     }
 
-    /// A file that holds the guest's memory and outlives it.
+    /// A file that holds what of the guest's memory outlives it.
     pub fn memory(self, memory: PathBuf) -> Self {
         Self {
             memory: Some(memory),
@@ -226,9 +226,7 @@ impl<'a> Vm<'a> {
             self.platform,
             &append,
         );
-        if let Some(memory) = &self.memory {
-            qemu.args(qemu::memory_file(memory));
-        }
+        qemu.args(self.platform.memory(self.memory.as_deref()));
         qemu.args(["-smp", &self.cpus.to_string()]);
         for (disk, n) in self.disks.iter().zip(1..) {
             qemu.args(qemu::disk(n, &disk.image, disk.keep));

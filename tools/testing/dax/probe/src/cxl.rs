@@ -122,6 +122,8 @@ pub fn make(serials: &[u64]) -> Result<()> {
     )?;
     let region = said["region"].as_str().context("cxl made no region")?;
     let number = region.trim_start_matches("region");
+    // Returns when what labels have is there.
+    read("/sys/bus/nd/devices/ndbus0/wait_probe")?;
     if !Path::new(&format!("/sys/block/pmem{number}")).exists() {
         tool(
             "ndctl",

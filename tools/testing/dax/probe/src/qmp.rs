@@ -39,18 +39,21 @@ impl Monitor {
 
     /// Runs a command of the human monitor, which is silent when all is well.
     pub fn human(&mut self, line: &str) -> Result<()> {
-        let said = self
-            .execute(json!({
-                "execute": "human-monitor-command",
-                "arguments": { "command-line": line },
-            }))?
-            .and_then(|value| match value {
-                Value::String(text) if text.trim().is_empty() => Ok(()),
-                Value::String(text) => Err(text.trim().into()),
-                other => Err(format!("returned {other}")),
-            });
+        match self.ask(line)?.trim() {
+            "" => Ok(()),
+            text => bail!("QEMU's monitor on {line:?}: {text}"),
+        }
+    }
+
+    /// What the human monitor says to a command.
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        let said = self.execute(json!({
+            "execute": "human-monitor-command",
+            "arguments": { "command-line": line },
+        }))?;
         match said {
-            Ok(()) => Ok(()),
+            Ok(Value::String(text)) => Ok(text),
+            Ok(other) => bail!("QEMU's monitor on {line:?}: returned {other}"),
             Err(text) => bail!("QEMU's monitor on {line:?}: {text}"),
         }
     }

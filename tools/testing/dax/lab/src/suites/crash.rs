@@ -74,12 +74,11 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
 
 pub fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
     let run = lab.run()?;
-    let memory = Memory::new()?;
     let kernel = args.kernel.as_deref().unwrap_or(Path::new(PATCHED));
     let platforms = match args.platform {
         Some(platform) => vec![platform],
         None if args.again.is_some() => vec![Platform::default()],
-        None => vec![Platform::Legacy, Platform::Nfit],
+        None => vec![Platform::Legacy, Platform::Nfit, Platform::Cxl],
     };
     let seed = match args.seed {
         Some(seed) => seed,
@@ -105,6 +104,7 @@ pub fn play(lab: &Lab, args: &Args, out: &Out) -> Result<Vec<Test>> {
         .chunks(points.len().div_ceil(platforms.len()).max(1))
         .zip(platforms)
     {
+        let memory = Memory::new(platform)?;
         let vm = Vm::new(lab, "crash", kernel, 0)
             .platform(platform)
             .memory(memory.path.clone());

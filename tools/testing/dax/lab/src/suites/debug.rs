@@ -38,24 +38,67 @@ pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All scenes of a platform.
-pub fn run(lab: &Lab, platform: Platform, out: &Out) -> Result<Vec<Test>> {
-    let kernel = super::build_kernel(lab, "debug", out)?;
-    let (name, only, seconds) = match platform {
-        Platform::Nfit => ("debug-nfit", scenes::on_nfit()?, scenes::SHORT),
-        _ => ("debug", Vec::new(), SECONDS),
-    };
-    let limit = SLOWER * scenes::time_limit(seconds);
-    let vm = Vm::new(lab, name, &kernel, limit).platform(platform);
+/// Those of the legacy platform that take a minute each, and of whose locks others take as many.
+const SLOW: &str = "
+    huge-cow old-reader peek verify-deleted metadata-lost grow-realtime owners fsmap";
+
+/// Scenes that are played in one guest.
+pub struct Part {
+    name: &'static str,
+    platform: Platform,
+    /// Which; none are all of the legacy platform.
+    only: fn() -> Result<Vec<String>>,
+    /// Which of them not.
+    except: &'static str,
+    /// Whether allocations fail, and windows of races are held open.
+    faults: bool,
+}
+
+pub const PART: Part = Part {
+    name: "debug",
+    platform: Platform::Legacy,
+    only: || Ok(Vec::new()),
+    except: SLOW,
+    faults: true,
+};
+pub const LONG: Part = Part {
+    name: "debug-long",
+    only: || Ok(words(SLOW)),
+    except: "",
+    faults: false,
+    ..PART
+};
+pub const NFIT: Part = Part {
+    name: "debug-nfit",
+    platform: Platform::Nfit,
+    only: scenes::on_nfit,
     // Hundreds of errors are too many for AML, which this kernel interprets slowly.
-    let many =
-        |name: &str| platform == Platform::Nfit && ["list-split", "scrub-flood"].contains(&name);
-    let fast = scenes::names(|scene| scene.fast || many(&scene.name))?;
-    let mut play = scenes::script(&only, &fast, seconds);
-    if platform == Platform::Legacy {
-        install_window(lab, &kernel)?;
-        // Allocations fail, and windows of races are held open.
-        let faults = scenes::names(|scene| scene.debug)?;
+    except: "list-split scrub-flood",
+    faults: false,
+};
+pub const CXL: Part = Part {
+    name: "debug-cxl",
+    platform: Platform::Cxl,
+    only: || scenes::names(|scene| scene.cxl),
+    except: "",
+    faults: false,
+};
+
+fn words(list: &str) -> Vec<String> {
+    list.split_whitespace().map(String::from).collect()
+}
+
+pub fn run(lab: &Lab, part: &Part, out: &Out) -> Result<Vec<Test>> {
+    let kernel = super::build_kernel(lab, "debug", out)?;
+    let seconds = SECONDS;
+    let limit = SLOWER * scenes::time_limit(seconds);
+    let vm = Vm::new(lab, part.name, &kernel, limit).platform(part.platform);
+    install_window(lab, &kernel)?;
+    let mut except = words(part.except);
+    except.extend(scenes::names(|scene| scene.fast)?);
+    let mut play = scenes::script(&(part.only)()?, &except, seconds);
+    if part.faults {
+        let faults = scenes::names(|scene| scene.debug && scene.legacy)?;
         let faults = scenes::script(&faults, &[], seconds);
         play = format!("{faults}\nfaults=$?\n{play}");
     }

@@ -13,7 +13,6 @@ use clap::ValueEnum;
 use crate::ktap::{Counts, Test, Verdict};
 use crate::lab::Lab;
 use crate::program::output;
-use crate::qemu::Platform;
 use crate::side::{by_side, Out};
 use crate::vm::Outcome;
 
@@ -53,8 +52,12 @@ pub enum Name {
     Cholder,
     /// Scenes on a kernel with KASAN, lockdep, kmemleak and assertions
     Debug,
-    /// The same with pmem that ACPI describes
+    /// Scenes that take long on that kernel
+    DebugLong,
+    /// The same kernel, with pmem that ACPI describes
     DebugNfit,
+    /// The same kernel, with pmem of CXL memory devices
+    DebugCxl,
     /// The kernel tree's own kunit.py, with the .kunitconfig files of the series
     KunitPy,
     /// What the series touches, built with options off
@@ -78,10 +81,12 @@ impl Name {
 
 /// The order in which they begin and are reported. The longest comes first; beside it, those
 /// that build something, while both CPUs have a guest's pauses to fill.
-const ORDER: [Name; 17] = [
+const ORDER: [Name; 19] = [
     Name::Debug,
     Name::Scenes,
+    Name::DebugLong,
     Name::DebugNfit,
+    Name::DebugCxl,
     Name::KunitPy,
     Name::Configs,
     Name::Scrub,
@@ -109,7 +114,14 @@ struct Played {
 const DIFFERS: &str = "  <-- differs";
 
 /// Those that are played only where they are named: they take long.
-const LONG: [Name; 4] = [Name::DebugNfit, Name::KunitPy, Name::Configs, Name::Scrub];
+const LONG: [Name; 6] = [
+    Name::DebugLong,
+    Name::DebugNfit,
+    Name::DebugCxl,
+    Name::KunitPy,
+    Name::Configs,
+    Name::Scrub,
+];
 
 /// Runs suites, so many at a time: those that are named, or without a name all but the comparison
 /// and [`LONG`], and those in `also`. The exit status.
@@ -242,8 +254,10 @@ fn play(lab: &Lab, name: Name, out: &Out) -> Result<Vec<Test>> {
         Name::Torture => torture::run(lab, out),
         Name::Module => module::run(lab, out),
         Name::Cholder => scenes::cholder(lab, out),
-        Name::Debug => debug::run(lab, Platform::Legacy, out),
-        Name::DebugNfit => debug::run(lab, Platform::Nfit, out),
+        Name::Debug => debug::run(lab, &debug::PART, out),
+        Name::DebugLong => debug::run(lab, &debug::LONG, out),
+        Name::DebugNfit => debug::run(lab, &debug::NFIT, out),
+        Name::DebugCxl => debug::run(lab, &debug::CXL, out),
         Name::Scrub => scenes::scrub(lab, out),
         Name::Configs => scripts::run(lab, "configs"),
         Name::KunitPy => scripts::run(lab, "kunit-py"),

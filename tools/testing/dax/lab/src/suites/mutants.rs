@@ -157,6 +157,9 @@ pub fn command(lab: &Lab, args: &Args) -> Result<u8> {
     Ok(status)
 }
 
+/// Those on which scenes may notice.
+const PLATFORMS: [Platform; 3] = [Platform::Legacy, Platform::Nfit, Platform::Cxl];
+
 /// What it returns, and how long it took.
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
@@ -166,7 +169,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// Plays the scenes that all mutants name on the series as it is: none may fail.
 fn play_unchanged(lab: &Lab, mutants: &[Mutant], images: &[(Flavour, PathBuf)]) -> Result<()> {
     for (flavour, image) in images {
-        for platform in [Platform::Legacy, Platform::Nfit] {
+        for platform in PLATFORMS {
             let these = mutants.iter().filter(|m| m.flavour == *flavour);
             let names: BTreeSet<_> = these.flat_map(|m| m.scenes(platform)).collect();
             let names: Vec<_> = names.into_iter().cloned().collect();
@@ -186,7 +189,7 @@ fn play_unchanged(lab: &Lab, mutants: &[Mutant], images: &[(Flavour, PathBuf)]) 
 }
 
 fn play_mutant(lab: &Lab, mutant: &Mutant, guest: &str, image: &Path) -> Result<Fate> {
-    for platform in [Platform::Legacy, Platform::Nfit] {
+    for platform in PLATFORMS {
         let names = mutant.scenes(platform);
         if let Some(by) = play(lab, guest, mutant.flavour, image, platform, names)? {
             // Only those that survive are looked at more closely.

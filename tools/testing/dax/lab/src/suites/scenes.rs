@@ -117,7 +117,7 @@ pub fn on_nfit() -> Result<Vec<String>> {
 
 /// Those that are played with CXL memory devices.
 pub fn on_cxl() -> Result<Vec<String>> {
-    names(|scene| scene.cxl)
+    names(|scene| scene.cxl && !scene.debug)
 }
 
 /// The guest's time limit: each scene has a deadline of its own, which is what

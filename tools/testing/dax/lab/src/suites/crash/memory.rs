@@ -11,12 +11,13 @@ use nix::fcntl::{fallocate, FallocateFlags};
 use nix::sys::statvfs::statvfs;
 
 use crate::program::output;
-use crate::qemu;
+use crate::qemu::Platform;
 
 /// What is written of two copies, at most.
 const NEEDED: u64 = 3 << 30;
 
 pub struct Memory {
+    platform: Platform,
     pub path: PathBuf,
     /// As it was before the guest that runs now began.
     before: PathBuf,
@@ -24,7 +25,7 @@ pub struct Memory {
 
 impl Memory {
     /// In a directory that the lab's sysroot has in memory and that goes with it.
-    pub fn new() -> Result<Self> {
+    pub fn new(platform: Platform) -> Result<Self> {
         let dir = std::env::temp_dir();
         let stat = statvfs(&dir)?;
         let free = stat.blocks_available() * stat.fragment_size();
@@ -36,6 +37,7 @@ impl Memory {
             NEEDED >> 20
         );
         Ok(Self {
+            platform,
             path: dir.join("crash.memory"),
             before: dir.join("crash.memory.before"),
         })
@@ -43,14 +45,14 @@ impl Memory {
 
     /// Zeros.
     pub fn clear(&self) -> Result<()> {
-        Ok(fs::File::create(&self.path)?.set_len(qemu::MEMORY)?)
+        Ok(fs::File::create(&self.path)?.set_len(self.platform.kept())?)
     }
 
     /// The power is gone: so is what was in RAM. Keeps what is left, to begin again.
     pub fn lose(&self) -> Result<()> {
         let file = fs::OpenOptions::new().write(true).open(&self.path)?;
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        for range in qemu::VOLATILE {
+        for range in self.platform.volatile() {
             let (start, len) = (range.start as i64, (range.end - range.start) as i64);
             fallocate(&file, hole, start, len)?;
         }

@@ -7,10 +7,11 @@
 //! What: the page stays mapped
 //! Scenes: shared, late
 //! Nfit: scrub-mapped
+//! Cxl: cxl-event
 //! Survives: why no test can tell, if none can
 //! ```
 //!
-//! `Debug:` in the place of both has the fault put into the debug kernel, and names scenes that
+//! `Debug:` in the place of all these has the fault put into the debug kernel, and names scenes that
 //! only that plays.
 //!
 //! A line that begins with a space goes on with what the one before it says.
@@ -53,9 +54,10 @@ pub struct Mutant {
     pub path: PathBuf,
     pub what: String,
     pub flavour: Flavour,
-    /// Scenes that should notice, on either platform.
+    /// Scenes that should notice, on each platform.
     legacy: Vec<String>,
     nfit: Vec<String>,
+    cxl: Vec<String>,
     /// Why none does, if that is known.
     pub survives: Option<String>,
     /// What it changes.
@@ -81,6 +83,7 @@ impl Mutant {
                 "What" => mutant.what = value,
                 "Scenes" => mutant.legacy = list(&value),
                 "Nfit" => mutant.nfit = list(&value),
+                "Cxl" => mutant.cxl = list(&value),
                 "Debug" => {
                     mutant.flavour = Flavour::Debug;
                     debug = list(&value);
@@ -90,24 +93,29 @@ impl Mutant {
             }
         }
         if mutant.flavour == Flavour::Debug {
-            let alone = mutant.legacy.is_empty() && mutant.nfit.is_empty();
-            ensure!(alone, "Debug: is beside Scenes: or Nfit:");
+            ensure!(
+                mutant.names_none(),
+                "Debug: is beside Scenes:, Nfit: or Cxl:"
+            );
             mutant.legacy = debug;
         }
         let files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         mutant.files.extend(files.map(String::from));
         ensure!(!mutant.what.is_empty(), "What: is missing");
-        ensure!(
-            !(mutant.legacy.is_empty() && mutant.nfit.is_empty()),
-            "no scene is named"
-        );
+        ensure!(!mutant.names_none(), "no scene is named");
         Ok(mutant)
+    }
+
+    fn names_none(&self) -> bool {
+        let lists = [&self.legacy, &self.nfit, &self.cxl];
+        lists.iter().all(|list| list.is_empty())
     }
 
     /// Those that should notice, on a platform.
     pub fn scenes(&self, platform: Platform) -> &[String] {
         match platform {
             Platform::Nfit => &self.nfit,
+            Platform::Cxl => &self.cxl,
             _ => &self.legacy,
         }
     }

@@ -4,6 +4,7 @@
 //! are there are told; what is written clears them in the device.
 
 use crate::cxl::{self, Event, Line};
+use crate::qmp;
 use crate::scenes::prelude::*;
 
 pub mod list;
@@ -214,4 +215,34 @@ fn orders(_: u64) -> Result<()> {
         expect(&format!("{order}: file"), INTACT, xfs::intact(&file, 8))?;
     }
     sync_and_settle(&xfs)
+}
+
+/// The memory of a bad page was cleared, and not written yet.
+const CLEARED: &str = "arch_invalidate_pmem";
+
+scene!(CXL_WINDOW = 289 "cxl-window" window:
+    "what a CXL device holds between clearing and writing"; cxl, debug);
+/// A crash would find that.
+fn window(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    let at = bad.at + 2 * cxl::LINE;
+    strike_and_wait(at, Event::Media)?;
+    let window = Window::at(CLEARED)?;
+    let data = [0xa7; PAGE_SIZE];
+    let write = Worker::start(|| Ok(calls::open(&file, 0)?.write_all_at(&data, PAGE)?))?;
+    window.wait()?;
+    let line = format!("xp /64xb {:#x}", bad.pmem.address(at)?);
+    let held = qmp::Monitor::open()?.ask(&line)?;
+    let new = held.matches("0xa7").count();
+    let marks = bad.marks()?;
+    let devices = listed()?;
+    ensure!(window.go()?, "the window has closed by itself");
+    expect("line: new bytes", "64", new.to_string())?;
+    expect("marks", MARKED, marks)?;
+    expect("devices", "none", devices)?;
+    expect("write", "done", write.end(patience()))?;
+    bad::mend(&file, 1, 2)?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("file", INTACT, xfs::intact(&file, 4))
 }
