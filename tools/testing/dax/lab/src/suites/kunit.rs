@@ -12,7 +12,8 @@ use crate::lab::Lab;
 use crate::vm::{Vm, CONSOLE, PATCHED};
 
 /// The suites that must be there.
-const REQUIRED: [&str; 9] = [
+const REQUIRED: [&str; 10] = [
+    "cxl_poison",
     "dax_holder",
     "dax_kill_list",
     "dax_kill_signal",

@@ -92,7 +92,7 @@ fn repair_told(probe: &mut Probe) -> Result<String> {
 
 scene!(CXL_CLEARED = 282 "cxl-cleared" cleared:
     "what clears errors of a CXL device: writes, holes, truncation, removal";
-    cxl, differs("write: devices", "3 errors"));
+    cxl, long, differs("write: devices", "3 errors"));
 fn cleared(_: u64) -> Result<()> {
     type Act = fn(&Path) -> Result<()>;
     let ways: [(&str, Act, &str); 5] = [
