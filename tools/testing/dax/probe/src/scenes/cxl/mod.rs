@@ -8,11 +8,16 @@ use crate::qmp;
 use crate::scenes::prelude::*;
 
 pub mod list;
+pub mod load;
 pub mod regions;
 
 /// An error of the line at `at`, as real devices have it: listed, and reported by an event.
 fn strike_line(at: u64, event: Event) -> Result<Line> {
-    let line = Line::of(Pmem(0), at)?;
+    strike_line_of(Pmem(0), at, event)
+}
+
+fn strike_line_of(pmem: Pmem, at: u64, event: Event) -> Result<Line> {
+    let line = Line::of(pmem, at)?;
     line.inject(cxl::LINE)?;
     line.report(event)?;
     Ok(line)
