@@ -76,8 +76,11 @@ fn play_interleaved() -> Result<()> {
     line.inject(PAGE / 2)?;
     cxl::errors()?;
     wait_listed(&[bad.at])?;
-    let pages = bad.pmem.bad_pages()?.len();
-    expect("a range: bad pages", "1", pages.to_string())?;
+    expect(
+        "a range: bad sectors",
+        &bad.sectors(),
+        bad.pmem.badblocks()?,
+    )?;
     bad::mend(&file, 1, 2)?;
     drop(early);
     expect("a range: written", INTACT, xfs::intact(&file, 8))?;
@@ -88,7 +91,7 @@ fn play_interleaved() -> Result<()> {
 
 scene!(CXL_REMOVED = 288 "cxl-removed" removed:
     "a CXL region or its device goes away under a mapped file"; cxl, long,
-    differs("memdev unbound: mapper", ""));
+    differs("region disabled", ""));
 fn removed(_: u64) -> Result<()> {
     type Way = fn() -> Result<()>;
     let ways: [(&str, Way, Way); 3] = [
@@ -114,7 +117,10 @@ fn removed(_: u64) -> Result<()> {
         let xfs = Xfs::new(&Options::on(GOES.path()))?;
         let a = xfs.file("a", 4)?;
         let b = xfs.clone_of(&a, "b")?;
+        // Who owns the blocks is to be read from the device.
+        xfs.mount_again()?;
         let mut mappers = [Map::new(&a, 4).start()?, Map::new(&b, 4).early().start()?];
+        let mut log = kmsg::Log::new()?;
         let took = Worker::start(take)?.end(unbind::patience());
         expect(way, "done", &took)?;
         ensure!(took == "done", "nothing to be seen after that");
@@ -128,6 +134,12 @@ fn removed(_: u64) -> Result<()> {
             )?;
         }
         drop(mappers);
+        let unread = log.told(&["Metadata CRC error"])?.len();
+        expect(
+            &format!("{way}: blocks that can't be read"),
+            "0",
+            unread.to_string(),
+        )?;
         let umount = Worker::start(xfs::umount)?.end(unbind::patience());
         expect(&format!("{way}: umount"), "done", umount)?;
         give()?;
