@@ -241,12 +241,11 @@ fn window(_: u64) -> Result<()> {
     let held = qmp::Monitor::open()?.ask(&line)?;
     let new = held.matches("0xa7").count();
     let marks = bad.marks()?;
-    let devices = listed()?;
     ensure!(window.go()?, "the window has closed by itself");
     expect("line: new bytes", "64", new.to_string())?;
     expect("marks", MARKED, marks)?;
-    expect("devices", "none", devices)?;
     expect("write", "done", write.end(patience()))?;
+    expect("devices", "none", listed()?)?;
     bad::mend(&file, 1, 2)?;
     expect("marks", "none", bad.marks()?)?;
     expect("file", INTACT, xfs::intact(&file, 4))
