@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `Debug:` in the place of all these has the fault put into the debug kernel, and names scenes that
-//! only that plays.
+//! only that plays; `Debug-cxl:` those with CXL memory devices.
 //!
 //! A line that begins with a space goes on with what the one before it says.
 
@@ -77,7 +77,7 @@ impl Mutant {
             let names = names.filter(|name| !name.is_empty());
             names.map(String::from).collect()
         };
-        let mut debug = Vec::new();
+        let (mut debug, mut debug_cxl) = (Vec::new(), Vec::new());
         for (key, value) in head(text)? {
             match key.as_str() {
                 "What" => mutant.what = value,
@@ -87,6 +87,10 @@ impl Mutant {
                 "Debug" => {
                     mutant.flavour = Flavour::Debug;
                     debug = list(&value);
+                }
+                "Debug-cxl" => {
+                    mutant.flavour = Flavour::Debug;
+                    debug_cxl = list(&value);
                 }
                 "Survives" => mutant.survives = Some(value),
                 _ => bail!("{key}: is not known"),
@@ -98,6 +102,7 @@ impl Mutant {
                 "Debug: is beside Scenes:, Nfit: or Cxl:"
             );
             mutant.legacy = debug;
+            mutant.cxl = debug_cxl;
         }
         let files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         mutant.files.extend(files.map(String::from));
