@@ -6,6 +6,13 @@
  * an event, firmware's record or a request of user space only has it read, in
  * a range. So it does not matter how often an error is told, or whether it was
  * cleared meanwhile.
+ *
+ * Locks, in this order: the memdev, for as long as its region is looked up; the
+ * region and the nvdimm bridge, for as long as its pmem region is; the pmem
+ * region, under which cxl_rwsem is taken for read to use the list, and dropped
+ * before libnvdimm's region and namespaces are locked to tell their users. These
+ * may wait for a write that clears poison: it takes the mutex of the list and no
+ * other of these locks.
  */
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
