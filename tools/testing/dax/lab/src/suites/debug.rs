@@ -38,7 +38,7 @@ pub fn install_window(lab: &Lab, kernel: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Those of the legacy platform that take up to two minutes each, and take no lock that others do not.
+/// Those of the legacy platform that take up to two minutes each, for locks that others take, too.
 const SLOW: &str = "
     huge-cow old-reader peek verify-deleted metadata-lost grow-realtime owners fsmap";
 
