@@ -184,7 +184,6 @@ export_to() {
 	write_files
 	write_series >"$tmp/list"
 	mv "$tmp/list" "$out/patches/series"
-	[ ! -e "$top/patches/cover-letter" ] || cp "$top/patches/cover-letter" "$out/patches/"
 	read_back
 }
 

@@ -79,7 +79,7 @@ read_series() {
 	[ -z "$twice" ] || die "patches/series names $twice twice"
 	{
 		mirrored "$1"
-		(cd "$from" && find_files patches ! -path patches/series ! -path patches/cover-letter)
+		(cd "$from" && find_files patches ! -path patches/series ! -path 'patches/cover-letter*')
 	} | LC_ALL=C sort | LC_ALL=C comm -13 "$tmp/named" - >"$tmp/missed"
 	[ ! -s "$tmp/missed" ] ||
 		die "no step of patches/series names $(head -n 1 "$tmp/missed")"

@@ -64,6 +64,7 @@ begin() {
 	done
 	echo '# empty' >"$mini/patches/series"
 	echo 'a cover letter' >"$mini/patches/cover-letter"
+	echo 'its part' >"$mini/patches/cover-letter-part"
 	echo 'no part of the series' >"$mini/README.md"
 	make_kernel "$user"
 	tar -C "${user%/*}" -cJf "$mini/build/sysroot/usr/src/linux-source-7.3.tar.xz" \
@@ -101,6 +102,7 @@ new_commits() {
 	cmp "$build/check/wanted" "$mini/patches/series" &&
 		[ -x "$mini/fs/xfs/door.c" ] && [ -f "$mini/fs/xfs/holder/.kunitconfig" ] &&
 		! grep -r somebody "$mini/patches" && [ -f "$mini/README.md" ] &&
+		[ -s "$mini/patches/cover-letter-part" ] &&
 		git -C "$linux" show -s HEAD~3 | grep -q 'Ä line'
 }
 
