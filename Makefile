@@ -168,7 +168,7 @@ image: sysroot
 
 tools: tree
 	@$(LAB)/tools.sh
-	@$(LAB)/nfit.sh
+	@$(LAB)/acpi.sh
 
 series: tree
 	@$(LAB)/series.sh

@@ -10,7 +10,8 @@ use std::{env, fs};
 const XFS: &str = "../../../../build/linux/fs/xfs/libxfs";
 const HEADER: &str = "src/abi.h";
 const TYPES: &str = "blkpg_.*|file_clone_range|file_dedupe_range|fiemap|fsxattr|fsmap_head|\
-                     nd_cmd_pkg|xfs_(ag_geometry|bulkstat_req|device|exchange_range|fsop_geom|\
+                     nd_cmd_(clear_error|pkg)|\
+                     xfs_(ag_geometry|bulkstat_req|device|exchange_range|fsop_geom|\
                      fsop_handlereq|getparents_by_handle|getparents_rec|health_monitor|\
                      rtgroup_geometry|verify_media)";
 const VALUES: &str = "VALUE_.*|BLKPG_.*_PARTITION|FIEMAP_EXTENT_.*|FS_XFLAG_.*|FMR_OF_.*|\

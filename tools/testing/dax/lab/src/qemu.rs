@@ -120,7 +120,8 @@ impl Platform {
             // which the firmware keeps its account.
             Self::Nfit => "memmap=1G%4G-1+7 memmap=1G%6G-1+7 memmap=64K$0x70000000",
             Self::Large => "memmap=4G!4G memmap=4G!8448M memmap=2G!12800M memmap=4G!15104M",
-            Self::Cxl | Self::CxlInterleaved => "",
+            // Where hest.asl has the firmware put what it has heard of.
+            Self::Cxl | Self::CxlInterleaved => "memmap=64K$0x70000000",
         }
     }
 
@@ -149,13 +150,14 @@ impl Platform {
         }
     }
 
-    /// The ACPI tables, which nfit.sh has compiled.
+    /// The ACPI tables, which acpi.sh has compiled.
     pub fn tables(self, lab: &Lab) -> Vec<PathBuf> {
         let names: &[_] = match self {
             Self::Nfit => &["nfit.aml", "ssdt.aml"],
-            _ => &[],
+            Self::Cxl | Self::CxlInterleaved => &["hest.aml"],
+            Self::Legacy | Self::Large => &[],
         };
-        let path = |name| lab.build("nfit").join(name);
+        let path = |name| lab.build("acpi").join(name);
         names.iter().map(path).collect()
     }
 
@@ -196,11 +198,12 @@ impl Platform {
     }
 }
 
-/// CXL memory devices, each with so many bytes. The probe tells them apart by their serial
-/// numbers, from 1 on.
+/// CXL memory devices, each with so many bytes, and behind them one of RAM. The probe tells them
+/// apart by their serial numbers, from 1 on.
 const CXL_DEVICES: u32 = 2;
 const CXL_SIZE: u64 = 1 << 30;
 const CXL_LABELS: u64 = 256 << 10;
+const CXL_RAM: u64 = 256 << 20;
 
 /// The devices that CXL memory is behind come from a bridge of their own, on which no other device
 /// may be.
@@ -220,28 +223,30 @@ fn cxl(kept: Option<&Path>) -> Vec<String> {
         "-device".into(),
         "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl".into(),
     ];
-    for n in 0..CXL_DEVICES {
-        let at = u64::from(n) * (CXL_SIZE + CXL_LABELS);
-        for object in [
-            backend(&format!("cxl-memory{n}"), at, CXL_SIZE),
-            backend(&format!("cxl-labels{n}"), at + CXL_SIZE, CXL_LABELS),
-        ] {
-            words.extend(["-object".into(), object]);
+    let mut add = |n, objects: &[String], memory: &str| {
+        for object in objects {
+            words.extend(["-object".into(), object.clone()]);
         }
+        let slot = n + 2;
+        let serial = n + 1;
         for device in [
-            format!(
-                "cxl-rp,port={n},bus=cxl,id=cxl-port{n},chassis=0,slot={}",
-                n + 2
-            ),
-            format!(
-                "cxl-type3,bus=cxl-port{n},persistent-memdev=cxl-memory{n},\
-                     lsa=cxl-labels{n},id=cxl-mem{n},sn={:#x}",
-                n + 1
-            ),
+            format!("cxl-rp,port={n},bus=cxl,id=cxl-port{n},chassis=0,slot={slot}"),
+            format!("cxl-type3,bus=cxl-port{n},{memory},id=cxl-mem{n},sn={serial:#x}"),
         ] {
             words.extend(["-device".into(), device]);
         }
+    };
+    for n in 0..CXL_DEVICES {
+        let at = u64::from(n) * (CXL_SIZE + CXL_LABELS);
+        let objects = [
+            backend(&format!("cxl-memory{n}"), at, CXL_SIZE),
+            backend(&format!("cxl-labels{n}"), at + CXL_SIZE, CXL_LABELS),
+        ];
+        let memory = format!("persistent-memdev=cxl-memory{n},lsa=cxl-labels{n}");
+        add(n, &objects, &memory);
     }
+    let ram = format!("memory-backend-ram,id=cxl-ram,share=on,size={CXL_RAM}");
+    add(CXL_DEVICES, &[ram], "volatile-memdev=cxl-ram");
     words
 }
 

@@ -5,6 +5,7 @@
 //! that it is told of, it reports, and lists nothing.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Duration;
@@ -13,13 +14,18 @@ use anyhow::{bail, ensure, Context, Result};
 use clap::Subcommand;
 use serde_json::{json, Value};
 
+use crate::abi::{nd_cmd_clear_error, ND_IOCTL_CLEAR_ERROR};
+use crate::calls;
+use crate::ghes::{self, PciAddress};
 use crate::kernel::until;
 use crate::pmem::{parse_address, Pmem};
 use crate::qmp::Monitor;
+use crate::sys;
 
 pub const DEVICES: &str = "/sys/bus/cxl/devices";
-/// QEMU has so many, with the serial numbers from 1 on.
+/// QEMU has so many of pmem, with the serial numbers from 1 on, and one of RAM.
 const COUNT: u64 = 2;
+pub const RAM: u64 = COUNT + 1;
 /// What is bad at least, in bytes.
 pub const LINE: u64 = 64;
 
@@ -89,9 +95,9 @@ fn setup(interleaved: bool) -> Result<()> {
     // They are probed one after the other.
     let patience = crate::kernel::limit(20);
     let there = until(patience, Duration::from_millis(20), || {
-        (1..=COUNT).try_fold(true, |all, serial| Ok(all && is_ready(serial)?))
+        (1..=RAM).try_fold(true, |all, serial| Ok(all && is_ready(serial)?))
     })?;
-    ensure!(there, "{COUNT} CXL memory devices are not there");
+    ensure!(there, "{RAM} CXL memory devices are not there");
     if interleaved {
         return make(&[1, 2]);
     }
@@ -100,27 +106,7 @@ fn setup(interleaved: bool) -> Result<()> {
 
 /// Makes a region over devices, and a namespace, if labels do not have one.
 pub fn make(serials: &[u64]) -> Result<()> {
-    let memdevs: Vec<_> = serials.iter().map(|n| memdev(*n)).collect::<Result<_>>()?;
-    let ways = serials.len().to_string();
-    let words = [
-        "create-region",
-        "-t",
-        "pmem",
-        "-d",
-        "decoder0.0",
-        "-w",
-        &ways,
-        "-m",
-    ];
-    let said = tool(
-        "cxl",
-        &[
-            &words[..],
-            &memdevs.iter().map(String::as_str).collect::<Vec<_>>(),
-        ]
-        .concat(),
-    )?;
-    let region = said["region"].as_str().context("cxl made no region")?;
+    let region = create_region("pmem", serials)?;
     let number = region.trim_start_matches("region");
     // Returns when what labels have is there.
     read("/sys/bus/nd/devices/ndbus0/wait_probe")?;
@@ -135,11 +121,27 @@ pub fn make(serials: &[u64]) -> Result<()> {
                 "fsdax",
                 "--map=mem",
                 "-r",
-                region,
+                &region,
             ],
         )?;
     }
     Ok(())
+}
+
+/// Makes a region of RAM.
+pub fn make_ram() -> Result<String> {
+    create_region("ram", &[RAM])
+}
+
+fn create_region(kind: &str, serials: &[u64]) -> Result<String> {
+    let memdevs: Vec<_> = serials.iter().map(|n| memdev(*n)).collect::<Result<_>>()?;
+    let ways = serials.len().to_string();
+    let mut words = vec!["create-region", "-t", kind, "-d", "decoder0.0", "-w", &ways];
+    words.push("-m");
+    words.extend(memdevs.iter().map(String::as_str));
+    let said = tool("cxl", &words)?;
+    let region = said["region"].as_str().context("cxl made no region")?;
+    Ok(region.into())
 }
 
 /// Gives a region of one device, which has lost it, that device again: cxl can't. Decoders are
@@ -210,11 +212,15 @@ pub struct Line {
 impl Line {
     /// Where byte `at` of a pmem device is.
     pub fn of(pmem: Pmem, at: u64) -> Result<Self> {
-        let region = region(pmem);
+        Self::at(&region(pmem), pmem.address(at)?)
+    }
+
+    /// Where a physical address is, which is in the region with this directory in sysfs.
+    pub fn at(region: &Path, address: u64) -> Result<Self> {
         let base = number(region.join("resource"))?;
         let ways = number(region.join("interleave_ways"))?;
         let granularity = number(region.join("interleave_granularity"))?;
-        let offset = pmem.address(at)? - base;
+        let offset = address - base;
         let target = read(region.join(format!("target{}", offset / granularity % ways)))?;
         let decoder = fs::canonicalize(Path::new(DEVICES).join(target))?;
         let memdev = decoder.join("../uport");
@@ -261,8 +267,22 @@ impl Line {
                 arguments["channel"] = 0.into();
                 "cxl-inject-dram-event"
             }
+            // Not by the device, but by firmware.
+            Event::Cper => {
+                let path = Path::new(DEVICES).join(memdev(self.device)?);
+                return ghes::report(pci_address(&path)?, self.address);
+            }
         };
         Monitor::open()?.command(command, arguments)
+    }
+
+    /// Has the kernel clear it, whatever it holds.
+    pub fn clear(self) -> Result<io::Result<()>> {
+        let path = format!(
+            "/sys/kernel/debug/cxl/{}/clear_poison",
+            memdev(self.device)?
+        );
+        Ok(fs::write(path, format!("{:#x}", self.address)))
     }
 }
 
@@ -270,6 +290,30 @@ impl Line {
 pub enum Event {
     Media,
     Dram,
+    Cper,
+}
+
+/// The PCI device that has a CXL device, by its directory in sysfs.
+fn pci_address(device: &Path) -> Result<PciAddress> {
+    let device = fs::canonicalize(device)?;
+    let name = device.parent().and_then(Path::file_name);
+    let name = name.context("no PCI device")?.to_string_lossy();
+    PciAddress::parse(&name).with_context(|| format!("{name}: no PCI device"))
+}
+
+/// Has the nvdimm bus clear errors of `len` bytes at a physical address; how many it has cleared.
+pub fn clear_errors(address: u64, len: u64) -> Result<io::Result<usize>> {
+    // There is no other bus.
+    let path = "/dev/ndctl0";
+    let bus = calls::open(Path::new(path), 0)?;
+    let mut command = nd_cmd_clear_error {
+        address,
+        length: len,
+        ..Default::default()
+    };
+    // SAFETY: a nd_cmd_clear_error is what it takes.
+    let done = unsafe { sys::ioctl(&bus, ND_IOCTL_CLEAR_ERROR, &mut command) };
+    Ok(done.map(|_| command.cleared as usize).map_err(Into::into))
 }
 
 /// sysfs's directory of the region that a pmem device is in.
@@ -287,16 +331,16 @@ pub struct Error {
 /// All that the devices list, as `cxl` tells.
 pub fn errors() -> Result<Vec<Error>> {
     let mut errors = Vec::new();
-    for device in 1..=COUNT {
-        let list = tool("cxl", &["list", "-m", &memdev(device)?, "--media-errors"])?;
-        for error in list[0]["media_errors"].as_array().into_iter().flatten() {
-            let number = |key: &str| error[key].as_u64().context("cxl: not a media error");
+    let list = tool("cxl", &["list", "-M", "--media-errors"])?;
+    for memdev in list.as_array().context("cxl lists no devices")? {
+        for error in memdev["media_errors"].as_array().into_iter().flatten() {
+            let number = |of: &Value, key: &str| of[key].as_u64().context("cxl: not a media error");
             errors.push(Error {
                 line: Line {
-                    device,
-                    address: number("offset")?,
+                    device: number(memdev, "serial")?,
+                    address: number(error, "offset")?,
                 },
-                len: number("length")?,
+                len: number(error, "length")?,
             });
         }
     }

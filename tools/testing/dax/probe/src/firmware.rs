@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The firmware of `--platform nfit` (tools/testing/lab/nfit/ssdt.asl): which errors it
+//! The firmware of `--platform nfit` (tools/testing/lab/acpi/ssdt.asl): which errors it
 //! knows of, and its switches for tests.
 //!
 //! This asks the firmware itself, by way of the bus's device and no ndctl: what the

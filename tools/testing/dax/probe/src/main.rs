@@ -18,6 +18,7 @@ mod dm;
 mod fanotify;
 mod fault;
 mod firmware;
+mod ghes;
 mod inject;
 mod ioctl;
 mod kernel;

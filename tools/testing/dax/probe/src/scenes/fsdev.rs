@@ -30,34 +30,23 @@ impl DaxDevice {
             Err(_) => DEVICE.namespace()?,
         };
         remake(&namespace, "devdax")?;
-        let mut names = Vec::new();
-        for entry in fs::read_dir(format!("{BUS}/devices"))? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        ensure!(names.len() == 1, "devices on {BUS}: {names:?}");
-        let name = names.remove(0);
-        let path = format!("{BUS}/devices/{name}/resource");
-        let text = fs::read_to_string(&path).context(path)?;
+        let (name, start) = only()?;
         Ok(Self {
             namespace,
             name,
-            start: parse_address(text.trim())?,
+            start,
             driver: "device_dax",
         })
     }
 
     fn tell(&self, verb: &str) -> Result<()> {
-        let path = format!("{BUS}/drivers/{}/{verb}", self.driver);
-        fs::write(&path, &self.name).with_context(|| format!("{} > {path}", self.name))
+        tell(self.driver, verb, &self.name)
     }
 
     /// Has another driver take it.
     fn bind(&mut self, driver: &'static str) -> Result<()> {
-        self.tell("unbind")?;
+        rebind(&self.name, self.driver, driver)?;
         self.driver = driver;
-        self.tell("new_id")?;
-        let bound = format!("{BUS}/drivers/{driver}/{}", self.name);
-        ensure!(Path::new(&bound).exists(), "{bound} is missing");
         Ok(())
     }
 
@@ -111,6 +100,33 @@ impl DaxDevice {
         }
         Ok(())
     }
+}
+
+/// The device on the bus, if it is the only one, and its physical address.
+pub fn only() -> Result<(String, u64)> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(format!("{BUS}/devices"))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    ensure!(names.len() == 1, "devices on {BUS}: {names:?}");
+    let name = names.remove(0);
+    let path = format!("{BUS}/devices/{name}/resource");
+    let text = fs::read_to_string(&path).context(path)?;
+    Ok((name, parse_address(text.trim())?))
+}
+
+fn tell(driver: &str, verb: &str, name: &str) -> Result<()> {
+    let path = format!("{BUS}/drivers/{driver}/{verb}");
+    fs::write(&path, name).with_context(|| format!("{name} > {path}"))
+}
+
+/// Has one driver give a device to another.
+pub fn rebind(name: &str, from: &str, to: &str) -> Result<()> {
+    tell(from, "unbind", name)?;
+    tell(to, "new_id", name)?;
+    let bound = format!("{BUS}/drivers/{to}/{name}");
+    ensure!(Path::new(&bound).exists(), "{bound} is missing");
+    Ok(())
 }
 
 /// A namespace in a mode of ndctl's, made anew.

@@ -3,7 +3,7 @@
 //! What CXL devices list, and nobody was told of.
 
 use super::{listed, wait_listed};
-use crate::cxl::{self, Line};
+use crate::cxl::{self, Event, Line};
 use crate::scenes::prelude::*;
 
 /// QEMU lists 256, but ends itself if a range that is asked for has more than 126.
@@ -14,6 +14,7 @@ scene!(CXL_LIST = 285 "cxl-list" many: "120 errors that a CXL device lists";
 fn many(_: u64) -> Result<()> {
     let (xfs, file) = Xfs::with_file("file", MANY as usize)?;
     let mut early = Map::new(&file, MANY as usize).early().start()?;
+    let lost = hardware_corrupted()?;
     let mut places = Vec::new();
     for page in 0..MANY {
         let at = place(&file, page as usize)?;
@@ -26,7 +27,7 @@ fn many(_: u64) -> Result<()> {
 
     // `cxl list --media-errors` has it read, and what is new is told.
     expect("devices", &format!("{MANY} errors"), listed()?)?;
-    wait_listed(&places)?;
+    wait_listed(&places, lost)?;
     expect(
         "listed: file",
         "Input/output error (os error 5)",
@@ -72,4 +73,29 @@ fn before(_: u64) -> Result<()> {
     bad::mend(&file, 1, 2)?;
     expect("written: file", INTACT, xfs::intact(&file, 4))?;
     expect("written: devices", "none", listed()?)
+}
+
+scene!(CXL_CLEAR_ERROR = 294 "cxl-clear-error" clear_error:
+    "the command of the nvdimm bus that clears errors, for a CXL device"; cxl,
+    differs("marks", "none"));
+fn clear_error(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
+    let bad = Bad::unreported(&file, 1)?;
+    super::strike_and_wait(bad.at, Event::Media)?;
+    expect("marks", MARKED, bad.marks()?)?;
+    let address = bad.pmem.address(bad.at)?;
+    let clear = || -> Result<String> { Ok(calls::outcome(cxl::clear_errors(address, PAGE)?)) };
+    expect("bound", "EBUSY", clear()?)?;
+    xfs::umount()?;
+    let namespace = Device(bad.pmem).namespace()?;
+    cxl::tool("ndctl", &["disable-namespace", &namespace])?;
+    expect("disabled", "4096 bytes", clear()?)?;
+    expect("disabled: devices", "none", listed()?)?;
+    cxl::tool("ndctl", &["enable-namespace", &namespace])?;
+    until(|| fs::exists(bad.pmem.path()).map_err(Into::into))?;
+    expect("enabled: marks", "none", bad.marks()?)?;
+    xfs.mount()?;
+    expect("enabled: file", "ok", read_page(&File::open(&file)?, PAGE))?;
+    bad::mend(&file, 1, 2)?;
+    expect("written: file", INTACT, xfs::intact(&file, 4))
 }

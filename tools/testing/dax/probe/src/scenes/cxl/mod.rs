@@ -9,6 +9,7 @@ use crate::scenes::prelude::*;
 
 pub mod list;
 pub mod load;
+pub mod ram;
 pub mod regions;
 
 /// An error of the line at `at`, as real devices have it: listed, and reported by an event.
@@ -25,15 +26,15 @@ fn strike_line_of(pmem: Pmem, at: u64, event: Event) -> Result<Line> {
 
 /// The same, and waits until the driver lists the sector.
 fn strike_and_wait(at: u64, event: Event) -> Result<()> {
+    let lost = hardware_corrupted()?;
     strike_line(at, event)?;
-    wait_listed(&[at])
+    wait_listed(&[at], lost)
 }
 
-/// Waits until the driver lists sectors as bad, and has marked a page, if it did not know of any. A
-/// kernel that never does fails in a later row.
-fn wait_listed(all: &[u64]) -> Result<()> {
+/// Waits until the driver lists sectors as bad, and has marked a page: more kilobytes are lost than
+/// before. A kernel that never does fails in a later row.
+fn wait_listed(all: &[u64], lost: u64) -> Result<()> {
     let sectors = |at: &u64| at - at % SECTOR;
-    let lost = hardware_corrupted()?;
     until(|| {
         let bad = Pmem(0).bad_sectors()?;
         Ok(all.iter().map(sectors).all(|at| bad.contains(&at)) && hardware_corrupted()? != lost)
@@ -73,6 +74,13 @@ fn event(_: u64) -> Result<()> {
     expect("marks", MARKED, bad.marks()?)?;
     let sector = format!("{}+1", at / SECTOR);
     expect("bad sectors", &sector, bad.pmem.badblocks()?)?;
+
+    // The file would have zeroes there.
+    expect(
+        "clear_poison",
+        "EBUSY",
+        calls::said(Line::of(bad.pmem, at)?.clear()?),
+    )?;
 
     // It was told, and is not again.
     line.report(Event::Dram)?;
@@ -120,11 +128,12 @@ fn cleared(_: u64) -> Result<()> {
         let file = xfs.file(way, 4)?;
         xfs.file(&format!("behind {way}"), 4)?;
         let bad = Bad::unreported(&file, 1)?;
+        let lost = hardware_corrupted()?;
         // Two lines of one sector, and the last one.
         for line in [1, 2, PAGE / cxl::LINE - 1] {
             strike_line(bad.at + line * cxl::LINE, Event::Dram)?;
         }
-        wait_listed(&[bad.at, bad.at + PAGE - 1])?;
+        wait_listed(&[bad.at, bad.at + PAGE - 1], lost)?;
         expect(&format!("{way}: marks"), MARKED, bad.marks()?)?;
         let acted = act(&file).map_or_else(|e| format!("{e:#}"), |()| "0".into());
         expect(&format!("{way}: answer"), "0", acted)?;
@@ -181,6 +190,21 @@ fn free(_: u64) -> Result<()> {
         expect(&format!("{what}: devices"), "none", listed()?)?;
     }
     Ok(())
+}
+
+scene!(CXL_CPER = 293 "cxl-cper" cper: "an error of a CXL device that firmware has heard of first";
+    cxl, differs("early kill", "no signal"));
+fn cper(_: u64) -> Result<()> {
+    let (_, file) = Xfs::with_file("file", 4)?;
+    let mut early = Map::new(&file, 4).early().start()?;
+    let bad = Bad::unreported(&file, 1)?;
+    strike_and_wait(bad.at, Event::Cper)?;
+    expect("early kill", AO, repair_told(&mut early)?)?;
+    expect("marks", MARKED, bad.marks()?)?;
+    bad::mend(&file, 1, 2)?;
+    expect("touches it", "reads", early.touch(1))?;
+    expect("written", INTACT, xfs::intact(&file, 4))?;
+    expect("devices", "none", listed()?)
 }
 
 scene!(CXL_ORDERS = 284 "cxl-orders" orders:

@@ -72,10 +72,10 @@ fn play_interleaved() -> Result<()> {
     }
 
     // A range of one device is many pieces of the region.
-    let line = Line::of(bad.pmem, bad.at)?;
-    line.inject(PAGE / 2)?;
+    let lost = hardware_corrupted()?;
+    Line::of(bad.pmem, bad.at)?.inject(PAGE / 2)?;
     cxl::errors()?;
-    wait_listed(&[bad.at])?;
+    wait_listed(&[bad.at], lost)?;
     expect(
         "a range: bad sectors",
         &bad.sectors(),

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# build/nfit: ACPI tables for guests of --platform nfit, from nfit/*.asl.
+# build/acpi: ACPI tables for guests of --platform nfit and cxl, from acpi/*.asl.
 set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 . "$top/tools/testing/lab/lib.sh"
@@ -9,15 +9,15 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/../../.." && pwd -P)
 need_root
 lock
 [ -e "$sysroot/.stamp" ] || die "no sysroot: make tools builds it first"
-out=$build/nfit
+out=$build/acpi
 mkdir -p "$out"
-key=$(cat "$sysroot/.stamp" "$lab"/nfit/*.asl "$lab/nfit.sh" | digest)
+key=$(cat "$sysroot/.stamp" "$lab"/acpi/*.asl "$lab/acpi.sh" | digest)
 ! stamped "$out/.stamp" "$key" || exit 0
 # iasl's own remarks about style are no errors; -we makes warnings errors.
 # shellcheck disable=SC2016 # expanded inside
-step nfit 0 "$lab/enter" sh -eu -c '
-	for asl in tools/testing/lab/nfit/*.asl; do
-		iasl -we -p "build/nfit/$(basename "$asl" .asl)" "$asl"
+step acpi 0 "$lab/enter" sh -eu -c '
+	for asl in tools/testing/lab/acpi/*.asl; do
+		iasl -we -p "build/acpi/$(basename "$asl" .asl)" "$asl"
 	done
 ' || die "the ACPI tables could not be compiled: see above"
 printf '%s\n' "$key" >"$out/.stamp"
