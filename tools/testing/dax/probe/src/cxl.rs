@@ -21,6 +21,7 @@ use crate::kernel::until;
 use crate::pmem::{parse_address, Pmem};
 use crate::qmp::Monitor;
 use crate::sys;
+use crate::trace::Trace;
 
 pub const DEVICES: &str = "/sys/bus/cxl/devices";
 /// QEMU has so many of pmem, with the serial numbers from 1 on, and one of RAM.
@@ -328,21 +329,57 @@ pub struct Error {
     pub len: u64,
 }
 
-/// All that the devices list, as `cxl` tells.
+/// All that the devices list. The kernel reads the lists and traces them, as for `cxl list
+/// --media-errors`, which takes more than a second for each device here.
 pub fn errors() -> Result<Vec<Error>> {
-    let mut errors = Vec::new();
-    let list = tool("cxl", &["list", "-M", "--media-errors"])?;
-    for memdev in list.as_array().context("cxl lists no devices")? {
-        for error in memdev["media_errors"].as_array().into_iter().flatten() {
-            let number = |of: &Value, key: &str| of[key].as_u64().context("cxl: not a media error");
-            errors.push(Error {
-                line: Line {
-                    device: number(memdev, "serial")?,
-                    address: number(error, "offset")?,
-                },
-                len: number(error, "length")?,
-            });
-        }
+    let trace = Trace::new("cxl/cxl_poison")?;
+    for device in 1..=RAM {
+        let path = Path::new(DEVICES).join(memdev(device)?);
+        let path = path.join("trigger_poison_list");
+        fs::write(&path, "1").with_context(|| path.display().to_string())?;
     }
-    Ok(errors)
+    let events = trace.events()?;
+    events.iter().map(|event| traced(event)).collect()
+}
+
+fn traced(event: &str) -> Result<Error> {
+    let number = |key: &str| {
+        let mut words = event.split(' ').filter_map(|word| word.split_once('='));
+        let value = words.find(|(name, _)| *name == key);
+        let (_, value) = value.with_context(|| format!("no {key}: {event}"))?;
+        Ok::<u64, anyhow::Error>(parse_address(value)?)
+    };
+    Ok(Error {
+        line: Line {
+            device: number("serial")?,
+            address: number("dpa")?,
+        },
+        len: number("dpa_length")?,
+    })
+}
+
+/// How many there are, as `cxl` tells.
+pub fn media_errors() -> Result<usize> {
+    let list = tool("cxl", &["list", "-M", "--media-errors"])?;
+    let devices = list.as_array().context("cxl lists no devices")?.iter();
+    let errors = devices.filter_map(|device| device["media_errors"].as_array());
+    Ok(errors.map(Vec::len).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_a_trace() {
+        let event = "memdev=mem1 host=0000:0d:00.0 serial=2 trace_type=List region=region0 \
+            region_uuid=00000000-0000-0000-0000-000000000000 hpa=0x110001000 hpa_alias0=0xffff \
+            dpa=0x1000 dpa_length=0x40 source=Injected flags= overflow_time=0";
+        let line = Line {
+            device: 2,
+            address: 0x1000,
+        };
+        assert_eq!(traced(event).expect("an error"), Error { line, len: 64 });
+        assert!(traced("memdev=mem1").is_err());
+    }
 }

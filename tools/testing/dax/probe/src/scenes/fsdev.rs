@@ -124,9 +124,12 @@ fn tell(driver: &str, verb: &str, name: &str) -> Result<()> {
 pub fn rebind(name: &str, from: &str, to: &str) -> Result<()> {
     tell(from, "unbind", name)?;
     tell(to, "new_id", name)?;
-    let bound = format!("{BUS}/drivers/{to}/{name}");
-    ensure!(Path::new(&bound).exists(), "{bound} is missing");
+    ensure!(is_bound(name, to), "{to} does not take {name}");
     Ok(())
+}
+
+pub fn is_bound(name: &str, driver: &str) -> bool {
+    Path::new(&format!("{BUS}/drivers/{driver}/{name}")).exists()
 }
 
 /// A namespace in a mode of ndctl's, made anew.

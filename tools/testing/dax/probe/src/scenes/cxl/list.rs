@@ -26,7 +26,11 @@ fn many(_: u64) -> Result<()> {
     expect("injected: mapper", "no signal", early.seen())?;
 
     // `cxl list --media-errors` has it read, and what is new is told.
-    expect("devices", &format!("{MANY} errors"), listed()?)?;
+    expect(
+        "cxl list",
+        &MANY.to_string(),
+        cxl::media_errors()?.to_string(),
+    )?;
     wait_listed(&places, lost)?;
     expect(
         "listed: file",

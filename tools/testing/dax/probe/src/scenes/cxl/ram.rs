@@ -26,6 +26,8 @@ fn ram(_: u64) -> Result<()> {
 
 fn play(region: &str) -> Result<Line> {
     let lost = hardware_corrupted()?;
+    // The regions' driver makes a device of it, which that of RAM takes first.
+    until(|| Ok(fsdev::only().is_ok_and(|(name, _)| fsdev::is_bound(&name, "kmem"))))?;
     let (name, start) = fsdev::only()?;
     fsdev::rebind(&name, "kmem", "device_dax")?;
     let path = Path::new("/dev").join(&name);
