@@ -83,6 +83,29 @@ fn read(_: u64) -> Result<()> {
     expect("reader", INTACT, xfs::intact(&a, 4))
 }
 
+scene!(FIRST_READ_OFF = 267 "first-read-off" off:
+    "a read() that meets poison, where a memory failure is to be a panic"; passes(AS_GOOD));
+/// vm.memory_failure_recovery.
+fn off(_: u64) -> Result<()> {
+    let (_, path) = Xfs::with_file("file", 4)?;
+    let mut mapper = Map::new(&path, 4).early().start()?;
+    let bad = Bad::unreported(&path, 1)?;
+    let file = File::open(&path)?;
+    let pread = || {
+        let mut page = Page([0xff; PAGE_SIZE]);
+        let read = file.read_at(std::hint::black_box(&mut page.0), PAGE);
+        Ok(if read.is_err() { "fails" } else { "reads" }.into())
+    };
+    let recovery = Setting::new("/proc/sys/vm/memory_failure_recovery", "0")?;
+    let (said, outcome) = meet_always(bad.pmem.address(bad.at)?, pread)?;
+    drop(recovery);
+    expect("pread", "fails", said)?;
+    expect("memory_failure()", "not called", outcome)?;
+    expect("mapper", "no signal", mapper.seen())?;
+    expect("marks", "none", bad.marks()?)?;
+    expect("file", INTACT, xfs::intact(&path, 4))
+}
+
 scene!(FIRST_BIO = 258 "first-bio" bio: "a read of the block device that is the first to meet poison";
     differs("mapped: memory_failure()", "not called"));
 fn bio(_: u64) -> Result<()> {

@@ -131,7 +131,7 @@ pub const ALL: &[Scene] = &[
     short_write::SHORT_COPY, metadata::HEALED, metadata::HEALED_DIRTY, metadata::HEALED_REALTIME,
     metadata::METADATA_LOST, metadata::FREE_LIST, metadata::HEAL_REFUSED, metadata::HEAL_READDIR,
     metadata::FOUND_HEALED, metadata::FOUND_LOST,
-    metadata::healer::HEALER, first_touch::FIRST_READ, first_touch::FIRST_BIO,
+    metadata::healer::HEALER, first_touch::FIRST_READ, first_touch::FIRST_READ_OFF, first_touch::FIRST_BIO,
     first_touch::FIRST_COPY, first_touch::READ_BACK,
     owners::OWNERS, owners::OWNERS_BAD, owners::OWNERS_PATHS,
     owners::OWNERS_VOLUME, owners::OWNERS_SCAN, owners::FSMAP,
