@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{anyhow, Result};
+use plotters::coord::combinators::LogCoord;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{register_font, FontStyle};
@@ -29,8 +30,7 @@ type Area<B> = DrawingArea<B, Shift>;
 
 /// Draws it into `dir`.
 pub fn draw(results: &Results, dir: &Path) -> Result<()> {
-    register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
-        .map_err(|_| anyhow!("the font can't be read"))?;
+    use_font()?;
     let (svg, png) = (dir.join("notification.svg"), dir.join("notification.png"));
     notifications(results, SVGBackend::new(&svg, SIZE).into_drawing_area())?;
     notifications(results, BitMapBackend::new(&png, SIZE).into_drawing_area())
@@ -38,11 +38,15 @@ pub fn draw(results: &Results, dir: &Path) -> Result<()> {
 
 /// Draws how long it takes until all pages are told of, or repaired, into `dir`.
 pub fn draw_pages(results: &Results, dir: &Path) -> Result<()> {
-    register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
-        .map_err(|_| anyhow!("the font can't be read"))?;
+    use_font()?;
     let (svg, png) = (dir.join("pages.svg"), dir.join("pages.png"));
     pages(results, SVGBackend::new(&svg, SIZE).into_drawing_area())?;
     pages(results, BitMapBackend::new(&png, SIZE).into_drawing_area())
+}
+
+fn use_font() -> Result<()> {
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
+        .map_err(|_| anyhow!("the font can't be read"))
 }
 
 fn pages<B: DrawingBackend>(results: &Results, area: Area<B>) -> Result<()> {
@@ -63,23 +67,9 @@ fn pages<B: DrawingBackend>(results: &Results, area: Area<B>) -> Result<()> {
     let all = lines.iter().flat_map(|(_, line)| line);
     let times = all.clone().flat_map(|(_, s)| [s.min, s.max]);
     let counts = all.clone().map(|(pages, _)| *pages);
-    let mut chart = ChartBuilder::on(&area)
-        .caption("Pages that fail one right after the other", (FONT, 22))
-        .margin(10)
-        .x_label_area_size(45)
-        .y_label_area_size(60)
-        .build_cartesian_2d(room(counts).log_scale(), room(times).log_scale())
-        .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .x_desc("pages")
-        .y_desc(results.unit)
-        .x_label_formatter(&|n| format!("{n:.0}"))
-        .y_label_formatter(&|ms| axis(*ms))
-        .label_style((FONT, 14))
-        .light_line_style(BLACK.mix(0.04))
-        .draw()
-        .map_err(failed)?;
+    let caption = ("Pages that fail one right after the other", 22);
+    let names = ("pages", results.unit);
+    let mut chart = axes(&area, caption, names, room(counts), room(times))?;
     for ((name, line), color) in lines.iter().zip(COLORS) {
         let medians = line.iter().map(|(pages, s)| (*pages, s.median));
         chart
@@ -92,13 +82,49 @@ fn pages<B: DrawingBackend>(results: &Results, area: Area<B>) -> Result<()> {
         });
         chart.draw_series(bars).map_err(failed)?;
     }
+    legend(&mut chart)?;
+    area.present().map_err(failed)
+}
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
+
+/// An empty chart with its two axes, which are logarithmic. A caption has a size.
+fn axes<'a, B: DrawingBackend + 'a>(
+    area: &Area<B>,
+    (caption, size): (&str, u32),
+    (x_name, y_name): (&str, &str),
+    x: Range<f64>,
+    y: Range<f64>,
+) -> Result<Chart<'a, B>> {
+    let mut chart = ChartBuilder::on(area)
+        .caption(caption, (FONT, size))
+        .margin(10)
+        .x_label_area_size(45)
+        .y_label_area_size(60)
+        .build_cartesian_2d(x.log_scale(), y.log_scale())
+        .map_err(failed)?;
+    chart
+        .configure_mesh()
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .x_label_formatter(&|n| format!("{n:.0}"))
+        .y_label_formatter(&|ms| axis(*ms))
+        .label_style((FONT, 14))
+        .light_line_style(BLACK.mix(0.04))
+        .draw()
+        .map_err(failed)?;
+    Ok(chart)
+}
+
+fn legend<'a, B: DrawingBackend + 'a>(chart: &mut Chart<'a, B>) -> Result<()> {
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .label_font((FONT, 14))
         .draw()
-        .map_err(failed)?;
-    area.present().map_err(failed)
+        .map_err(failed)
 }
 
 /// The backends' errors can't be kept: they borrow.
@@ -143,23 +169,8 @@ fn panel<B: DrawingBackend>(
     let times = all
         .flat_map(|n| [n.stock(), n.patched()])
         .flat_map(|s| [s.min, s.max]);
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, (FONT, 17))
-        .margin(10)
-        .x_label_area_size(45)
-        .y_label_area_size(60)
-        .build_cartesian_2d(room(owners).log_scale(), room(times).log_scale())
-        .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .x_desc("files that own the block")
-        .y_desc(results.unit)
-        .x_label_formatter(&|n| format!("{n:.0}"))
-        .y_label_formatter(&|ms| axis(*ms))
-        .label_style((FONT, 14))
-        .light_line_style(BLACK.mix(0.04))
-        .draw()
-        .map_err(failed)?;
+    let names = ("files that own the block", results.unit);
+    let mut chart = axes(area, (title, 17), names, room(owners), room(times))?;
     let mut idle: Vec<usize> = list.iter().map(|n| n.cell.idle).collect();
     idle.sort_unstable();
     idle.dedup();
@@ -200,14 +211,7 @@ fn panel<B: DrawingBackend>(
             .label(format!("patched, {processes} processes"))
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 14))
-        .draw()
-        .map_err(failed)
+    legend(&mut chart)
 }
 
 /// The fit between the smallest and the largest of these cells; their medians if there
