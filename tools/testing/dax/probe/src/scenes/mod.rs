@@ -142,7 +142,7 @@ pub const ALL: &[Scene] = &[
     applications::guest_memory::GUEST_MEMORY,
     cxl::CXL_EVENT, cxl::CXL_CLEARED, cxl::CXL_FREE, cxl::CXL_ORDERS, cxl::list::CXL_LIST,
     cxl::list::CXL_LISTED, cxl::regions::CXL_INTERLEAVED, cxl::regions::CXL_REMOVED,
-    cxl::CXL_WINDOW, cxl::load::CXL_LVM, cxl::load::CXL_FLOOD, cxl::ram::CXL_RAM, cxl::CXL_CPER, cxl::list::CXL_CLEAR_ERROR,
+    cxl::CXL_WINDOW, cxl::load::CXL_LVM, cxl::load::CXL_FLOOD, cxl::ram::CXL_RAM, cxl::CXL_CPER, cxl::CXL_METADATA, cxl::list::CXL_CLEAR_ERROR,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scene> {

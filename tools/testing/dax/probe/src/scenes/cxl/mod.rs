@@ -5,6 +5,7 @@
 
 use crate::cxl::{self, Event, Line};
 use crate::qmp;
+use crate::scenes::metadata::{heal, Hit};
 use crate::scenes::prelude::*;
 
 pub mod list;
@@ -190,6 +191,28 @@ fn free(_: u64) -> Result<()> {
         expect(&format!("{what}: devices"), "none", listed()?)?;
     }
     Ok(())
+}
+
+scene!(CXL_METADATA = 295 "cxl-metadata" metadata: "an event of a CXL device, on metadata";
+    cxl, differs("superblock: counted", worker::NO_COUNTERS));
+fn metadata(_: u64) -> Result<()> {
+    let (xfs, file) = Xfs::with_file("file", 4)?;
+    let inodes = ioctl::owned_by(&xfs.root()?, XFS_FMR_OWN_INODES)?.physical;
+    let event: Hit = |_, at| {
+        let counts = Counts::now();
+        strike_line(at, Event::Media)?;
+        until(|| Ok(counts.since() != "nothing"))?;
+        worker::settle()?;
+        Ok(counts.since())
+    };
+    for (name, at) in [("superblock", 0), ("AGF", SECTOR), ("inodes", inodes)] {
+        heal(event, name, at)?;
+        expect(&format!("{name}: devices"), "none", listed()?)?;
+        let wrote = xfs::try_write(&xfs.path("new"));
+        expect(&format!("{name}: writer"), "0", wrote)?;
+    }
+    xfs.mount_again()?;
+    expect("mounted again", INTACT, xfs::intact(&file, 4))
 }
 
 scene!(CXL_CPER = 293 "cxl-cper" cper: "an error of a CXL device that firmware has heard of first";

@@ -63,7 +63,7 @@ const CASES: [Case; 22] = [
 ];
 
 /// How an error gets to the kernel; what is counted then.
-type Hit = fn(&str, u64) -> Result<String>;
+pub type Hit = fn(&str, u64) -> Result<String>;
 
 /// A machine check.
 fn hit(name: &str, at: u64) -> Result<String> {
@@ -85,7 +85,7 @@ fn find(_: &str, at: u64) -> Result<String> {
 }
 
 /// One that is healed.
-fn heal(hit: Hit, name: &str, at: u64) -> Result<()> {
+pub fn heal(hit: Hit, name: &str, at: u64) -> Result<()> {
     let counted = hit(name, at)?;
     expect(&format!("{name}: counted"), "1 poisoned, 1 healed", counted)?;
     let bad = Pmem(0).badblocks()?;
