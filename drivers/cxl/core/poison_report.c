@@ -56,10 +56,10 @@ static void cxl_poison_fail_page(struct cxl_region *cxlr, unsigned long pfn)
 
 	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
 		return;
-	memory_failure(pfn, 0);
+	memory_failure(pfn, MF_FOUND);
 	/* An extended linear cache has the memory at two addresses. */
 	if (cache_size)
-		memory_failure(pfn - PHYS_PFN(cache_size), 0);
+		memory_failure(pfn - PHYS_PFN(cache_size), MF_FOUND);
 }
 
 /* RAM: its pages fail, each once. */
